@@ -1,0 +1,4 @@
+"""What cloud and edge say to each other: no I/O, no clock, no tasks.
+
+bytes ⇄ `codec` ⇄ `Message` (strings, as on the wire) ⇄ `routes` ⇄ `payloads` (typed, what everyone else sees).
+"""

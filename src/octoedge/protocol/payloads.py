@@ -1,0 +1,204 @@
+"""What messages mean: one frozen class per kind of message, the only form that rooms above the protocol see.
+
+Every payload has the `resource` it is about, its `body` (content as JSON bytes, a string that holds JSON unwrapped),
+and the object's resourceVersion where the wire carries one. Handlers are found by class: `dict[type[Payload], …]`.
+Which strings these are on the wire is said in `routes` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from octoedge.errors import ApiError, MessageError
+from octoedge.protocol.resource import Resource
+
+NOWHERE = Resource("", "")
+"""The resource of payloads that are about no object."""
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """A message's meaning."""
+
+    resource: Resource = NOWHERE
+    body: bytes = b"null"
+    version: str = ""
+    """resourceVersion of the object in `body`, a decimal number, or empty."""
+
+    verb: ClassVar[str] = ""
+
+    def json(self) -> Any:
+        """The body decoded; `MessageError` when it is no JSON."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise MessageError(f"{type(self).__name__} {self.resource}: body is not JSON: {error}") from error
+
+
+# ---- cloud → edge --------------------------------------------------------------------------------------------------
+
+
+class ObjectInsert(Payload, frozen=True, kw_only=True):
+    """An object is new for this node. Stored, acted on, acknowledged."""
+
+
+class ObjectUpdate(Payload, frozen=True, kw_only=True):
+    """An object changed, or is sent again; carries the whole object."""
+
+
+class ObjectDelete(Payload, frozen=True, kw_only=True):
+    """An object is gone in the cloud; the body holds its last form, or at least its uid.
+
+    A Go cloud leaves out the uid when a status report names an unknown pod: then ask again before deleting.
+    """
+
+
+class Answer(Payload, frozen=True, kw_only=True):
+    """The answer to a request; which one says the envelope's parent id."""
+
+
+# ---- edge → cloud --------------------------------------------------------------------------------------------------
+
+
+class Keepalive(Payload, frozen=True, kw_only=True):
+    """The edge lives. Not answered; resets the session's timer."""
+
+
+class Ack(Payload, frozen=True, kw_only=True):
+    """The edge has stored the message that the envelope's parent id names."""
+
+
+class Nack(Payload, frozen=True, kw_only=True):
+    """The edge could not store or do what the parent id names; the body is the error text."""
+
+
+class ObjectQuery(Payload, frozen=True, kw_only=True):
+    """The edge asks for one object (configmap, secret, node, lease, persistentvolume …)."""
+
+
+class TokenQuery(Payload, frozen=True, kw_only=True):
+    """The edge asks for a service account token; the body is a TokenRequest."""
+
+
+class NodeInsert(Payload, frozen=True, kw_only=True):
+    """The edge registers its Node."""
+
+
+class NodeUpdate(Payload, frozen=True, kw_only=True):
+    """The edge wants labels and annotations merged into its Node."""
+
+
+class NodeStatusPatch(Payload, frozen=True, kw_only=True):
+    """A strategic merge patch of the Node's status."""
+
+
+class NodeStatusReport(Payload, frozen=True, kw_only=True):
+    """The whole status of a Node, as edges before 1.12 send it."""
+
+
+class NodeStatusInsert(Payload, frozen=True, kw_only=True):
+    """Node registration as edges before 1.12 send it."""
+
+
+class PodInsert(Payload, frozen=True, kw_only=True):
+    """The edge wants a mirror pod created."""
+
+
+class PodStatusPatch(Payload, frozen=True, kw_only=True):
+    """A strategic merge patch of a Pod's status; carries metadata.uid."""
+
+
+class PodStatusReport(Payload, frozen=True, kw_only=True):
+    """Whole pod statuses, as edges before 1.12 send them."""
+
+
+class PodDelete(Payload, frozen=True, kw_only=True):
+    """The edge has stopped a pod; the body is DeleteOptions with the UID precondition, or the uid as text."""
+
+
+class LeaseInsert(Payload, frozen=True, kw_only=True):
+    """The edge creates its lease."""
+
+
+class LeaseUpdate(Payload, frozen=True, kw_only=True):
+    """The edge renews its lease."""
+
+
+class EventInsert(Payload, frozen=True, kw_only=True):
+    """Something worth telling happened on the edge (core/v1 Event)."""
+
+
+class EventUpdate(Payload, frozen=True, kw_only=True):
+    """An Event happened again."""
+
+
+class EventPatch(Payload, frozen=True, kw_only=True):
+    """An Event happened again, as `{"event": …, "patchData": …}`."""
+
+
+class SigningRequestInsert(Payload, frozen=True, kw_only=True):
+    """The edge creates a CertificateSigningRequest."""
+
+
+class CaQuery(Payload, frozen=True, kw_only=True):
+    """The edge asks for the API server's CA certificate."""
+
+
+# ---- bodies --------------------------------------------------------------------------------------------------------
+
+
+class ObjectResp(msgspec.Struct, frozen=True):
+    """The body of most answers: `{"Object": …, "Err": …}` (spec: metadata, section 2.1)."""
+
+    Object: msgspec.Raw = msgspec.Raw(b"null")
+    Err: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def succeeded(obj: bytes) -> bytes:
+    """The body that says a request succeeded and gives the object."""
+    return msgspec.json.encode(ObjectResp(Object=msgspec.Raw(obj or b"null")))
+
+
+def failed(error: ApiError) -> bytes:
+    """The body that says a request failed, where an ObjectResp is expected."""
+    return msgspec.json.encode({"Object": None, "Err": error_value(error)})
+
+
+def error_value(error: ApiError) -> dict[str, Any]:
+    """The body that says a plain query failed: `{"ErrStatus": metav1.Status}`."""
+    status = error.status()
+    status.pop("kind")
+    status.pop("apiVersion")
+    return {"ErrStatus": status}
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    Object: msgspec.Raw = msgspec.Raw(b"null")
+    Err: msgspec.Raw | None = None
+    ErrStatus: dict[str, Any] | None = None
+
+
+def outcome(body: bytes) -> bytes:
+    """The object that an answer's body gives (`null` when it gives none); raises the `ApiError` that it tells of.
+
+    Accepts all three forms: ObjectResp, a bare object, a bare error value. A body such as the text `OK` gives `null`.
+    """
+    if body[:1] != b"{":
+        return b"null"
+    try:
+        decoded = msgspec.json.decode(body, type=_Outcome)
+        keys = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MessageError(f"an answer cannot be read: {error}") from error
+    if decoded.ErrStatus is not None:
+        raise ApiError.from_status(decoded.ErrStatus)
+    if "Object" not in keys and "Err" not in keys:
+        if not keys:
+            raise ApiError(500, "InternalError", "the cloud answered with an error and gave no text")
+        return body
+    err = bytes(decoded.Err) if decoded.Err is not None else b"null"
+    if err not in (b"null", b""):
+        inner = msgspec.json.decode(err, type=_Outcome) if err[:1] == b"{" else _Outcome()
+        raise ApiError.from_status(inner.ErrStatus or {"message": err[:200].decode(errors="replace")})
+    return bytes(decoded.Object)

@@ -1,0 +1,265 @@
+"""THE table: what the strings on the wire mean (spec: channel, sections 3 and 6; metadata, sections 1 and 2).
+
+Each row says how one kind of payload is written (source, group, operation, resource type), which way it goes, in which
+lane and dependency group it travels, and what confirms it towards one of ours and towards a Go peer. `classify` turns a
+message into a payload, `compose` a payload into a message. Nobody else compares these strings; the table of guarantees
+in the documentation is printed from here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from octoedge.errors import ResourceError, RouteError
+from octoedge.protocol import payloads as p
+from octoedge.protocol.message import Header, Message, Route
+from octoedge.protocol.resource import CLUSTER, Resource, parse
+
+
+class Direction(enum.Enum):
+    """Which way a message goes."""
+
+    DOWN = "cloud → edge"
+    UP = "edge → cloud"
+
+
+class Confirm(enum.Enum):
+    """What tells the sender that a message arrived and took effect."""
+
+    ACK = "acknowledgement"
+    REPLY = "reply"
+    EFFECT = "observed effect"
+    SOCKET = "nothing but the socket"
+
+
+class Lane(enum.IntEnum):
+    """Priority on a shared link, most urgent first."""
+
+    LIVENESS = 0
+    CONTROL = 1
+    STREAMS = 2
+    TELEMETRY = 3
+    BULK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of message."""
+
+    payload: type[p.Payload]
+    direction: Direction
+    source: str
+    group: str
+    operation: str
+    types: frozenset[str]
+    """Resource types of this row; empty means any type."""
+    confirm: Confirm
+    """… when both ends are ours."""
+    confirm_go: Confirm
+    """… when the other end is KubeEdge's."""
+    lane: Lane = Lane.CONTROL
+    dependency: str = "objects"
+    """Messages of one dependency group keep their order for one node."""
+    literal: str = ""
+    """The whole resource text, for resources that are not `<namespace>/<type>[/<name>]`."""
+
+
+def _down(payload: type[p.Payload], operation: str) -> Row:
+    return Row(
+        payload, Direction.DOWN, "edgecontroller", "resource", operation, frozenset(), Confirm.ACK, Confirm.ACK
+    )
+
+
+def _up(
+    payload: type[p.Payload],
+    operation: str,
+    types: str,
+    confirm: Confirm = Confirm.REPLY,
+    confirm_go: Confirm = Confirm.REPLY,
+    lane: Lane = Lane.CONTROL,
+) -> Row:
+    return Row(payload, Direction.UP, "edged", "meta", operation, frozenset(types.split()), confirm, confirm_go, lane)
+
+
+QUERIED = (
+    "configmap secret node lease persistentvolume persistentvolumeclaim volumeattachment certificatesigningrequest"
+)
+
+ROWS: tuple[Row, ...] = (
+    _down(p.ObjectInsert, "insert"),
+    _down(p.ObjectUpdate, "update"),
+    _down(p.ObjectDelete, "delete"),
+    Row(
+        p.Keepalive, Direction.UP, "websocket", "resource", "keepalive", frozenset(), Confirm.SOCKET, Confirm.SOCKET,
+        Lane.LIVENESS, "none", "node",
+    ),
+    Row(
+        p.CaQuery, Direction.UP, "metaserver", "meta", "query", frozenset(), Confirm.REPLY, Confirm.REPLY,
+        literal="k8s/ca.crt",
+    ),
+    _up(p.ObjectQuery, "query", QUERIED),
+    _up(p.TokenQuery, "query", "serviceaccounttoken"),
+    _up(p.NodeInsert, "insert", "node"),
+    _up(p.NodeUpdate, "update", "node"),
+    _up(p.NodeStatusPatch, "patch", "nodepatch"),
+    _up(p.NodeStatusInsert, "insert", "nodestatus"),
+    _up(p.NodeStatusReport, "update", "nodestatus"),
+    _up(p.PodInsert, "insert", "pod"),
+    _up(p.PodStatusPatch, "patch", "podpatch"),
+    _up(p.PodStatusReport, "update", "podstatus"),
+    _up(p.PodDelete, "delete", "pod"),
+    _up(p.LeaseInsert, "insert", "lease", lane=Lane.LIVENESS),
+    _up(p.LeaseUpdate, "update", "lease", lane=Lane.LIVENESS),
+    _up(p.EventInsert, "insert", "event", Confirm.REPLY, Confirm.SOCKET, Lane.TELEMETRY),
+    _up(p.EventUpdate, "update", "event", Confirm.REPLY, Confirm.SOCKET, Lane.TELEMETRY),
+    _up(p.EventPatch, "patch", "event", Confirm.REPLY, Confirm.SOCKET, Lane.TELEMETRY),
+    _up(p.SigningRequestInsert, "insert", "certificatesigningrequest"),
+)
+
+_CLOUD_SOURCES = frozenset({"cloudhub", "cloudStream", "devicecontroller", "edgecontroller", "synccontroller"})
+"""An edge must not use these as source of a request (spec: channel, section 3.6); acknowledgements do carry them."""
+
+
+def row_of(payload: p.Payload | type[p.Payload]) -> Row:
+    """The row that says how this payload travels."""
+    kind = payload if isinstance(payload, type) else type(payload)
+    try:
+        return _BY_PAYLOAD[kind]
+    except KeyError:
+        raise RouteError(f"no row of the route table sends {kind.__name__}") from None
+
+
+def classify(direction: Direction, message: Message) -> p.Payload:
+    """What `message` means; `RouteError` when no row knows it.
+
+    Answers and acknowledgements are known by their operation alone: they copy source, group and resource from what
+    they answer (spec: channel, sections 2.2 and 6.4).
+    """
+    route = message.route
+    if route.operation in ("response", "error", "applicationResponse"):
+        return _classify_answer(direction, message)
+    if direction is Direction.UP and route.source in _CLOUD_SOURCES:
+        raise RouteError(f"an edge may not send as {route.source!r}: {_text(route)}")
+    literal = _BY_LITERAL.get((direction, route.operation, route.resource))
+    if literal is not None:
+        return _build(literal.payload, message, p.NOWHERE)
+    try:
+        resource = parse(route.resource)
+    except ResourceError as error:
+        raise RouteError(f"{_text(route)}: {error}") from error
+    row = _BY_TYPE.get((direction, route.operation, resource.type)) or _BY_TYPE.get((direction, route.operation, ""))
+    if row is None:
+        raise RouteError(f"no row of the route table knows {_text(route)}")
+    if direction is Direction.DOWN and route.group not in ("resource", "func"):
+        raise RouteError(f"no row of the route table knows {_text(route)}")
+    return _build(row.payload, message, resource)
+
+
+def compose(payload: p.Payload, *, message_id: str, timestamp: int, sent_as_text: bool | None = None) -> Message:
+    """The message that says `payload`; `timestamp` is milliseconds since the epoch.
+
+    Patches travel as a JSON string with JSON inside, as the Go edge sends them.
+    """
+    row = row_of(payload)
+    as_text = type(payload) in _AS_TEXT if sent_as_text is None else sent_as_text
+    return Message(
+        header=Header(msg_id=message_id, timestamp=timestamp, resourceversion=payload.version),
+        route=Route(
+            source=row.source,
+            group=row.group,
+            operation=row.operation,
+            resource=row.literal or str(payload.resource),
+        ),
+        content=_content(payload.body, as_text),
+    )
+
+
+def answer(request: Message, body: bytes, *, message_id: str, timestamp: int, version: str = "") -> Message:
+    """The cloud's answer to an edge's request: source edgecontroller, group resource, same resource.
+
+    `body` is JSON, or text such as `OK`, which travels as a JSON string.
+    """
+    return Message(
+        header=Header(
+            msg_id=message_id,
+            parent_msg_id=request.header.msg_id,
+            timestamp=timestamp,
+            resourceversion=version,
+        ),
+        route=Route(
+            source="edgecontroller", group="resource", operation="response", resource=request.route.resource
+        ),
+        content=_content(body, False),
+    )
+
+
+def acknowledge(received: Message, *, message_id: str, timestamp: int, error: str = "") -> Message:
+    """The edge's `OK` for a message that it has stored, or `error` with the reason why it could not."""
+    return Message(
+        header=Header(msg_id=message_id, parent_msg_id=received.header.msg_id, timestamp=timestamp),
+        route=Route(
+            source=received.route.source,
+            group=received.route.group,
+            operation="error" if error else "response",
+            resource=received.route.resource,
+        ),
+        content=msgspec.Raw(msgspec.json.encode(error or "OK")),
+    )
+
+
+def dependency_key(payload: p.Payload) -> str:
+    """Messages with equal keys keep their order."""
+    return f"{row_of(payload).dependency}:{payload.resource}"
+
+
+def _classify_answer(direction: Direction, message: Message) -> p.Payload:
+    resource = _resource_or_nowhere(message.route.resource)
+    if direction is Direction.DOWN:
+        return _build(p.Answer, message, resource)
+    return _build(p.Nack if message.route.operation == "error" else p.Ack, message, resource)
+
+
+def _resource_or_nowhere(text: str) -> Resource:
+    try:
+        return parse(text)
+    except ResourceError:
+        return p.NOWHERE
+
+
+def _build(kind: type[p.Payload], message: Message, resource: Resource) -> p.Payload:
+    return kind(resource=resource, body=message.data(), version=message.header.resourceversion)
+
+
+def _content(body: bytes, as_text: bool) -> msgspec.Raw:
+    is_json = body[:1] in (b"{", b"[", b'"') or body == b"null"
+    if as_text or not is_json:
+        return msgspec.Raw(msgspec.json.encode(body.decode()))
+    return msgspec.Raw(body)
+
+
+def _text(route: Route) -> str:
+    return f"{route.source}/{route.group} {route.operation} {route.resource[:200]!r}"
+
+
+def _index(rows: Iterable[Row]) -> dict[tuple[Direction, str, str], Row]:
+    index: dict[tuple[Direction, str, str], Row] = {}
+    for row in rows:
+        for kind in row.types or {""}:
+            if not row.literal and index.setdefault((row.direction, row.operation, kind), row) is not row:
+                raise ValueError(f"two rows for {row.direction.value} {row.operation} {kind}")
+    return index
+
+
+_AS_TEXT = frozenset({p.NodeStatusPatch, p.PodStatusPatch})
+_BY_PAYLOAD = {row.payload: row for row in ROWS}
+_BY_TYPE = _index(ROWS)
+_BY_LITERAL = {(row.direction, row.operation, row.literal): row for row in ROWS if row.literal}
+
+__all__ = [
+    "CLUSTER", "ROWS", "Confirm", "Direction", "Lane", "Row", "acknowledge", "answer", "classify", "compose",
+    "dependency_key", "row_of",
+]

@@ -1,0 +1,129 @@
+"""One daemon = one supervisor = one TaskGroup.
+
+A module has a `name`, the names it `needs`, and `async def run(self, ready)`. The supervisor starts modules when those
+they need have called `ready()`, and ends them in the reverse order when told to stop: first `drain()` for those that
+have one (stop accepting, finish what is under way, with a deadline), then cancellation. A module that raises is
+restarted with back-off when it says `restart = True`, otherwise the daemon ends with that error.
+
+`wait_stopped` returns only when every module has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from octoedge.errors import ModuleFailed
+from octoedge.runtime.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+
+class Module(Protocol):
+    """A part of a daemon."""
+
+    @property
+    def name(self) -> str:
+        """The name that users know, as in the configuration file."""
+        ...
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the modules that must be ready first."""
+        ...
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Do the work until cancelled; call `ready()` once others may rely on it."""
+        ...
+
+
+@runtime_checkable
+class Drainable(Protocol):
+    """A module that wants to finish what is under way before it is cancelled."""
+
+    async def drain(self) -> None:
+        """Stop accepting and finish; cancelled after the supervisor's deadline."""
+        ...
+
+
+class Supervisor:
+    """Runs modules in the order of their needs until `stop()` is called or one of them fails."""
+
+    def __init__(self, modules: Sequence[Module], *, drain_seconds: float = 5.0, start_seconds: float = 60.0) -> None:
+        self._modules = _in_order(modules)
+        self._drain_seconds = drain_seconds
+        self._start_seconds = start_seconds
+        self._ready = {module.name: asyncio.Event() for module in modules}
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask for an orderly end; safe to call from a signal handler, and twice."""
+        self._stop.set()
+
+    async def all_ready(self) -> None:
+        """Return when every module has called `ready()`."""
+        for event in self._ready.values():
+            await event.wait()
+
+    @property
+    def waiting_for(self) -> list[str]:
+        """Names of modules that have not called `ready()` yet."""
+        return [name for name, event in self._ready.items() if not event.is_set()]
+
+    async def run(self) -> None:
+        """Run everything; returns after `stop()`, raises `ModuleFailed` when a module failed."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._run_module(module), name=module.name) for module in self._modules]
+            await self._stop.wait()
+            await self._wind_down(tasks)
+
+    async def _run_module(self, module: Module) -> None:
+        for need in module.needs:
+            await self._ready[need].wait()
+        backoff = Backoff()
+        while True:
+            log.debug("= %s starts", module.name)
+            try:
+                await module.run(self._ready[module.name].set)
+            except Exception as error:
+                if not getattr(module, "restart", False):
+                    raise ModuleFailed(f"module {module.name} failed: {error}") from error
+                seconds = backoff.next()
+                log.exception("module %s failed; it starts again in %.1f s", module.name, seconds)
+                await asyncio.sleep(seconds)
+                continue
+            self._ready[module.name].set()
+            return
+
+    async def _wind_down(self, tasks: list[asyncio.Task[None]]) -> None:
+        for module, task in reversed(list(zip(self._modules, tasks, strict=True))):
+            if isinstance(module, Drainable) and not task.done():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._drain_seconds):
+                        await module.drain()
+            task.cancel()
+            await asyncio.wait([task])
+            log.debug("= %s stopped", module.name)
+
+
+def _in_order(modules: Sequence[Module]) -> list[Module]:
+    """The modules so that each comes after those it needs; `ValueError` for unknown names and circles."""
+    names = {module.name for module in modules}
+    for module in modules:
+        missing = set(module.needs) - names
+        if missing:
+            raise ValueError(f"module {module.name} needs {', '.join(sorted(missing))}, which is not there")
+    ordered: list[Module] = []
+    placed: set[str] = set()
+    rest = list(modules)
+    while rest:
+        free = [module for module in rest if placed.issuperset(module.needs)]
+        if not free:
+            raise ValueError(f"modules need each other in a circle: {', '.join(module.name for module in rest)}")
+        ordered += free
+        placed |= {module.name for module in free}
+        rest = [module for module in rest if module.name not in placed]
+    return ordered

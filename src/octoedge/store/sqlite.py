@@ -1,0 +1,201 @@
+"""SQLite with one writer thread and group commit.
+
+    await db.write(fn)   fn(connection) runs inside a transaction; durable when the await returns
+    await db.read(fn)    fn(connection) runs on a reader connection, sees everything written before
+
+Writers that arrive while a commit is on its way share the next one (one fsync for many), each in a savepoint of its
+own, so that one failing write takes back only itself. The file is in WAL mode with synchronous=FULL: what was answered
+survives kill -9 and loss of power.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from octoedge.errors import StoreCorrupt, StoreError, StoreFull
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+_Job = tuple[Work, "Future[Any]"]
+
+MAX_GROUP = 512
+"""Writes that share one commit at most."""
+MAX_WAITING = 10_000
+"""Writes that may wait; further ones are refused, since the disk does not keep up."""
+
+
+class Database:
+    """An open database; make it with `Database.open`."""
+
+    def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
+        self.path = path
+        self._writer = writer
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_WAITING)
+        self._reader = _connect(path)
+        self._reader_lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_forever, name=f"sqlite {path.name}", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, path: Path, migrations: Sequence[str]) -> Database:
+        """Open or create the file and bring its schema up to date (`PRAGMA user_version` counts applied migrations).
+
+        Blocks; meant for start-up. Raises `StoreCorrupt` when the file is not a whole database, `StoreError` when it
+        was written by a newer version.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            writer = _connect(path)
+            _check(writer, path)
+            _migrate(writer, path, migrations)
+        except sqlite3.DatabaseError as error:
+            raise _mapped(error, path) from error
+        return cls(path, writer)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction; its result is durable when this returns."""
+        if self._closed:
+            raise StoreError(f"{self.path} is closed")
+        future: Future[T] = Future()
+        try:
+            self._jobs.put_nowait((work, future))
+        except queue.Full:
+            raise StoreError(f"{self.path}: {MAX_WAITING} writes wait already; the disk does not keep up") from None
+        return await asyncio.wrap_future(future)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on a reader connection, on a thread, so that a long read holds up nobody."""
+        return await asyncio.to_thread(self.read_now, work)
+
+    def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a short `work` at once on the calling thread."""
+        with self._reader_lock:
+            try:
+                return work(self._reader)
+            except sqlite3.DatabaseError as error:
+                raise _mapped(error, self.path) from error
+
+    def close(self) -> None:
+        """Finish what waits and close the file; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._jobs.put(None)
+        self._thread.join()
+        with self._reader_lock:
+            self._reader.close()
+        self._writer.close()
+
+    def _write_forever(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            group = [job]
+            last = False
+            while len(group) < MAX_GROUP:
+                try:
+                    following = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    last = True
+                    break
+                group.append(following)
+            self._commit(group)
+            if last:
+                return
+
+    def _commit(self, group: list[_Job]) -> None:
+        answers: list[tuple[Future[Any], Any]] = []
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for work, future in group:
+                answers += self._run_one(work, future)
+            self._writer.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+            for _, future in group:
+                if not future.done():
+                    _settle(future, error=_mapped(error, self.path))
+            return
+        for future, result in answers:
+            _settle(future, result)
+
+    def _run_one(self, work: Work, future: Future[Any]) -> list[tuple[Future[Any], Any]]:
+        """Run one write in its savepoint; an error of its own is answered at once and takes back only itself."""
+        self._writer.execute("SAVEPOINT one")
+        try:
+            result = work(self._writer)
+        except Exception as error:
+            # Rolling back fails when SQLite already gave up the whole transaction (full disk); then the group fails.
+            self._writer.execute("ROLLBACK TO one")
+            self._writer.execute("RELEASE one")
+            _settle(future, error=_mapped(error, self.path) if isinstance(error, sqlite3.DatabaseError) else error)
+            return []
+        self._writer.execute("RELEASE one")
+        return [(future, result)]
+
+
+def set_aside(path: Path, now: float) -> Path:
+    """Move a corrupt database and its companions out of the way; returns where it lies now."""
+    aside = path.with_name(f"{path.name}.corrupt-{int(now)}")
+    for suffix in ("", "-wal", "-shm"):
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            companion.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _settle(future: Future[Any], result: Any = None, error: BaseException | None = None) -> None:
+    """Answer a writer that may have stopped waiting meanwhile."""
+    if not future.set_running_or_notify_cancel():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StoreCorrupt(f"{path} is damaged: {found}")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    applied = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if applied > len(migrations):
+        raise StoreError(f"{path} was written by a newer version (schema {applied}, known {len(migrations)})")
+    for number, script in enumerate(migrations[applied:], applied + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")
+
+
+def _mapped(error: sqlite3.DatabaseError, path: Path) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreCorrupt(f"{path} is not a whole database: {error}")
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return StoreFull(f"{path} cannot be written ({error}); free some space on its disk")
+    return StoreError(f"{path}: {error}")

@@ -1,0 +1,1 @@
+"""Test worlds that are part of the product: faked time, memory transports, an in-memory container runtime."""

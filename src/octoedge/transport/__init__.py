@@ -1,0 +1,1 @@
+"""Ways to the other side: one seam (`connection`), and what stands behind it."""
