@@ -1,0 +1,40 @@
+"""What is measured, in which unit, how the Go system does, and what we aim at.
+
+References: KubeEdge v1.23.1 on Kubernetes 1.32 with containerd 1.6 on a machine of two shared cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table."""
+
+    key: str
+    text: str
+    unit: str
+    reference: float | None
+    aim: float
+
+
+FIGURES: tuple[Figure, ...] = (
+    Figure("agent_rss_0", "agent memory, 0 pods, RSS, after a warm restart", "MiB", 86.5, 34),
+    Figure("agent_private_0", "… private", "MiB", 22.1, 18),
+    Figure("agent_rss_10", "agent memory, 10 pods, RSS", "MiB", 96.7, 37),
+    Figure("agent_private_10", "… private", "MiB", 31.0, 21),
+    Figure("agent_cpu_0", "agent idle CPU, 0 pods", "CPU s/min", 0.38, 0.12),
+    Figure("agent_cpu_10", "agent idle CPU, 10 pods", "CPU s/min", 0.63, 0.2),
+    Figure("first_start_ready", "first start → Ready", "s", 0.740, 0.7),
+    Figure("restart_ready", "restart → Ready", "s", 10.6, 0.5),
+    Figure("apply_ready", "apply → Ready in the API", "s", 0.995, 0.5),
+    Figure("apply_ready_own", "… without the runtime's own time", "s", None, 0.03),
+    Figure("configmap_volume", "ConfigMap change → in the mounted volume", "s", 73, 1),
+    Figure("logs_throughput", "kubectl logs throughput", "MB/s", 14.7, 100),
+    Figure("apiserver_rss", "embedded API server memory, RSS", "MiB", 279, 100),
+    Figure("apiserver_start", "embedded API server, started → ready", "s", 8, 1.5),
+    Figure("cloudcore_rss", "cloudcore memory, 1 node, RSS", "MiB", 80, 80),
+)
+BY_KEY = {figure.key: figure for figure in FIGURES}
+LARGER_IS_BETTER = frozenset({"logs_throughput"})
