@@ -1,0 +1,290 @@
+"""Certificates as values: make, sign and read them. Needs the cryptography package; does no I/O.
+
+The forms are KubeEdge's (spec: channel, sections 9.1 and 10), so that a Go CloudCore can take over our Secrets and we
+can take over its: ECDSA P-256, certificates as DER, keys as SEC1 DER.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from octoedge.errors import CertificateError
+
+NODE_PREFIX = "system:node:"
+NODES = "system:nodes"
+_CA_SERIAL = 1024
+_LONG = timedelta(days=100 * 364)
+_SKEW = timedelta(minutes=5)
+"""Certificates begin a little in the past: edge clocks are often behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a certificate says."""
+
+    common_name: str
+    organizations: tuple[str, ...]
+    issuer: str
+    not_before: float
+    not_after: float
+    addresses: frozenset[str] = frozenset()
+    """Subject alternative names: IP addresses and DNS names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate and its private key, both DER; the key is SEC1 (`EC PRIVATE KEY`) when we made it."""
+
+    certificate: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"Pair(certificate={len(self.certificate)} bytes, key=hidden)"
+
+
+def new_authority(now: float) -> Pair:
+    """A new self-signed CA."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "KubeEdge")])
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    builder = (
+        _builder(name, name, key.public_key(), now, _LONG, serial=_CA_SERIAL)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return Pair(_der(builder.sign(key, hashes.SHA256())), _sec1(key))
+
+
+def new_server(ca: Pair, addresses: Sequence[str], now: float) -> Pair:
+    """A server certificate of `ca` for these IP addresses and DNS names."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "KubeEdge"), x509.NameAttribute(NameOID.COMMON_NAME, "KubeEdge")]
+    )
+    builder = _leaf(ca, subject, key.public_key(), now, _LONG, ExtendedKeyUsageOID.SERVER_AUTH)
+    names = [_general_name(address) for address in dict.fromkeys(addresses) if address]
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return Pair(_der(builder.sign(_signing_key(ca), hashes.SHA256())), _sec1(key))
+
+
+def sign_node(ca: Pair, csr_der: bytes, node: str, *, days: int, now: float) -> bytes:
+    """The client certificate (DER) that `node` asks for; `CertificateError` when the request is not for that node.
+
+    Stricter than KubeEdge, which neither compares the subject with the node nor checks the request's signature.
+    """
+    try:
+        request = x509.load_der_x509_csr(csr_der)
+        public_key = request.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"failed to parse csr: {error}") from error
+    _check_request(request, node)
+    if not isinstance(public_key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+        raise CertificateError("the signing request has a key of an unsupported type; use ECDSA or RSA")
+    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size < 2048:
+        raise CertificateError(f"the signing request has an RSA key of {public_key.key_size} bits; 2048 are the least")
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, NODES),
+            x509.NameAttribute(NameOID.COMMON_NAME, NODE_PREFIX + node),
+        ]
+    )
+    builder = _leaf(ca, name, public_key, now, timedelta(days=days), ExtendedKeyUsageOID.CLIENT_AUTH)
+    return _der(builder.sign(_signing_key(ca), hashes.SHA256()))
+
+
+def new_node_request(node: str) -> tuple[bytes, bytes]:
+    """(private key PEM, signing request DER) for `node`, as the Go edge makes them."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    try:
+        subject = x509.Name(
+            [
+                x509.NameAttribute(NameOID.COUNTRY_NAME, "CN"),
+                x509.NameAttribute(NameOID.STATE_OR_PROVINCE_NAME, "Zhejiang"),
+                x509.NameAttribute(NameOID.LOCALITY_NAME, "Hangzhou"),
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, NODES),
+                x509.NameAttribute(NameOID.COMMON_NAME, NODE_PREFIX + node),
+            ]
+        )
+    except ValueError as error:
+        raise CertificateError(f"the node name {node!r} does not fit into a certificate: {error}") from error
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    return pem, request.public_bytes(serialization.Encoding.DER)
+
+
+def read_pem(data: bytes, where: str) -> Certificate:
+    """What the first certificate in PEM `data` says; `where` names it in errors."""
+    try:
+        return _read(x509.load_pem_x509_certificate(data))
+    except (ValueError, TypeError) as error:
+        raise CertificateError(f"{where} holds no certificate: {error}") from error
+
+
+def read_der(data: bytes, where: str) -> Certificate:
+    """What DER certificate `data` says."""
+    try:
+        return _read(x509.load_der_x509_certificate(data))
+    except (ValueError, TypeError) as error:
+        raise CertificateError(f"{where} is no certificate: {error}") from error
+
+
+def check_pair(pair: Pair, where: str) -> None:
+    """`CertificateError` unless certificate and key can be read and belong together."""
+    try:
+        public = x509.load_der_x509_certificate(pair.certificate).public_key()
+        own = _load_key(pair.key).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"{where} cannot be read: {error}") from error
+    if public != own:
+        raise CertificateError(f"{where}: the private key does not belong to the certificate")
+
+
+def check_issued_by(ca: Pair, certificate_der: bytes, where: str) -> None:
+    """`CertificateError` unless `ca` signed the certificate."""
+    try:
+        leaf = x509.load_der_x509_certificate(certificate_der)
+        leaf.verify_directly_issued_by(x509.load_der_x509_certificate(ca.certificate))
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise CertificateError(f"{where} was not signed by this cloud's CA") from error
+
+
+def from_pem(certificate: bytes, key: bytes, where: str) -> Pair:
+    """The pair in two PEM files (their first blocks)."""
+    try:
+        loaded = x509.load_pem_x509_certificate(certificate)
+        private = serialization.load_pem_private_key(key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"{where} cannot be read: {error}") from error
+    if not isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise CertificateError(f"{where}: the private key is neither ECDSA nor RSA")
+    pair = Pair(_der(loaded), _sec1(private))
+    check_pair(pair, where)
+    return pair
+
+
+def key_to_pem(key_der: bytes) -> bytes:
+    """A private key as the PEM that TLS libraries load."""
+    return _load_key(key_der).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+
+
+def certificate_to_pem(der: bytes) -> bytes:
+    """A certificate as PEM."""
+    return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+
+
+def _check_request(request: x509.CertificateSigningRequest, node: str) -> None:
+    if not request.is_signature_valid:
+        raise CertificateError("the signing request's own signature is wrong: it was damaged on the way")
+    names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    organizations = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+    if names != [NODE_PREFIX + node] or organizations != [NODES]:
+        raise CertificateError(
+            f"the signing request is for CN={','.join(names)} O={','.join(organizations)}, "
+            f"but node {node} must ask for CN={NODE_PREFIX}{node} O={NODES}"
+        )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: float,
+    lifetime: timedelta, serial: int | None = None,
+) -> x509.CertificateBuilder:
+    begins = datetime.fromtimestamp(int(now), UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(serial or secrets.randbits(63) | 1)
+        .not_valid_before(begins - _SKEW)
+        .not_valid_after(begins + lifetime)
+    )
+
+
+def _leaf(
+    ca: Pair, subject: x509.Name, public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: float,
+    lifetime: timedelta, usage: x509.ObjectIdentifier,
+) -> x509.CertificateBuilder:
+    issuer = x509.load_der_x509_certificate(ca.certificate)
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(_signing_key(ca).public_key())
+    return (
+        _builder(subject, issuer.subject, public_key, now, lifetime)
+        .add_extension(_key_usage(), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(identifier, critical=False)
+    )
+
+
+def _key_usage(*, signs_certificates: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True, key_encipherment=True, key_cert_sign=signs_certificates, crl_sign=False,
+        content_commitment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
+
+
+def _signing_key(ca: Pair) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    return _load_key(ca.key)
+
+
+def _load_key(der: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    key = serialization.load_der_private_key(der, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise CertificateError("the private key is neither ECDSA nor RSA")
+    return key
+
+
+def _sec1(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def _read(certificate: x509.Certificate) -> Certificate:
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return Certificate(
+        common_name=str(names[0].value) if names else "",
+        organizations=tuple(
+            str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        ),
+        issuer=certificate.issuer.rfc4514_string(),
+        not_before=certificate.not_valid_before_utc.timestamp(),
+        not_after=certificate.not_valid_after_utc.timestamp(),
+        addresses=_addresses(certificate),
+    )
+
+
+def _addresses(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    return frozenset(addresses + names.get_values_for_type(x509.DNSName))
