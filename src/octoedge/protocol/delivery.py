@@ -1,0 +1,208 @@
+"""Getting objects to one node for sure: what to send, when to send it again, when it is done. No I/O, no clock.
+
+    offer(item) → due(now) → the session sends → acknowledge(message id) → the item that the node now has
+
+* Per object key (the resource) at most one message is in flight, so order per object is kept whatever the way does.
+* An item that waits is replaced by a newer version of the same object; an older one never follows a newer one.
+* A delete ends its object (by uid): it waits behind what was sent before it, and nothing of that uid comes after it.
+* At most `window` messages are in flight, answers counted (`occupy`): a Go edge drops the oldest of more than 100.
+* Without acknowledgement the same message is sent again after `resend` seconds, doubling up to `resend_limit`; if a
+  newer version waits by then, that one goes instead. After `expiry` seconds it is given up (`expired`) and the
+  comparison with the checkpoints offers it anew.
+
+One `Delivery` lives as long as one session; the next session begins with a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from octoedge.protocol.payloads import Payload
+from octoedge.protocol.resource import Resource
+
+_BURIED = 4096
+"""How many uids of deleted objects are remembered, to refuse late updates of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One version of one object, or its end."""
+
+    payload: Payload
+    uid: str
+    version: int
+    deletes: bool = False
+
+    @property
+    def key(self) -> Resource:
+        """What keeps its order."""
+        return self.payload.resource
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A message to send now."""
+
+    message_id: str
+    item: Item
+    attempt: int
+    """1 the first time."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    message_id: str
+    item: Item
+    interval: float
+    again_at: float
+    expires_at: float
+    attempt: int = 1
+
+
+@dataclass(slots=True)
+class _Chain:
+    """What is under way and what waits for one key; `waiting` holds each uid once, in order."""
+
+    flight: _Flight | None = None
+    waiting: dict[str, Item] = field(default_factory=dict)
+
+
+class Delivery:
+    """The messages of one session."""
+
+    def __init__(
+        self, new_id: Callable[[], str], *, window: int = 32, resend: float = 5.0, resend_limit: float = 60.0,
+        expiry: float = 300.0,
+    ) -> None:
+        self._new_id = new_id
+        self._window = window
+        self._resend = resend
+        self._resend_limit = resend_limit
+        self._expiry = expiry
+        self._chains: dict[Resource, _Chain] = {}
+        self._ready: dict[Resource, None] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._others: dict[str, float] = {}
+        self._confirmed: dict[str, int] = {}
+        self._buried: dict[str, None] = {}
+        self.expired: list[Item] = []
+        """Given up since the owner last looked; the owner clears it."""
+
+    def __len__(self) -> int:
+        """How many items are not confirmed yet."""
+        return len(self._flights) + sum(len(chain.waiting) for chain in self._chains.values())
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages wait for their acknowledgement."""
+        return len(self._flights)
+
+    def offer(self, item: Item) -> bool:
+        """Take `item` for sending; False when the node has it or something newer, or it is on its way."""
+        if item.uid in self._buried or (not item.deletes and item.version <= self._confirmed.get(item.uid, -1)):
+            return False
+        chain = self._chains.setdefault(item.key, _Chain())
+        flying = chain.flight.item if chain.flight else None
+        if flying is not None and flying.uid == item.uid and not _supersedes(item, flying):
+            return False
+        waiting = chain.waiting.get(item.uid)
+        if waiting is not None and not _supersedes(item, waiting):
+            return False
+        chain.waiting[item.uid] = item
+        self._set_ready(item.key, chain)
+        return True
+
+    def occupy(self, message_id: str, now: float, seconds: float = 2.0) -> None:
+        """Count a message that is not sent again (an answer) until it is acknowledged or `seconds` have passed."""
+        self._others[message_id] = now + seconds
+
+    def acknowledge(self, message_id: str) -> Item | None:
+        """The node has stored the message; gives the item, or None when nobody waits for this id."""
+        self._others.pop(message_id, None)
+        flight = self._flights.pop(message_id, None)
+        if flight is None:
+            return None
+        item = flight.item
+        if item.deletes:
+            self._confirmed.pop(item.uid, None)
+            self._bury(item.uid)
+        else:
+            self._confirmed[item.uid] = max(item.version, self._confirmed.get(item.uid, -1))
+        self._land(item.key)
+        return item
+
+    def due(self, now: float) -> list[Sending]:
+        """What to send now: repetitions first, then as much as the window holds."""
+        sendings = self._repeat(now)
+        for message_id in [message_id for message_id, until in self._others.items() if until <= now]:
+            del self._others[message_id]
+        while self._ready and len(self._flights) + len(self._others) < self._window:
+            key = next(iter(self._ready))
+            del self._ready[key]
+            sendings.append(self._take_off(key, now))
+        return sendings
+
+    def next_due(self) -> float | None:
+        """When `due` should be asked again at the latest, if nothing happens before."""
+        times = [flight.again_at for flight in self._flights.values()]
+        if self._ready and self._others:
+            times.append(min(self._others.values()))
+        return min(times, default=None)
+
+    def confirm_before(self, uid: str, version: int) -> None:
+        """The node is known to have this version, from its checkpoint: older ones are not offered again."""
+        self._confirmed[uid] = max(version, self._confirmed.get(uid, -1))
+
+    def _repeat(self, now: float) -> list[Sending]:
+        again: list[Sending] = []
+        for flight in [flight for flight in self._flights.values() if flight.again_at <= now]:
+            item = flight.item
+            if item.uid in self._chains[item.key].waiting:
+                self._give_up(flight)
+            elif now >= flight.expires_at:
+                self._give_up(flight)
+                self.expired.append(item)
+            else:
+                flight.attempt += 1
+                flight.interval = min(flight.interval * 2, self._resend_limit)
+                flight.again_at = now + flight.interval
+                again.append(Sending(flight.message_id, item, flight.attempt))
+        return again
+
+    def _take_off(self, key: Resource, now: float) -> Sending:
+        chain = self._chains[key]
+        uid = next(iter(chain.waiting))
+        item = chain.waiting.pop(uid)
+        message_id = self._new_id()
+        chain.flight = _Flight(message_id, item, self._resend, now + self._resend, now + self._expiry)
+        self._flights[message_id] = chain.flight
+        return Sending(message_id, item, 1)
+
+    def _give_up(self, flight: _Flight) -> None:
+        del self._flights[flight.message_id]
+        self._land(flight.item.key)
+
+    def _land(self, key: Resource) -> None:
+        chain = self._chains[key]
+        chain.flight = None
+        if chain.waiting:
+            self._set_ready(key, chain)
+        else:
+            del self._chains[key]
+
+    def _set_ready(self, key: Resource, chain: _Chain) -> None:
+        if chain.flight is None:
+            self._ready.setdefault(key)
+
+    def _bury(self, uid: str) -> None:
+        self._buried[uid] = None
+        if len(self._buried) > _BURIED:
+            del self._buried[next(iter(self._buried))]
+
+
+def _supersedes(new: Item, old: Item) -> bool:
+    """Whether `new` tells more of the same object than `old`."""
+    if old.deletes:
+        return False
+    return new.deletes or new.version > old.version
