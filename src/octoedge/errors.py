@@ -2,6 +2,7 @@
 
 OctoedgeError
 ├── ConfigError                a configuration file or flag is wrong
+├── InstallError               this machine cannot be set up, or a part of the installation does not start
 ├── ProtocolError              what a peer sent cannot be understood
 │   ├── MessageError           not a message: broken JSON, wrong types, too large
 │   ├── ResourceError          not a resource path
@@ -38,6 +39,10 @@ class OctoedgeError(Exception):
 
 class ConfigError(OctoedgeError):
     """A configuration file or flag is wrong; the text names the key and the nearest valid one."""
+
+
+class InstallError(OctoedgeError):
+    """This machine cannot be set up as asked, or a part of the installation does not start or stop."""
 
 
 class ProtocolError(OctoedgeError):

@@ -1,0 +1,1 @@
+"""Programs: arguments → configuration → run. What they do lives in the rooms below."""

@@ -1,0 +1,61 @@
+"""`octoedge down`: stop what `octoedge up` started, pods too; the data stays unless it is to be purged."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+
+from octoedge.commands.asroot import ensure_root
+from octoedge.edge.edged.cri.client import CriClient
+from octoedge.edge.edged.cri.fields import Sandbox
+from octoedge.keadm import layout
+from octoedge.keadm.installation import remove_data, take_down
+from octoedge.keadm.layout import Layout
+from octoedge.keadm.steps import retreat
+
+GRACE = 10.0
+"""Seconds that a container gets to end by itself."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--purge", action="store_true", help="remove the data too: cluster, node, images, logs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    ensure_root()
+    known = layout.load(os.environ)
+    if known is None:
+        print(f"nothing is set up in {layout.locate(os.environ)}")
+        return 0
+    retreat(take_down(known, stop_pods, arguments.purge), lambda line: print(line, flush=True))
+    if arguments.purge:
+        remove_data(known)
+        print(f"removed the data in {known.home}")
+    else:
+        print("Down. The data stays; `octoedge up` brings everything back, `octoedge down --purge` removes it.")
+    return 0
+
+
+def stop_pods(known: Layout, remove: bool) -> None:
+    """End every pod of our runtime, each container with the chance to end by itself."""
+    asyncio.run(_stop_pods(CriClient(str(known.runtime_socket)), remove))
+
+
+async def _stop_pods(runtime: CriClient, remove: bool) -> None:
+    try:
+        containers = await runtime.list_containers({})
+        async with asyncio.TaskGroup() as group:
+            for container in containers:
+                group.create_task(runtime.stop_container(container.id, GRACE))
+        async with asyncio.TaskGroup() as group:
+            for sandbox in await runtime.list_sandboxes({}):
+                group.create_task(_stop_sandbox(runtime, sandbox, remove))
+    finally:
+        await runtime.close()
+
+
+async def _stop_sandbox(runtime: CriClient, sandbox: Sandbox, remove: bool) -> None:
+    await runtime.stop_sandbox(sandbox.id)
+    if remove:
+        await runtime.remove_sandbox(sandbox.id)

@@ -1,0 +1,73 @@
+"""`octoedge`: the command for a person. Each subcommand is a module, imported only when it is asked for.
+
+A subcommand module has `add_arguments(parser)` and `run(arguments) -> int`; the ones that are daemons take the rest of
+the line as it is, by `main(arguments) -> int`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from octoedge.errors import OctoedgeError
+from octoedge.version import VERSION
+
+SUBCOMMANDS = {
+    "up": "start a cloud and an edge node on this machine; run again, it repairs",
+    "down": "stop what `up` started; with --purge, remove its data too",
+    "status": "say how every part is, and what is wrong first",
+    "kubeconfig": "print the path of the kubeconfig",
+    "image": "bring an image archive onto the node",
+    "prepare": "check this machine, install what is missing (used by `make up`)",
+}
+WHOLE_LINE = {
+    "apiserver": "run the embedded Kubernetes API server",
+    "bench": "measure, and print the figures",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the subcommand; returns the exit status."""
+    line = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if line and line[0] in WHOLE_LINE:
+            return int(importlib.import_module(f"octoedge.commands.{line[0]}").main(line[1:]) or 0)
+        return _run(line)
+    except OctoedgeError as problem:
+        print(f"octoedge: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("octoedge: stopped half way; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _run(line: list[str]) -> int:
+    chosen = next((word for word in line if not word.startswith("-")), "")
+    module = importlib.import_module(f"octoedge.commands.{chosen}") if chosen in SUBCOMMANDS else None
+    parser = _parser()
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, text in {**SUBCOMMANDS, **WHOLE_LINE}.items():
+        subparser = subparsers.add_parser(name, help=text, description=text)
+        if module is not None and name == chosen:
+            module.add_arguments(subparser)
+    parsed = parser.parse_args(line)
+    if module is None:
+        parser.print_help()
+        return 0 if not line else 2
+    return int(module.run(parsed))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="octoedge",
+        description="Kubernetes at the edge: the cloud decides what should run, every node keeps it running.",
+        epilog="Data lives in $OCTOEDGE_HOME (default ~/.octoedge).",
+    )
+    parser.add_argument("--version", action="version", version=f"Octoedge {VERSION}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""`octoedge status`: a line for every part, and what is wrong first. Exit status 1 when something is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+
+from octoedge.keadm import layout, status
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for a person, or a program")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    known = layout.load(os.environ)
+    if known is None:
+        return _nothing(arguments.output)
+    found = status.links(known)
+    broken = status.first_broken(found)
+    if arguments.output == "json":
+        print(json.dumps({"components": [asdict(part) for part in status.components(known, found)]}, indent=1))
+    else:
+        for link in found:
+            print(f"{link.label:<12}{'ok' if link.ok else 'NOT OK':<8}{link.detail}")
+        if broken:
+            print(f"\nWhat is wrong: {broken.label}: {broken.detail}")
+    return 1 if broken else 0
+
+
+def _nothing(output: str) -> int:
+    home = layout.locate(os.environ)
+    print(json.dumps({"components": []}) if output == "json" else f"nothing is set up in {home}; `octoedge up` does it")
+    return 1

@@ -1,0 +1,50 @@
+"""`octoedge up`: check the machine, then bring a cloud and an edge node up, or repair what is there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+from octoedge.commands.asroot import ensure_root
+from octoedge.commands.prepare import stop_if
+from octoedge.keadm import layout, network, packages
+from octoedge.keadm.daemons import problems
+from octoedge.keadm.installation import bring_up
+from octoedge.keadm.layout import Layout
+from octoedge.keadm.steps import advance
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port-offset", type=int, metavar="N", help="shift all ports by N ($OCTOEDGE_PORT_OFFSET)")
+    parser.add_argument("--node", metavar="NAME", help="name of the edge node (default edge-1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    ensure_root()
+    began = time.monotonic()
+    chosen = layout.choose(os.environ, arguments.port_offset, arguments.node)
+    with packages.plan() as (plan, unobtainable):
+        stop_if([*problems(chosen), *unobtainable])
+        if plan.missing:
+            print(f"installing {' '.join(plan.missing)} …", flush=True)
+            packages.install(plan)
+    if not chosen.settings.exists():
+        chosen = network.find_slot(chosen)
+    changed = advance(bring_up(chosen), lambda line: print(line, flush=True))
+    took = time.monotonic() - began
+    print(f"\nUp: {f'{changed} things done' if changed else 'nothing had to be done'}, {took:.1f} s.")
+    print(_next(chosen))
+    return 0
+
+
+def _next(chosen: Layout) -> str:
+    """What to type now."""
+    home = "" if "OCTOEDGE_HOME" not in os.environ else f"export OCTOEDGE_HOME={chosen.home}\n  "
+    return (
+        "Next:\n"
+        f"  {home}export KUBECONFIG={chosen.kubeconfig} PATH=$PWD/.venv/bin:$PATH\n"
+        "  kubectl get nodes\n"
+        "  kubectl apply -f examples/hello-pod.yaml\n"
+        "  octoedge status"
+    )

@@ -1,0 +1,1 @@
+"""Installing: what brings a cloud and an edge node onto a machine, shows how they are, and takes them away again."""

@@ -1,0 +1,124 @@
+"""The configuration files of CloudCore and EdgeCore that an installation on this machine runs with.
+
+They are KubeEdge's format and hold what differs from KubeEdge's defaults: every path below the home, every port
+shifted, and the switches that KubeEdge leaves off although a working node needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from octoedge.keadm.image import PAUSE
+from octoedge.keadm.layout import Layout
+
+HEADER = "# Written by `octoedge up`. A change made here stays: the file is written once.\n"
+
+
+def cloudcore(layout: Layout, addresses: Sequence[str]) -> str:
+    """cloudcore.yaml; `addresses` are what edges may reach this machine by."""
+    ports, pki = layout.ports, layout.cloud / "pki"
+    hub = {
+        "enable": True,
+        "advertiseAddress": ["127.0.0.1", *addresses],
+        "dnsNames": ["localhost"],
+        "tlsCAFile": str(pki / "rootCA.crt"),
+        "tlsCAKeyFile": str(pki / "rootCA.key"),
+        "tlsCertFile": str(pki / "server.crt"),
+        "tlsPrivateKeyFile": str(pki / "server.key"),
+        "websocket": {"enable": True, "port": ports.cloudhub},
+        "https": {"enable": True, "port": ports.certificates},
+        "unixsocket": {"enable": False, "address": f"unix://{layout.cloud}/kubeedge.sock"},
+        "authorization": {"enable": True, "debug": False, "modes": [{"node": {"enable": True}}]},
+    }
+    stream = {
+        "enable": True,
+        "streamPort": ports.stream,
+        "tunnelPort": ports.tunnel,
+        "tlsTunnelCAFile": str(pki / "rootCA.crt"),
+        "tlsTunnelCertFile": str(pki / "server.crt"),
+        "tlsTunnelPrivateKeyFile": str(pki / "server.key"),
+        "tlsStreamCAFile": str(pki / "streamCA.crt"),
+        "tlsStreamCertFile": str(pki / "stream.crt"),
+        "tlsStreamPrivateKeyFile": str(pki / "stream.key"),
+    }
+    return _yaml(
+        {
+            "apiVersion": "cloudcore.config.kubeedge.io/v1alpha1",
+            "kind": "CloudCore",
+            "commonConfig": {"monitorServer": {"bindAddress": f"127.0.0.1:{ports.monitor}"}},
+            "kubeAPIConfig": {"kubeConfig": str(layout.apiserver_data / "cloudcore.kubeconfig")},
+            "modules": {
+                "cloudHub": hub,
+                "edgeController": {"enable": True},
+                "cloudStream": stream,
+                "iptablesManager": {"enable": False, "mode": "internal"},
+            },
+        }
+    )
+
+
+def edgecore(layout: Layout, token: str) -> str:
+    """edgecore.yaml of the node on this machine, with the token that it joins by."""
+    ports = layout.ports
+    certificates = {
+        "tlsCaFile": str(layout.edge / "pki" / "rootCA.crt"),
+        "tlsCertFile": str(layout.edge / "pki" / "server.crt"),
+        "tlsPrivateKeyFile": str(layout.edge / "pki" / "server.key"),
+    }
+    hub = {
+        "enable": True,
+        **certificates,
+        "token": token,
+        "httpServer": f"https://127.0.0.1:{ports.certificates}",
+        "websocket": {"enable": True, "server": f"127.0.0.1:{ports.cloudhub}"},
+        "rotateCertificates": True,
+    }
+    stream = {
+        "enable": True,
+        "server": f"127.0.0.1:{ports.tunnel}",
+        "tlsTunnelCAFile": certificates["tlsCaFile"],
+        "tlsTunnelCertFile": certificates["tlsCertFile"],
+        "tlsTunnelPrivateKeyFile": certificates["tlsPrivateKeyFile"],
+    }
+    return _yaml(
+        {
+            "apiVersion": "edgecore.config.kubeedge.io/v1alpha2",
+            "kind": "EdgeCore",
+            "database": {"dataSource": str(layout.edge / "edgecore.db")},
+            "modules": {
+                "edged": _edged(layout),
+                "edgeHub": hub,
+                "edgeStream": stream,
+                "eventBus": {"enable": True, "mqttMode": 2, "mqttServerExternal": f"tcp://127.0.0.1:{ports.mqtt}"},
+                "deviceTwin": {"enable": True, "dmiSockPath": str(layout.edge)},
+                "metaManager": {"enable": True},
+            },
+        }
+    )
+
+
+def _edged(layout: Layout) -> dict[str, Any]:
+    endpoint = f"unix://{layout.runtime_socket}"
+    return {
+        "enable": True,
+        "reportEvent": True,
+        "hostnameOverride": layout.node,
+        "rootDirectory": str(layout.edge / "kubelet"),
+        "podSandboxImage": PAUSE,
+        "tailoredKubeletConfig": {
+            "containerRuntimeEndpoint": endpoint,
+            "imageServiceEndpoint": endpoint,
+            "cgroupRoot": layout.cgroup_root,
+            "cgroupDriver": "cgroupfs",
+            "staticPodPath": str(layout.edge / "manifests"),
+            "podLogsDir": str(layout.logs / "pods"),
+            "readOnlyPort": layout.ports.edged,
+        },
+    }
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    return HEADER + yaml.safe_dump(content, sort_keys=False)

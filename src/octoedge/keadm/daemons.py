@@ -1,0 +1,65 @@
+"""Everything that an installation runs, by name; used before Python packages are there, so standard library only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from octoedge.keadm import broker, containerd, network
+from octoedge.keadm.host import Listener, Problem, check_ports, check_space, check_system, holder, is_free
+from octoedge.keadm.layout import Layout
+from octoedge.keadm.processes import Daemon
+
+
+def daemons(layout: Layout) -> dict[str, Daemon]:
+    """Everything that runs, by name, in the order of its start."""
+    found = (
+        _own(layout, "apiserver", _apiserver_command(layout)),
+        _own(layout, "cloudcore", (_program("cloudcore"), "--config", str(layout.cloudcore_file))),
+        containerd.daemon(layout),
+        broker.daemon(layout),
+        _own(layout, "edgecore", (_program("edgecore"), "--config", str(layout.edgecore_file))),
+    )
+    return {daemon.name: daemon for daemon in found}
+
+
+def problems(layout: Layout) -> list[Problem]:
+    """All that keeps the installation from going on; changes nothing."""
+    broken = check_system()
+    if broken:
+        return broken
+    running = [name for name, daemon in daemons(layout).items() if daemon.pid()]
+    return [*check_space(layout), *check_ports(layout, running), *_check_broker(layout, running)]
+
+
+def _check_broker(layout: Layout, running: list[str]) -> Iterator[Problem]:
+    """The MQTT port may be held by a broker that lets us in, and by nothing else."""
+    port = layout.ports.mqtt
+    if "mosquitto" in running or is_free(Listener(port, "mosquitto", "127.0.0.1")) or broker.answers(port):
+        return
+    yield Problem(
+        f"port {port} is taken{holder(port)}, by something that is no MQTT broker open to this machine",
+        "stop it, let it accept clients from 127.0.0.1 without a password, or shift all ports:"
+        " `octoedge up --port-offset 1000`",
+    )
+
+
+def _own(layout: Layout, name: str, command: tuple[str, ...]) -> Daemon:
+    return Daemon(name, command, layout.run, layout.logs)
+
+
+def _program(name: str) -> str:
+    """One of our commands: beside the interpreter that runs this one."""
+    return str(Path(sys.executable).parent / name)
+
+
+def _apiserver_command(layout: Layout) -> tuple[str, ...]:
+    advertised = [part for address in network.addresses() for part in ("--advertise-address", address)]
+    return (
+        _program("octoedge"), "apiserver",
+        "--data-dir", str(layout.apiserver_data),
+        "--listen", f"0.0.0.0:{layout.ports.apiserver}",
+        *advertised,
+        "--kubelet-endpoint", f"https://127.0.0.1:{layout.ports.stream}",
+    )  # fmt: skip

@@ -1,0 +1,191 @@
+"""Where one local installation lives: its folders, its ports, its names on the machine.
+
+`$OCTOEDGE_HOME` separates data, `--port-offset` shifts every port, and the *slot* numbers what the kernel knows by name
+(bridge, subnet, cgroup root), so that several installations can live side by side. Offset, slot and node name are
+decided once, by the first `octoedge up`, and kept in `settings.json`; every other command reads them from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from octoedge.errors import ConfigError
+
+MAX_OFFSET = 65535 - 10550
+MAX_HOME = 60
+"""Sockets live below the home; a socket's path may have 107 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Every port that the installation listens on."""
+
+    apiserver: int
+    cloudhub: int
+    certificates: int
+    stream: int
+    tunnel: int
+    monitor: int
+    mqtt: int
+    edged: int
+
+    @classmethod
+    def shifted(cls, offset: int) -> Ports:
+        """The default ports, moved up by `offset`."""
+        defaults = cls(6443, 10000, 10002, 10003, 10004, 9091, 1883, 10350)
+        return cls(*(getattr(defaults, name) + offset for name in cls.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One installation on this machine."""
+
+    home: Path
+    offset: int = 0
+    slot: int = 0
+    node: str = "edge-1"
+
+    @property
+    def ports(self) -> Ports:
+        return Ports.shifted(self.offset)
+
+    @property
+    def suffix(self) -> str:
+        """Sets the names of a second, third … installation apart; empty for the first."""
+        return f"-{self.slot}" if self.slot else ""
+
+    @property
+    def bridge(self) -> str:
+        return f"octo{self.slot}"
+
+    @property
+    def subnet(self) -> str:
+        return f"10.88.{77 + self.slot}.0/24"
+
+    @property
+    def gateway(self) -> str:
+        return f"10.88.{77 + self.slot}.1"
+
+    @property
+    def cgroup_root(self) -> str:
+        return f"/octoedge{self.suffix}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.home / "kubeconfig"
+
+    @property
+    def settings(self) -> Path:
+        return self.home / "settings.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def cloud(self) -> Path:
+        return self.home / "cloud"
+
+    @property
+    def apiserver_data(self) -> Path:
+        return self.cloud / "apiserver"
+
+    @property
+    def edge(self) -> Path:
+        return self.home / "edge"
+
+    @property
+    def containerd(self) -> Path:
+        return self.home / "containerd"
+
+    @property
+    def cloudcore_file(self) -> Path:
+        return self.cloud / "cloudcore.yaml"
+
+    @property
+    def edgecore_file(self) -> Path:
+        return self.edge / "edgecore.yaml"
+
+    @property
+    def runtime_socket(self) -> Path:
+        return self.containerd / "run.sock"
+
+    @property
+    def images(self) -> Path:
+        return self.containerd / "images"
+
+    @property
+    def cni(self) -> Path:
+        return self.containerd / "cni"
+
+    def save(self) -> None:
+        """Keep what was decided for the commands that follow."""
+        decided = {"portOffset": self.offset, "slot": self.slot, "node": self.node}
+        temporary = self.settings.with_suffix(".tmp")
+        temporary.write_text(json.dumps(decided) + "\n")
+        temporary.replace(self.settings)
+
+
+def locate(environment: Mapping[str, str]) -> Path:
+    """The home that `$OCTOEDGE_HOME` names, or `~/.octoedge`."""
+    home = environment.get("OCTOEDGE_HOME") or str(Path(environment.get("HOME", "/root")) / ".octoedge")
+    path = Path(os.path.abspath(home))
+    if len(str(path)) > MAX_HOME:
+        raise ConfigError(
+            f"OCTOEDGE_HOME {path} is {len(str(path))} characters long; at most {MAX_HOME} leave room for the"
+            " sockets below it. Choose a shorter folder."
+        )
+    return path
+
+
+def load(environment: Mapping[str, str]) -> Layout | None:
+    """The installation at the home, or None when nothing was ever set up there."""
+    layout = Layout(locate(environment))
+    try:
+        decided = json.loads(layout.settings.read_text())
+        return replace(layout, offset=int(decided["portOffset"]), slot=int(decided["slot"]), node=str(decided["node"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise ConfigError(
+            f"{layout.settings} cannot be understood ({problem}). Restore it, or remove the installation by hand."
+        ) from problem
+
+
+def choose(environment: Mapping[str, str], offset: int | None, node: str | None) -> Layout:
+    """The installation that `octoedge up` is to work on: as it was decided, else as asked."""
+    wanted = offset if offset is not None else _offset_from(environment)
+    known = load(environment)
+    if known is None:
+        return Layout(locate(environment), offset=_checked(wanted or 0), node=node or "edge-1")
+    if wanted is not None and wanted != known.offset:
+        raise ConfigError(
+            f"the installation in {known.home} uses port offset {known.offset}, not {wanted}. Leave the offset out, set"
+            " another OCTOEDGE_HOME, or remove it first with `octoedge down --purge`."
+        )
+    if node is not None and node != known.node:
+        raise ConfigError(f"the installation in {known.home} has the node {known.node}, not {node}.")
+    return known
+
+
+def _offset_from(environment: Mapping[str, str]) -> int | None:
+    text = environment.get("OCTOEDGE_PORT_OFFSET", "")
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise ConfigError(f"OCTOEDGE_PORT_OFFSET is {text!r}; it must be a number from 0 to {MAX_OFFSET}.")
+    return int(text)
+
+
+def _checked(offset: int) -> int:
+    if not 0 <= offset <= MAX_OFFSET:
+        raise ConfigError(f"port offset {offset} moves ports out of range; it must be from 0 to {MAX_OFFSET}.")
+    return offset

@@ -1,0 +1,169 @@
+"""What the pods' network needs from the kernel: one bridge and one address translation rule, both marked as ours.
+
+The bridge carries the installation's home as its alias, the rule as its comment. Nothing without our mark is touched,
+and no kernel setting is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import socket
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+from octoedge.errors import InstallError
+from octoedge.keadm.layout import Layout
+from octoedge.keadm.processes import call
+
+SLOTS = 100
+SIOCBRADDBR, SIOCBRDELBR = 0x89A0, 0x89A1
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
+IFF_UP = 1
+
+
+def owner(bridge: str) -> str | None:
+    """The home that a bridge belongs to; empty for someone else's, None when there is no such interface."""
+    try:
+        return Path(f"/sys/class/net/{bridge}/ifalias").read_text().strip().removeprefix("octoedge ")
+    except FileNotFoundError:
+        return None
+
+
+def find_slot(layout: Layout) -> Layout:
+    """The first slot whose bridge name and subnet nobody uses. Raises `InstallError` when all are taken."""
+    taken = _routes()
+    for slot in range(SLOTS):
+        candidate = replace(layout, slot=slot)
+        holder = owner(candidate.bridge)
+        if holder == str(layout.home):
+            return candidate
+        subnet = ipaddress.IPv4Network(candidate.subnet)
+        if holder is None and not any(subnet.overlaps(route) for route in taken):
+            return candidate
+    raise InstallError("every subnet from 10.88.77.0/24 to 10.88.176.0/24 is in use on this machine.")
+
+
+def has_bridge(layout: Layout) -> bool:
+    return owner(layout.bridge) == str(layout.home) and _is_up(layout.bridge)
+
+
+def add_bridge(layout: Layout) -> None:
+    """Make the bridge, mark it, give it the pods' gateway address, and switch it on."""
+    holder = owner(layout.bridge)
+    if holder not in (None, str(layout.home)):
+        raise InstallError(f"the interface {layout.bridge} belongs to {holder or 'someone else'}; it is left alone.")
+    name = layout.bridge.encode()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        if holder is None:
+            fcntl.ioctl(control, SIOCBRADDBR, name + b"\0")
+            Path(f"/sys/class/net/{layout.bridge}/ifalias").write_text(f"octoedge {layout.home}")
+        fcntl.ioctl(control, SIOCSIFADDR, _request(name, _address(layout.gateway)))
+        fcntl.ioctl(control, SIOCSIFNETMASK, _request(name, _address("255.255.255.0")))
+        _switch(control, name, on=True)
+
+
+def remove_bridge(layout: Layout) -> None:
+    """Take our bridge away; someone else's of that name stays."""
+    if owner(layout.bridge) != str(layout.home):
+        return
+    name = layout.bridge.encode()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        _switch(control, name, on=False)
+        fcntl.ioctl(control, SIOCBRDELBR, name + b"\0")
+
+
+def has_rule(layout: Layout) -> bool:
+    try:
+        call(("iptables", "-w", "5", "-t", "nat", "-C", *_rule(layout)))
+    except InstallError:
+        return False
+    return True
+
+
+def add_rule(layout: Layout) -> None:
+    call(("iptables", "-w", "5", "-t", "nat", "-A", *_rule(layout)))
+
+
+def remove_rule(layout: Layout) -> None:
+    while has_rule(layout):
+        call(("iptables", "-w", "5", "-t", "nat", "-D", *_rule(layout)))
+
+
+def forwards() -> bool:
+    """Whether the kernel passes packets between interfaces; only asked, never changed."""
+    return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
+
+
+def addresses() -> list[str]:
+    """This machine's own IPv4 addresses, the one of the default route first, without loopback and our bridges."""
+    found = {name: _interface_address(name) for _, name in socket.if_nameindex()}
+    first = _default_interface()
+    ordered = sorted(found, key=lambda name: (name != first, name))
+    return [address for name in ordered if (address := found[name]) and not _is_internal(name)]
+
+
+def _is_internal(name: str) -> bool:
+    return name == "lo" or bool((owner(name) or "").startswith("/"))
+
+
+def _rule(layout: Layout) -> tuple[str, ...]:
+    mark = f"octoedge {layout.home}"
+    return (
+        "POSTROUTING", "-s", layout.subnet, "!", "-o", layout.bridge,
+        "-m", "comment", "--comment", mark, "-j", "MASQUERADE",
+    )  # fmt: skip
+
+
+def _routes() -> list[ipaddress.IPv4Network]:
+    """Every network that the kernel has a route to, the default route left out."""
+    found = []
+    for fields in _route_table():
+        mask = _from_hex(fields[7])
+        if int(mask):
+            found.append(ipaddress.IPv4Network(f"{_from_hex(fields[1])}/{mask}", strict=False))
+    return found
+
+
+def _default_interface() -> str:
+    defaults = [(int(fields[6]), fields[0]) for fields in _route_table() if fields[1] == fields[7] == "00000000"]
+    return min(defaults)[1] if defaults else ""
+
+
+def _route_table() -> list[list[str]]:
+    return [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+
+
+def _from_hex(text: str) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int.from_bytes(bytes.fromhex(text), "little"))
+
+
+def _interface_address(name: str) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            answer = fcntl.ioctl(control, 0x8915, struct.pack("256s", name.encode()[:15]))
+        except OSError:
+            return ""
+    return socket.inet_ntoa(answer[20:24])
+
+
+def _is_up(name: str) -> bool:
+    return bool(int(Path(f"/sys/class/net/{name}/flags").read_text(), 16) & IFF_UP)
+
+
+def _switch(control: socket.socket, name: bytes, *, on: bool) -> None:
+    answer = fcntl.ioctl(control, SIOCGIFFLAGS, _request(name, b""))
+    flags: int = struct.unpack("H", answer[16:18])[0]
+    wanted = flags | IFF_UP if on else flags & ~IFF_UP
+    fcntl.ioctl(control, SIOCSIFFLAGS, _request(name, struct.pack("H", wanted)))
+
+
+def _request(name: bytes, value: bytes) -> bytes:
+    """A `struct ifreq`."""
+    return struct.pack("16s24s", name, value)
+
+
+def _address(text: str) -> bytes:
+    """A `struct sockaddr_in`."""
+    return struct.pack("=HH4s", socket.AF_INET, 0, socket.inet_aton(text))
