@@ -28,7 +28,11 @@ class ChangeKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An object was stored or removed; for DELETE `object` is its last form (or what the cloud sent)."""
+    """An object was stored or removed; for DELETE `object` is its last form (or what the cloud sent).
+
+    The same change may come more than once. An object that took the place of another under the same name (a different
+    uid) comes as a DELETE of the old one and a PUT of the new one.
+    """
 
     kind: ChangeKind
     resource: Resource
@@ -41,6 +45,22 @@ class Metadata(Protocol):
     @property
     def online(self) -> bool:
         """Whether the cloud can be asked right now."""
+        ...
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether the store is new and the cloud has not had the time to fill it.
+
+        What the store does not know is then no proof of anything: pods found running must be left alone.
+        """
+        ...
+
+    async def until_online(self) -> None:
+        """Return when the cloud can be asked."""
+        ...
+
+    async def until_offline(self) -> None:
+        """Return when the cloud cannot be asked (any more)."""
         ...
 
     async def list(self, kind: str) -> list[bytes]:
@@ -79,7 +99,11 @@ class Metadata(Protocol):
         ...
 
     async def report_node_status(self, name: str, patch: bytes) -> None:
-        """Send a strategic merge patch of the Node's status; the latest wins. Raises `OfflineError`, `ApiError`."""
+        """Send a strategic merge patch of the Node's status; the latest wins.
+
+        Raises `ApiError` when the cloud refuses it and `OfflineError` when it is away; then the patch is kept and sent
+        on return, unless a newer one replaces it.
+        """
         ...
 
     async def renew_lease(self, lease: bytes) -> bytes:
@@ -91,6 +115,15 @@ class Metadata(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The cloud's answer to a request."""
+
+    message: Message
+    """As it came, to be acknowledged once it is stored."""
+    body: bytes
+
+
 class Link(Protocol):
     """EdgeHub, as MetaManager sees it: a way to send while connected."""
 
@@ -99,7 +132,19 @@ class Link(Protocol):
         """Whether a session with the cloud is up."""
         ...
 
-    async def request(self, payload: Payload, timeout: float) -> Payload:
+    async def until_connected(self) -> None:
+        """Return when a session is up."""
+        ...
+
+    async def until_disconnected(self) -> None:
+        """Return when no session is up (any more)."""
+        ...
+
+    def answers(self, payload: Payload) -> bool:
+        """Whether the cloud at the other end answers such a message (a Go cloud does not answer all that ours does)."""
+        ...
+
+    async def request(self, payload: Payload, timeout: float) -> Reply:
         """Send and wait for the answer. Raises `OfflineError`, `DeadlineError`."""
         ...
 
@@ -113,7 +158,10 @@ class Link(Protocol):
 
 
 Inbound = Callable[[Message, Payload], Awaitable[None]]
-"""MetaManager's door for EdgeHub: called for every message that is no answer, in order."""
+"""MetaManager's door for EdgeHub: called for every message that nobody waits for, in order per object.
+
+Messages about different objects overlap. A call is cut off when the session ends; the cloud then sends again.
+"""
 
 
 @dataclass(frozen=True, slots=True)

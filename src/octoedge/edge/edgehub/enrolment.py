@@ -1,0 +1,245 @@
+"""How a node comes to its certificate, and keeps it (spec: channel, section 11).
+
+    CHECK ── good ──────────────────────────────────────────────► ENROLLED
+      └─ missing, foreign, expired ─► FETCH_CA ─► REQUEST ─► INSTALL ─┘
+    renew:                         REQUEST (showing the old one) ─► INSTALL
+
+`FETCH_CA` trusts the CA by its hash in the join token; `REQUEST` shows the token (or, when renewing, the certificate
+that is still good). A crash between two steps repeats them; between the two renames of `INSTALL` the next `CHECK`
+finishes what was begun, so that key and certificate always fit together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from octoedge.edge.edgehub import certificate, https
+from octoedge.errors import CertificateError, ConnectError, PkiError, TokenError
+from octoedge.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+BOOTSTRAP_FILE = Path("/etc/kubeedge/bootstrap-edgecore.conf")
+"""Holds the join token where keadm put it; goes before the token in the configuration file."""
+_MAX_TOKEN = 8192
+_REFUSED = frozenset({401, 403})
+
+
+class Step(enum.Enum):
+    """Where enrolment stands."""
+
+    CHECK = "check the certificate on disk"
+    FETCH_CA = "fetch the CA of the cloud"
+    REQUEST = "ask for a certificate"
+    INSTALL = "write the certificate"
+    ENROLLED = "enrolled"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The three PEM files of a node."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass
+class Enrolment:
+    """Sees to it that the node has a certificate of its own."""
+
+    node: str
+    http_server: str
+    """`https://host:10002`."""
+    files: Files
+    clock: Clock
+    token: str = ""
+    """Join token from the configuration file."""
+    forget_token: Callable[[], None] = lambda: None
+    """Blanks the token in the configuration file; called when the node has its certificate."""
+    bootstrap_file: Path = BOOTSTRAP_FILE
+    limits: https.Limits = https.LIMITS
+    step: Step = field(default=Step.CHECK, init=False)
+
+    async def ensure(self) -> None:
+        """Return when there is a certificate to connect with.
+
+        Raises `ConnectError` when the cloud cannot be asked (try again), `TokenError` when there is none to show or the
+        cloud refuses it (a person must act). An expired certificate without a token is tried all the same: the clock
+        may be wrong, and the cloud decides.
+        """
+        self.step = Step.CHECK
+        why = self._why_unusable()
+        if not why:
+            self.step = Step.ENROLLED
+            return
+        token = self._join_token()
+        if not token:
+            self._without_token(why)
+            return
+        log.info("%s: joining as node %s at %s", why, self.node, self.http_server)
+        self.step = Step.FETCH_CA
+        ca_pem = await self._fetch_ca(token)
+        self.step = Step.REQUEST
+        _write(self.files.ca, ca_pem)
+        key_pem, certificate_pem = await self._request_certificate(_trusting(self.files.ca), token)
+        self.step = Step.INSTALL
+        self._install(key_pem, certificate_pem)
+        self.forget_token()
+        self.step = Step.ENROLLED
+        log.info("node %s has its certificate: %s", self.node, self.files.certificate)
+
+    async def renew(self) -> None:
+        """Get a new key and certificate, showing the ones we have. Raises `ConnectError`, `TokenError`."""
+        context = _trusting(self.files.ca)
+        try:
+            context.load_cert_chain(self.files.certificate, self.files.key)
+        except (OSError, ssl.SSLError) as error:
+            raise CertificateError(f"cannot use {self.files.certificate}: {error}") from error
+        key_pem, certificate_pem = await self._request_certificate(context, "")
+        self._install(key_pem, certificate_pem)
+        log.info("node %s has a new certificate: %s", self.node, self.files.certificate)
+
+    def renewal_due(self, share: float) -> float:
+        """Seconds from now until `share` (0.7 to 0.9) of the certificate's life is over; not above zero when it is."""
+        seen = certificate.load(self.files.certificate)
+        return seen.not_before + (seen.not_after - seen.not_before) * share - self.clock.now()
+
+    def _why_unusable(self) -> str:
+        """What is wrong with the files on disk; empty when they will do."""
+        self._finish_install()
+        if not self.files.certificate.exists():
+            return f"there is no certificate {self.files.certificate}"
+        try:
+            seen = certificate.load(self.files.certificate)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self.files.certificate, self.files.key)
+            _trusting(self.files.ca)
+        except (CertificateError, OSError, ssl.SSLError) as error:
+            return f"the certificate files cannot be used ({error})"
+        if seen.common_name != f"system:node:{self.node}":
+            return f"the certificate {self.files.certificate} is for {seen.common_name!r}, not for node {self.node}"
+        if seen.not_after <= self.clock.now():
+            return f"the certificate {self.files.certificate} has expired"
+        return ""
+
+    def _without_token(self, why: str) -> None:
+        if _is_pair(self.files.certificate, self.files.key) and why.endswith("has expired"):
+            log.warning("%s and there is no join token; connecting with it all the same", why)
+            self.step = Step.ENROLLED
+            return
+        raise TokenError(
+            f"{why}, and there is no join token; put one into edgeHub.token or {self.bootstrap_file} "
+            "(`keadm gettoken` on the cloud prints it)"
+        )
+
+    def _join_token(self) -> str:
+        """The token, read anew each time: a person may have replaced it."""
+        with contextlib.suppress(OSError), self.bootstrap_file.open() as file:
+            return file.read(_MAX_TOKEN).strip()
+        return self.token.strip()
+
+    async def _fetch_ca(self, token: str) -> bytes:
+        from octoedge.pki.token import check_ca, split
+
+        split(token)
+        unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        unverified.check_hostname = False
+        unverified.verify_mode = ssl.CERT_NONE  # the CA is recognised by its hash in the token, see below
+        answer = await https.get(f"{self.http_server}/ca.crt", unverified, limits=self.limits)
+        if answer.status != 200:
+            raise ConnectError(f"{self.http_server}/ca.crt answered HTTP {answer.status}: {answer.text}")
+        check_ca(token, answer.body)
+        return _pem(answer.body)
+
+    async def _request_certificate(self, context: ssl.SSLContext, token: str) -> tuple[bytes, bytes]:
+        """(key, certificate), both PEM."""
+        from octoedge.pki.enrol import request_key_and_csr
+        from octoedge.pki.token import split
+
+        made = await request_key_and_csr(self.node)
+        headers = {"NodeName": self.node}
+        if token:
+            headers["Authorization"] = f"Bearer {split(token)[1]}"
+        answer = await https.get(
+            f"{self.http_server}/edge.crt", context, body=made.csr_der, headers=headers, limits=self.limits
+        )
+        if answer.status in _REFUSED:
+            raise TokenError(f"the cloud refuses a certificate for node {self.node}: {answer.text}")
+        if answer.status != 200:
+            raise ConnectError(f"{self.http_server}/edge.crt answered HTTP {answer.status}: {answer.text}")
+        issued = certificate.parse(answer.body)
+        if issued.common_name != f"system:node:{self.node}":
+            raise CertificateError(f"the cloud issued a certificate for {issued.common_name!r}, not for {self.node}")
+        return made.key_pem, _pem(answer.body)
+
+    def _install(self, key_pem: bytes, certificate_pem: bytes) -> None:
+        _write(_new(self.files.key), key_pem)
+        _write(_new(self.files.certificate), certificate_pem)
+        _rename(_new(self.files.key), self.files.key)
+        _rename(_new(self.files.certificate), self.files.certificate)
+
+    def _finish_install(self) -> None:
+        """A crash between the two renames left a new key beside an old certificate: bring the certificate after it."""
+        waiting = _new(self.files.certificate)
+        if waiting.exists() and _is_pair(waiting, self.files.key):
+            _rename(waiting, self.files.certificate)
+
+
+def _trusting(ca: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(ca)
+    return context
+
+
+def _is_pair(certificate_file: Path, key_file: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate_file, key_file)
+    except (OSError, ssl.SSLError):
+        return False
+    return True
+
+
+def _pem(der: bytes) -> bytes:
+    return ssl.DER_cert_to_PEM_cert(der).encode()
+
+
+def _new(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write the file whole or not at all, readable by its owner only."""
+    try:
+        _write_whole(path, data)
+    except OSError as error:
+        raise PkiError(f"cannot write {path}: {error.strerror}; make its directory writable for EdgeCore") from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with contextlib.suppress(FileNotFoundError):
+        part.unlink()
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _rename(part, path)
+
+
+def _rename(old: Path, new: Path) -> None:
+    old.replace(new)
+    directory = os.open(new.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,128 @@
+"""One connection, from open to closed: signs of life up, messages down.
+
+Broken and unknown messages are told of once per kind and dropped; the connection lives on. Answers go to whoever
+waits, everything else to MetaManager, in order per object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import Protocol, runtime_checkable
+
+from octoedge.edge.edgehub.inorder import InOrder
+from octoedge.edge.edgehub.uplink import Uplink
+from octoedge.edge.ports import Inbound
+from octoedge.errors import ConnectionClosed, MessageError, OfflineError, ProtocolError, StoreCorrupt
+from octoedge.protocol import codec, routes
+from octoedge.protocol.message import Message
+from octoedge.protocol.payloads import Answer, Keepalive, Payload
+from octoedge.runtime.logs import SaidOnce
+from octoedge.transport.connection import Connection
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 64
+"""Messages that may be on their way into the store; the next ones wait in the socket."""
+
+
+@runtime_checkable
+class Pingable(Protocol):
+    """A connection whose other end can be asked for a sign of life."""
+
+    async def ping(self, timeout: float) -> None:
+        """Return when the peer has answered; `ConnectionClosed` when it has not in `timeout` seconds."""
+        ...
+
+
+class Session:
+    """Serves one connection until it dies."""
+
+    def __init__(
+        self, connection: Connection, uplink: Uplink, inbound: Inbound, complaints: SaidOnce, *, heartbeat: float
+    ) -> None:
+        self._connection = connection
+        self._uplink = uplink
+        self._inbound = inbound
+        self._complaints = complaints
+        self._heartbeat = heartbeat
+        self._heard = 0.0
+        self._storing = False
+
+    async def run(self) -> str:
+        """Serve; returns why the connection ended."""
+        why = "it was closed"
+        self._heard = asyncio.get_running_loop().time()
+        self._uplink.attach(self._connection)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._live(), name="keepalive")
+                await self._receive(InOrder(group, _AT_ONCE))
+        except* (ConnectionClosed, OfflineError) as lost:
+            why = str(_first(lost))
+        finally:
+            self._uplink.detach(self._connection)
+            await self._connection.close()
+        return why
+
+    async def _live(self) -> None:
+        """A keepalive at once and every heartbeat; a ping whenever the cloud was silent for one.
+
+        The cloud answers no keepalive, so only the ping tells a half-open link: within three heartbeats. While the
+        store does not keep up, nothing is read, no pong either: then the silence is ours.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._uplink.send(Keepalive(body=b'"ping"'))
+            silent = not self._storing and loop.time() - self._heard >= self._heartbeat
+            if silent and isinstance(self._connection, Pingable):
+                await self._connection.ping(self._heartbeat)
+                self._heard = loop.time()
+            await asyncio.sleep(self._heartbeat)
+
+    async def _receive(self, lanes: InOrder) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            data = await self._connection.receive()
+            self._heard = loop.time()
+            known = self._read(data)
+            if known is None:
+                continue
+            message, payload = known
+            if isinstance(payload, Answer) and self._uplink.deliver(message, payload.body):
+                continue
+            self._storing = True
+            await lanes.submit(str(payload.resource), functools.partial(self._handle, message, payload))
+            self._storing = False
+
+    def _read(self, data: bytes) -> tuple[Message, Payload] | None:
+        try:
+            message = codec.decode(data)
+        except MessageError as error:
+            self._complaints.trouble("a message of the cloud is dropped", str(error))
+            return None
+        log.debug("< %s %s", message.route.operation, message.route.resource)
+        try:
+            return message, routes.classify(routes.Direction.DOWN, message)
+        except ProtocolError as error:
+            route = message.route
+            kind = f"{route.source}/{route.group}/{route.operation}"
+            self._complaints.trouble(f"messages of the kind {kind} are dropped", f"for example: {error}")
+            return None
+
+    async def _handle(self, message: Message, payload: Payload) -> None:
+        try:
+            await self._inbound(message, payload)
+        except (ConnectionClosed, OfflineError, StoreCorrupt):
+            raise
+        except Exception:
+            log.exception("%s %s could not be handled", message.route.operation, message.route.resource)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Any one of the errors, for the log."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

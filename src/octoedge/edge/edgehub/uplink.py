@@ -1,0 +1,126 @@
+"""The way up: requests find their answers by parent id, whatever connection is up at the moment.
+
+The hub attaches each new connection and detaches it when it dies; everyone else keeps one `Uplink` for good. Whoever
+waits for an answer when the connection dies gets `OfflineError` at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+from octoedge.edge.ports import Reply
+from octoedge.errors import ConnectionClosed, DeadlineError, OfflineError
+from octoedge.protocol import codec, routes
+from octoedge.protocol.message import Message
+from octoedge.protocol.payloads import Payload
+from octoedge.runtime.clock import Clock
+from octoedge.transport.connection import Connection
+
+OURS = "octoedge-version"
+"""Header of the handshake's answer by which a cloud of ours shows itself."""
+
+
+def new_id() -> str:
+    """A message id as the Go side makes them."""
+    return str(uuid.uuid4())
+
+
+class Uplink:
+    """Implements `ports.Link`."""
+
+    def __init__(self, clock: Clock, *, write_seconds: float = 15.0, make_id: Callable[[], str] = new_id) -> None:
+        self._clock = clock
+        self._write_seconds = write_seconds
+        self._make_id = make_id
+        self._connection: Connection | None = None
+        self._ours = False
+        self._up = asyncio.Event()
+        self._down = asyncio.Event()
+        self._down.set()
+        self._waiting: dict[str, asyncio.Future[Reply]] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    async def until_connected(self) -> None:
+        await self._up.wait()
+
+    async def until_disconnected(self) -> None:
+        await self._down.wait()
+
+    def answers(self, payload: Payload) -> bool:
+        row = routes.row_of(payload)
+        return (row.confirm if self._ours else row.confirm_go) is routes.Confirm.REPLY
+
+    async def request(self, payload: Payload, timeout: float) -> Reply:
+        message = self._compose(payload)
+        message_id = message.header.msg_id
+        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[message_id] = waiting
+        try:
+            async with asyncio.timeout(timeout):
+                await self._write(message)
+                return await waiting
+        except TimeoutError as error:
+            what = f"{message.route.operation} {message.route.resource}"
+            raise DeadlineError(f"{what}: the cloud gave no answer in {timeout:g} s") from error
+        finally:
+            del self._waiting[message_id]
+
+    async def send(self, payload: Payload) -> None:
+        await self._write(self._compose(payload))
+
+    async def acknowledge(self, message: Message, error: str = "") -> None:
+        await self._write(
+            routes.acknowledge(message, message_id=self._make_id(), timestamp=self._timestamp(), error=error)
+        )
+
+    def attach(self, connection: Connection) -> None:
+        """From now on messages go out through `connection`."""
+        self._connection = connection
+        self._ours = OURS in connection.peer.headers
+        self._down.clear()
+        self._up.set()
+
+    def detach(self, connection: Connection) -> None:
+        """`connection` is over; nothing happens when another one took its place."""
+        if self._connection is not connection:
+            return
+        self._connection = None
+        self._up.clear()
+        self._down.set()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(OfflineError("the connection to the cloud was lost before the answer came"))
+                waiting.exception()
+
+    def deliver(self, message: Message, body: bytes) -> bool:
+        """Hand an answer to whoever waits for it; whether somebody does."""
+        waiting = self._waiting.get(message.header.parent_msg_id)
+        if waiting is None or waiting.done():
+            return False
+        waiting.set_result(Reply(message, body))
+        return True
+
+    def _compose(self, payload: Payload) -> Message:
+        return routes.compose(payload, message_id=self._make_id(), timestamp=self._timestamp())
+
+    async def _write(self, message: Message) -> None:
+        connection = self._connection
+        if connection is None:
+            raise OfflineError(f"{message.route.operation} {message.route.resource}: not connected to the cloud")
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                await connection.send(codec.encode(message))
+        except TimeoutError as error:
+            self.detach(connection)
+            await connection.close()
+            raise OfflineError(f"the cloud took nothing for {self._write_seconds:g} s; connecting anew") from error
+        except ConnectionClosed as error:
+            raise OfflineError(f"{message.route.operation} {message.route.resource}: {error}") from error
+
+    def _timestamp(self) -> int:
+        return int(self._clock.now() * 1000)
