@@ -1,7 +1,7 @@
 """The cloud's WebSocket listener (spec: channel, section 1): any path, identity from headers and certificate.
 
 TLS handshake → `admit(peer)` may refuse with HTTP 403 and a reason → WebSocket → `serve(connection)`. A message above
-the limit ends its connection with code 1009 before its bytes are read; garbage ends its own connection and nothing else.
+the limit ends its connection with code 1009 before its bytes are read; garbage ends its own connection only.
 """
 
 from __future__ import annotations

@@ -1,0 +1,150 @@
+"""CloudHub: who may connect, who is connected, and the way to each of them.
+
+`Sessions` is what the controllers see (the `Downlink`). `admit(peer)` decides before the WebSocket opens;
+`serve(connection)` runs a node's session until it ends. Whatever carries the connection (WebSocket, memory) stands
+outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from octoedge.cloud.cloudhub.session import Session
+from octoedge.cloud.ports import Checkpoints, SessionListener, Upstream
+from octoedge.protocol.delivery import Item
+from octoedge.protocol.message import Message
+from octoedge.runtime.clock import Clock
+from octoedge.transport.connection import Connection, Peer
+
+log = logging.getLogger(__name__)
+
+_MAX_NAME = 253
+
+
+class Sessions:
+    """Which nodes are connected here, and the way to them."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._began: list[SessionListener] = []
+        self._ended: list[SessionListener] = []
+
+    def listen(self, *, began: SessionListener | None = None, ended: SessionListener | None = None) -> None:
+        """Be told of sessions that begin and end."""
+        self._began += [began] if began else []
+        self._ended += [ended] if ended else []
+
+    @property
+    def connected(self) -> Collection[str]:
+        """Names of the nodes that have a session now."""
+        return self._sessions.keys()
+
+    def unconfirmed(self) -> dict[str, int]:
+        """How many objects each connected node has not confirmed yet."""
+        return {node: len(session) for node, session in self._sessions.items()}
+
+    def offer(self, node: str, item: Item) -> None:
+        """Deliver an object to a node, if it is connected."""
+        session = self._sessions.get(node)
+        if session is not None:
+            session.offer(item)
+
+    def answer(self, node: str, message: Message) -> None:
+        """Send an answer to a node, if it is connected."""
+        session = self._sessions.get(node)
+        if session is not None:
+            session.answer(message)
+
+    def end(self, node: str, why: str) -> None:
+        """End a node's session, if it has one."""
+        session = self._sessions.get(node)
+        if session is not None:
+            session.end(why)
+
+    @contextmanager
+    def entered(self, session: Session, why: str) -> Iterator[None]:
+        """Hold `session` as its node's; an older one of the same node ends because of `why`."""
+        node = session.node
+        self.end(node, why)
+        self._sessions[node] = session
+        try:
+            for tell in self._began:
+                tell(node)
+            yield
+        finally:
+            # A newer session of the same node may have taken the place; that one stays.
+            if self._sessions.get(node) is session:
+                del self._sessions[node]
+                for tell in self._ended:
+                    tell(node)
+
+
+class CloudHub:
+    """The sessions of this CloudCore; a module, so that a stop ends them all."""
+
+    name = "cloudHub"
+    needs: tuple[str, ...] = ("edgeController", "syncController")
+
+    def __init__(
+        self, sessions: Sessions, upstream: Upstream, checkpoints: Checkpoints, clock: Clock, *, node_limit: int,
+        keepalive_seconds: float, write_seconds: float = 30.0,
+    ) -> None:
+        self._upstream = upstream
+        self._checkpoints = checkpoints
+        self._clock = clock
+        self._node_limit = node_limit
+        self._keepalive_seconds = keepalive_seconds
+        self._write_seconds = write_seconds
+        self._sessions = sessions
+        self._open = False
+
+    def admit(self, peer: Peer) -> str:
+        """Why this peer may not connect; empty when it may."""
+        if not self._open:
+            return "this CloudCore is starting or stopping; try again"
+        if not peer.node or len(peer.node) > _MAX_NAME:
+            return "header node_id must name the node"
+        if peer.certificate_name != f"system:node:{peer.node}":
+            return (
+                f"the certificate is of {peer.certificate_name or 'nobody'}, but header node_id says {peer.node}; "
+                "a node may only connect under the name that its certificate was issued for"
+            )
+        if len(self._sessions.connected) >= self._node_limit and peer.node not in self._sessions.connected:
+            return f"this CloudCore serves {self._node_limit} nodes already (modules.cloudHub.nodeLimit)"
+        return ""
+
+    async def serve(self, connection: Connection) -> None:
+        """Run the session of an open connection until it ends."""
+        peer = connection.peer
+        why = self.admit(peer)
+        if why:
+            log.warning("= refused %s (node %r): %s", peer.address, peer.node, why)
+            await connection.close()
+            return
+        session = Session(
+            connection, self._upstream.receive, self._checkpoints, self._clock,
+            keepalive_seconds=self._keepalive_seconds, write_seconds=self._write_seconds,
+        )
+        with self._sessions.entered(session, f"the node connected anew from {peer.address}"):
+            count = len(self._sessions.connected)
+            log.info("= node %s connected from %s (%d connected)", peer.node, peer.address, count)
+            reason = await session.run()
+            log.info("= node %s disconnected: %s", peer.node, reason)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Admit nodes until cancelled."""
+        self._open = True
+        ready()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Admit nobody any more and end all sessions."""
+        self._open = False
+        for node in list(self._sessions.connected):
+            self._sessions.end(node, "this CloudCore stops")

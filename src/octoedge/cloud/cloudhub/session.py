@@ -1,0 +1,213 @@
+"""One node's session: what comes in, what goes out, how long it lives (spec: channel, sections 4 to 6).
+
+    receive → Keepalive: the timer · Ack: delivery → checkpoint · everything else: upstream
+    offer → (first time: a checkpoint) → delivery → send, again until acknowledged
+    answer → send, once, before what is offered
+
+Ends when the connection does, when no keepalive comes in time, or when somebody calls `end`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import msgspec
+
+from octoedge.cloud.ports import Checkpoints
+from octoedge.errors import ConnectionClosed, MessageError, RouteError, TransportError
+from octoedge.protocol import codec, routes
+from octoedge.protocol.delivery import Delivery, Item, Sending
+from octoedge.protocol.message import Header, Message
+from octoedge.protocol.payloads import Ack, Keepalive, Nack, Payload
+from octoedge.runtime.clock import Clock
+from octoedge.transport.connection import Connection
+
+log = logging.getLogger(__name__)
+
+_MAX_ANSWERS = 1024
+"""Answers that may wait for the socket; a node that does not read them loses the oldest and asks again."""
+_VIADUCT = ("ping", "pong", "config")
+
+Receive = Callable[[str, Message, Payload], None]
+
+
+class _Over(TransportError):
+    """The session has ended, and why."""
+
+
+class Session:
+    """Speaks with one node over one connection."""
+
+    def __init__(
+        self, connection: Connection, receive: Receive, checkpoints: Checkpoints, clock: Clock, *,
+        keepalive_seconds: float, write_seconds: float = 30.0,
+    ) -> None:
+        self.node = connection.peer.node
+        self._connection = connection
+        self._receive = receive
+        self._checkpoints = checkpoints
+        self._clock = clock
+        self._keepalive_seconds = keepalive_seconds
+        self._write_seconds = write_seconds
+        self._delivery = Delivery(_new_id)
+        self._expecting: dict[str, Item] = {}
+        self._answers: deque[Message] = deque(maxlen=_MAX_ANSWERS)
+        self._wake = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def __len__(self) -> int:
+        """How many objects the node has not confirmed yet."""
+        return len(self._delivery) + len(self._expecting)
+
+    def offer(self, item: Item) -> None:
+        """Deliver one version of an object."""
+        waiting = self._expecting.get(item.uid)
+        if waiting is not None:
+            if item.deletes or (item.version > waiting.version and not waiting.deletes):
+                self._expecting[item.uid] = item
+        elif item.deletes or self._checkpoints.version(self.node, item.uid) is not None:
+            self._deliver(item)
+        else:
+            self._expecting[item.uid] = item
+            self._checkpoints.expect(self.node, item, partial(self._expected, item.uid))
+
+    def answer(self, message: Message) -> None:
+        """Send an answer once."""
+        self._answers.append(message)
+        self._wake.set()
+
+    def end(self, why: str) -> None:
+        """End the session soon; idempotent."""
+        if not self._over.done():
+            self._over.set_result(why)
+
+    async def run(self) -> str:
+        """Speak until the session is over; gives the reason."""
+        reason = "the session is over"
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._reader(), name=f"{self.node} reader")
+                group.create_task(self._writer(), name=f"{self.node} writer")
+                group.create_task(self._watchdog(), name=f"{self.node} watchdog")
+                raise _Over(await self._over)
+        except* TransportError as errors:
+            reason = str(errors.exceptions[0])
+        finally:
+            self.end(reason)
+            await self._connection.close()
+        return reason
+
+    def _expected(self, uid: str) -> None:
+        item = self._expecting.pop(uid, None)
+        if item is not None:
+            self._deliver(item)
+
+    def _deliver(self, item: Item) -> None:
+        if self._delivery.offer(item):
+            self._wake.set()
+
+    # ---- in --------------------------------------------------------------------------------------------------------
+
+    async def _reader(self) -> None:
+        while True:
+            data = await self._connection.receive()
+            try:
+                message = codec.decode(data)
+            except MessageError as error:
+                raise _Over(f"node {self.node} sent what is no message: {error}") from error
+            log.debug("< %s %s %s", self.node, message.route.operation, message.route.resource)
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        if message.route.operation in _VIADUCT:
+            self._answer_viaduct(message)
+            return
+        if not message.header.msg_id and not message.route.operation:
+            return  # what a Go edge writes when it stops
+        try:
+            payload = routes.classify(routes.Direction.UP, message)
+        except (RouteError, MessageError) as error:
+            log.warning("dropped a message of node %s: %s", self.node, error)
+            return
+        if isinstance(payload, Keepalive):
+            self._heard.set()
+        elif isinstance(payload, Ack):
+            self._confirm(message.header.parent_msg_id)
+        elif isinstance(payload, Nack):
+            reason = payload.body[:300].decode(errors="replace")
+            log.warning("node %s could not store %s: %s", self.node, message.route.resource, reason)
+        else:
+            self._receive(self.node, message, payload)
+
+    def _confirm(self, message_id: str) -> None:
+        item = self._delivery.acknowledge(message_id)
+        if item is not None:
+            self._checkpoints.reached(self.node, item)
+        self._wake.set()
+
+    def _answer_viaduct(self, message: Message) -> None:
+        """Transport questions of the Go side (spec: channel, section 3.2); answers to them are not answered."""
+        if message.header.parent_msg_id:
+            return
+        header = Header(msg_id=_new_id(), parent_msg_id=message.header.msg_id, timestamp=self._milliseconds())
+        route = msgspec.structs.replace(message.route, operation="response")
+        self.answer(Message(header=header, route=route, content=msgspec.Raw(b'"ack"')))
+
+    # ---- out -------------------------------------------------------------------------------------------------------
+
+    async def _writer(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            while self._answers:
+                message = self._answers.popleft()
+                self._delivery.occupy(message.header.msg_id, loop.time())
+                await self._send(message)
+            for sending in self._delivery.due(loop.time()):
+                await self._send(self._message(sending))
+            for item in self._delivery.expired:
+                log.warning("node %s has not acknowledged %s; it is compared again later", self.node, item.key)
+            self._delivery.expired.clear()
+            await self._sleep(self._delivery.next_due())
+
+    async def _sleep(self, until: float | None) -> None:
+        if until is None:
+            await self._wake.wait()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._wake.wait()
+
+    async def _send(self, message: Message) -> None:
+        log.debug("> %s %s %s", self.node, message.route.operation, message.route.resource)
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                await self._connection.send(codec.encode(message))
+        except TimeoutError as error:
+            raise ConnectionClosed(f"node {self.node} took no data for {self._write_seconds:.0f} s") from error
+
+    def _message(self, sending: Sending) -> Message:
+        return routes.compose(sending.item.payload, message_id=sending.message_id, timestamp=self._milliseconds())
+
+    async def _watchdog(self) -> None:
+        while True:
+            self._heard.clear()
+            try:
+                async with asyncio.timeout(self._keepalive_seconds):
+                    await self._heard.wait()
+            except TimeoutError:
+                raise _Over(f"no keepalive for {self._keepalive_seconds:.0f} s") from None
+
+    def _milliseconds(self) -> int:
+        return int(self._clock.now() * 1000)
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
