@@ -6,7 +6,9 @@ Everything is checked first; only when nothing stands in the way are packages in
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.errors import InstallError
@@ -17,23 +19,51 @@ from octoedge.keadm.processes import find_program
 from octoedge.keadm.steps import Step, Written, advance
 
 
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What comes next, and so what it needs."""
+
+    extras: tuple[str, ...]
+    packages: bool = True
+    ports: bool = False
+    kubectl: bool = False
+
+
+PURPOSES = {
+    "up": Purpose(("cloud",), ports=True, kubectl=True),
+    "test": Purpose(("cloud", "dev")),
+    "check": Purpose(("cloud", "dev"), packages=False),
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--for", dest="purpose", choices=PURPOSES, default="up", help="what is to be done next")
     parser.add_argument("--checkout", type=Path, default=Path.cwd(), help="the folder of the project")
-    parser.add_argument("--extras", default="cloud", help="extras of the Python package, by comma")
-    parser.add_argument("--port-offset", type=int, help="how far all ports will be shifted")
-    parser.add_argument("--tools-only", action="store_true", help="only .venv; check no ports, install no packages")
+    parser.add_argument("--port-offset", type=int, metavar="N", help="how far all ports will be shifted")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    environment = toolchain.Environment(arguments.checkout.resolve(), tuple(arguments.extras.split(",")))
-    if arguments.tools_only:
-        advance(_venv_steps(environment), print)
-        return 0
-    chosen = layout.choose(os.environ, arguments.port_offset, None)
-    with packages.plan() as (plan, unobtainable):
-        stop_if([*problems(chosen), *unobtainable])
-        advance([*_package_steps(plan), *_venv_steps(environment), *_kubectl_steps(environment)], print)
+    purpose = PURPOSES[arguments.purpose]
+    environment = toolchain.Environment(arguments.checkout.resolve(), purpose.extras)
+    with packages.plan() if purpose.packages else _no_packages() as (plan, unobtainable):
+        stop_if([*_problems(purpose, arguments.port_offset), *unobtainable])
+        steps = [*_package_steps(plan), *_venv_steps(environment)]
+        if purpose.kubectl:
+            steps += _kubectl_steps(environment)
+        advance(steps, _say)
     return 0
+
+
+def _problems(purpose: Purpose, offset: int | None) -> list[Problem]:
+    return problems(layout.choose(os.environ, offset, None)) if purpose.ports else []
+
+
+def _no_packages() -> contextlib.AbstractContextManager[tuple[packages.Plan, list[Problem]]]:
+    return contextlib.nullcontext((packages.Plan(()), []))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def stop_if(found: list[Problem]) -> None:

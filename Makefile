@@ -1,0 +1,62 @@
+# The commands of the project. `make up` brings everything up; `make test` is everything that CI runs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+OCTOEDGE := PYTHONPATH=src $(PYTHON) -m octoedge.commands.octoedge
+UP_FLAGS := $(if $(PORT_OFFSET),--port-offset $(PORT_OFFSET))
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status test check bench lint format-check types contracts tests e2e python tools
+
+help: ## show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
+
+up: python ## check the machine, install what is missing, start a cloud and an edge node (PORT_OFFSET=N)
+	@$(OCTOEDGE) prepare --for up $(UP_FLAGS)
+	@$(BIN)/octoedge up $(UP_FLAGS)
+
+down: ## stop what `make up` started; PURGE=1 removes its data too
+	@$(BIN)/octoedge down $(if $(PURGE),--purge)
+
+status: ## say how every part is
+	@$(BIN)/octoedge status
+
+test: python ## everything that CI runs: check, then all tests
+	@$(OCTOEDGE) prepare --for test
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory e2e
+
+check: tools ## lint, format, types, import contracts
+	@$(MAKE) --no-print-directory -j4 --output-sync=target lint format-check types contracts
+
+bench: python ## all figures, as a table and JSON
+	@$(OCTOEDGE) prepare --for test
+	@$(BIN)/octoedge bench
+
+# The parts of `check` and `test`; each needs the tools of `make check` to be there.
+
+lint:
+	@$(BIN)/ruff check src tests
+
+format-check:
+	@$(BIN)/ruff format --check src tests
+
+types:
+	@$(BIN)/mypy
+
+contracts:
+	@$(BIN)/lint-imports
+
+tests:
+	@$(BIN)/pytest -n 2 tests --ignore tests/e2e
+
+e2e:
+	@$(BIN)/pytest tests/e2e
+
+tools: python
+	@$(OCTOEDGE) prepare --for check
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "octoedge: Python 3.11 or newer is needed; '$(PYTHON)' is not. Install it, or name it: make PYTHON=python3.12 up" >&2; exit 1; }
