@@ -348,7 +348,7 @@ class Backend:
         )
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(msgspec.Struct, frozen=True):
     uid: str = ""
 
 

@@ -85,6 +85,11 @@ class Schema:
         """The definition of a kind."""
         return self[self._kinds[f"{group}/{version}/{kind}"]]
 
+    def find(self, group: str, version: str, kind: str) -> Definition | None:
+        """The definition of a kind, when there is one."""
+        name = self._kinds.get(f"{group}/{version}/{kind}")
+        return self[name] if name else None
+
     def kinds_of(self, name: str) -> Iterator[tuple[str, str, str]]:
         """(group, version, kind) of a definition; none when it is only a part of others."""
         for kind, definition in self._kinds.items():

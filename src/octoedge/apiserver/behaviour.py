@@ -1,0 +1,117 @@
+"""What each kind does beyond being stored: one row of functions a kind, everything else is the same for all."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from octoedge.apiserver import defaults, metadata, rules
+from octoedge.apiserver.backend import View
+from octoedge.apiserver.metadata import Cause, NameRule
+from octoedge.apiserver.serviceaccounts import admit_pod, new_namespace
+
+Json = dict[str, Any]
+
+
+def _nothing(_: Json) -> None:
+    return None
+
+
+def _no_causes(_: Json) -> list[Cause]:
+    return []
+
+
+def _free_to_change(_new: Json, _old: Json) -> list[Cause]:
+    return []
+
+
+def _no_admission(_obj: Json, _view: View) -> None:
+    return None
+
+
+def _no_company(_obj: Json, _view: View, _now: str) -> list[tuple[str, Json]]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """The functions of one kind; each default does nothing."""
+
+    name_rule: NameRule = metadata.subdomain
+    keeps_status: bool = False
+    """Whether a new object may bring its status along."""
+    status_metadata: bool = True
+    """Whether an update of the status may change labels and annotations."""
+    counts_generations: bool = False
+    conditional_only: bool = False
+    """Whether an update must name the version it was made from."""
+    normalize: Callable[[Json], None] = _nothing
+    """Fill in and convert, at creation and at every update."""
+    prepare: Callable[[Json], None] = _nothing
+    """Fill in at creation only."""
+    admit: Callable[[Json, View], None] = _no_admission
+    """Change or refuse a new object by what else is there."""
+    company: Callable[[Json, View, str], list[tuple[str, Json]]] = _no_company
+    """Objects that are made together with a new one, by resource."""
+    check: Callable[[Json], list[Cause]] = _no_causes
+    check_update: Callable[[Json, Json], list[Cause]] = _free_to_change
+
+
+def _prepare_pod(obj: Json) -> None:
+    defaults.tolerations(obj["spec"])
+    obj["status"] = {"phase": "Pending", "qosClass": defaults.qos_class(obj["spec"])}
+
+
+def _prepare_namespace(obj: Json) -> None:
+    obj["spec"] = {"finalizers": ["kubernetes"]}
+    obj["status"] = {"phase": "Active"}
+
+
+def _normalize_namespace(obj: Json) -> None:
+    name = obj["metadata"].get("name")
+    if name:
+        obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
+
+
+def _normalize_secret(obj: Json) -> None:
+    plain = obj.pop("stringData", None) or {}
+    for key, value in plain.items():
+        obj.setdefault("data", {})[key] = base64.b64encode(value.encode()).decode()
+
+
+def _prepare_service(obj: Json) -> None:
+    obj["status"] = {"loadBalancer": {}}
+    for port in obj.get("spec", {}).get("ports") or []:
+        port.setdefault("targetPort", port.get("port"))
+
+
+_DATA = Behaviour(check=rules.data, check_update=rules.data_update)
+_CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
+_PLAIN = Behaviour()
+
+BEHAVIOURS: dict[str, Behaviour] = {
+    "pods": Behaviour(
+        normalize=defaults.pod,
+        prepare=_prepare_pod,
+        admit=admit_pod,
+        check=rules.pod,
+        check_update=rules.pod_update,
+    ),
+    "namespaces": Behaviour(
+        name_rule=metadata.label, normalize=_normalize_namespace, prepare=_prepare_namespace, company=new_namespace
+    ),
+    "nodes": Behaviour(keeps_status=True),
+    "configmaps": _DATA,
+    "secrets": Behaviour(normalize=_normalize_secret, check=rules.data, check_update=rules.data_update),
+    "services": Behaviour(name_rule=metadata.label_1035, prepare=_prepare_service, check=rules.service),
+    "events": Behaviour(check=rules.event),
+    "objectsyncs.reliablesyncs.kubeedge.io": _CUSTOM,
+    "clusterobjectsyncs.reliablesyncs.kubeedge.io": _CUSTOM,
+}
+
+
+def behaviour_of(resource: str) -> Behaviour:
+    """The functions of a kind."""
+    return BEHAVIOURS.get(resource, _PLAIN)

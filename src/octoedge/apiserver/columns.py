@@ -1,0 +1,308 @@
+"""The columns that `kubectl get` shows, kind by kind: a function from an object to the cells of its row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from octoedge.runtime.clock import parse_rfc3339
+
+Json = dict[str, Any]
+Cell = Callable[[Json, float], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; `priority` 1 is shown with `-o wide` only. `cell` is given the object and the time."""
+
+    name: str
+    cell: Cell
+    type: str = "string"
+    format: str = ""
+    priority: int = 0
+
+
+_ROLE = "node-role.kubernetes.io/"
+
+
+def columns_of(resource: str) -> tuple[Column, ...]:
+    """The columns of a kind; NAME and AGE for those without columns of their own."""
+    return COLUMNS.get(resource, (NAME, AGE))
+
+
+def age(text: Any, now: float) -> str:
+    """`5m12s`, `3d4h`, as kubectl writes a duration since a time."""
+    if not isinstance(text, str):
+        return "<unknown>"
+    try:
+        return duration(now - parse_rfc3339(text))
+    except ValueError:
+        return "<unknown>"
+
+
+def duration(seconds: float) -> str:
+    """Kubernetes' HumanDuration."""
+    whole = int(seconds)
+    if whole < -1:
+        return "<invalid>"
+    whole = max(0, whole)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    for limit, text in (
+        (whole < 120, f"{whole}s"),
+        (minutes < 10, _pair(minutes, "m", whole % 60, "s")),
+        (minutes < 180, f"{minutes}m"),
+        (hours < 8, _pair(hours, "h", minutes % 60, "m")),
+        (hours < 48, f"{hours}h"),
+        (hours < 192, _pair(days, "d", hours % 24, "h")),
+        (days < 730, f"{days}d"),
+        (days < 2920, _pair(days // 365, "y", days % 365, "d")),
+    ):
+        if limit:
+            return text
+    return f"{days // 365}y"
+
+
+def _pair(large: int, unit: str, small: int, small_unit: str) -> str:
+    return f"{large}{unit}{small}{small_unit}" if small else f"{large}{unit}"
+
+
+def dig(obj: Any, path: str) -> Any:
+    """The value at a dotted path; None when it is not there."""
+    for key in path.split("."):
+        obj = obj.get(key) if isinstance(obj, dict) else None
+    return obj
+
+
+def _at(path: str, default: Any = "") -> Cell:
+    return lambda obj, _: dig(obj, path) if dig(obj, path) is not None else default
+
+
+def _age_of(path: str) -> Cell:
+    return lambda obj, now: age(dig(obj, path), now)
+
+
+def _count(*paths: str) -> Cell:
+    return lambda obj, _: sum(len(dig(obj, path) or ()) for path in paths)
+
+
+NAME = Column("Name", _at("metadata.name"), format="name")
+AGE = Column("Age", _age_of("metadata.creationTimestamp"))
+
+
+def _containers(obj: Json) -> list[Json]:
+    return dig(obj, "spec.containers") or []
+
+
+def _statuses(obj: Json, field: str = "containerStatuses") -> list[Json]:
+    return dig(obj, f"status.{field}") or []
+
+
+def _ready(obj: Json, _: float) -> str:
+    sidecars = [item["name"] for item in dig(obj, "spec.initContainers") or [] if item.get("restartPolicy") == "Always"]
+    statuses = [*_statuses(obj), *(one for one in _statuses(obj, "initContainerStatuses") if one["name"] in sidecars)]
+    return f"{sum(bool(one.get('ready')) for one in statuses)}/{len(_containers(obj)) + len(sidecars)}"
+
+
+def _restarts(obj: Json, now: float) -> str:
+    statuses = _statuses(obj)
+    count = sum(one.get("restartCount") or 0 for one in statuses)
+    ends = [dig(one, "lastState.terminated.finishedAt") for one in statuses]
+    last = max((end for end in ends if end), default=None)
+    return f"{count} ({age(last, now)} ago)" if count and last else str(count)
+
+
+def pod_reason(obj: Json) -> str:
+    """The word in the STATUS column of a Pod."""
+    reason = dig(obj, "status.reason") or dig(obj, "status.phase") or "Unknown"
+    for condition in dig(obj, "status.conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "SchedulingGated":
+            reason = "SchedulingGated"
+    reason = _init_reason(obj) or _container_reason(obj, reason)
+    if dig(obj, "metadata.deletionTimestamp"):
+        lost = dig(obj, "status.reason") == "NodeLost"
+        reason = "Unknown" if lost else reason if reason in ("Succeeded", "Failed", "Completed") else "Terminating"
+    return str(reason)
+
+
+def _init_reason(obj: Json) -> str:
+    specs = {item["name"]: item for item in dig(obj, "spec.initContainers") or []}
+    for index, status in enumerate(_statuses(obj, "initContainerStatuses")):
+        state = status.get("state") or {}
+        terminated, waiting = state.get("terminated"), state.get("waiting")
+        sidecar = specs.get(status.get("name"), {}).get("restartPolicy") == "Always"
+        if (terminated and terminated.get("exitCode") == 0) or (sidecar and status.get("started")):
+            continue
+        if terminated:
+            return f"Init:{_ended(terminated)}"
+        if waiting and waiting.get("reason") not in (None, "", "PodInitializing"):
+            return f"Init:{waiting['reason']}"
+        return f"Init:{index}/{len(specs)}"
+    return ""
+
+
+def _ended(terminated: Json) -> str:
+    if terminated.get("reason"):
+        return str(terminated["reason"])
+    if terminated.get("signal"):
+        return f"Signal:{terminated['signal']}"
+    return f"ExitCode:{terminated.get('exitCode')}"
+
+
+def _container_reason(obj: Json, reason: str) -> str:
+    running = False
+    for status in reversed(_statuses(obj)):
+        state = status.get("state") or {}
+        if dig(state, "waiting.reason"):
+            reason = state["waiting"]["reason"]
+        elif state.get("terminated"):
+            reason = _ended(state["terminated"])
+        elif status.get("ready") and state.get("running"):
+            running = True
+    if reason == "Completed" and running:
+        ready = any(
+            condition.get("type") == "Ready" and condition.get("status") == "True"
+            for condition in dig(obj, "status.conditions") or []
+        )
+        return "Running" if ready else "NotReady"
+    return reason
+
+
+def _gates(obj: Json, _: float) -> str:
+    gates = dig(obj, "spec.readinessGates") or []
+    if not gates:
+        return "<none>"
+    true = {one.get("type") for one in dig(obj, "status.conditions") or [] if one.get("status") == "True"}
+    return f"{sum(gate.get('conditionType') in true for gate in gates)}/{len(gates)}"
+
+
+def _node_status(obj: Json, _: float) -> str:
+    ready = [one for one in dig(obj, "status.conditions") or [] if one.get("type") == "Ready"]
+    word = "Unknown" if not ready else "Ready" if ready[0].get("status") == "True" else "NotReady"
+    return f"{word},SchedulingDisabled" if dig(obj, "spec.unschedulable") else word
+
+
+def _roles(obj: Json, _: float) -> str:
+    labels = dig(obj, "metadata.labels") or {}
+    roles = {key.removeprefix(_ROLE) for key in labels if key.startswith(_ROLE)}
+    if labels.get("kubernetes.io/role"):
+        roles.add(labels["kubernetes.io/role"])
+    return ",".join(sorted(role for role in roles if role)) or "<none>"
+
+
+def _address(kind: str) -> Cell:
+    def cell(obj: Json, _: float) -> str:
+        found = [one.get("address") for one in dig(obj, "status.addresses") or [] if one.get("type") == kind]
+        return found[0] if found and found[0] else "<none>"
+
+    return cell
+
+
+def _last_seen(obj: Json, now: float) -> str:
+    seen = dig(obj, "series.lastObservedTime") or obj.get("lastTimestamp") or obj.get("eventTime")
+    first = obj.get("firstTimestamp") or obj.get("eventTime")
+    count = dig(obj, "series.count") or obj.get("count") or 1
+    if count > 1 and first:
+        return f"{age(seen, now)} (x{count} over {age(first, now)})"
+    return age(seen or first, now)
+
+
+def _involved(obj: Json, _: float) -> str:
+    return f"{str(dig(obj, 'involvedObject.kind') or '').lower()}/{dig(obj, 'involvedObject.name') or ''}"
+
+
+def _source(obj: Json, _: float) -> str:
+    parts = [dig(obj, "source.component") or obj.get("reportingComponent"), dig(obj, "source.host")]
+    return ", ".join(part for part in parts if part)
+
+
+def _ports(obj: Json, _: float) -> str:
+    texts = []
+    for port in dig(obj, "spec.ports") or []:
+        node = f":{port['nodePort']}" if port.get("nodePort") else ""
+        texts.append(f"{port.get('port')}{node}/{port.get('protocol', 'TCP')}")
+    return ",".join(texts) or "<none>"
+
+
+def _external(obj: Json, _: float) -> str:
+    found = list(dig(obj, "spec.externalIPs") or [])
+    found += [one.get("ip") or one.get("hostname") for one in dig(obj, "status.loadBalancer.ingress") or []]
+    if not found and dig(obj, "spec.type") == "ExternalName":
+        found = [dig(obj, "spec.externalName")]
+    return ",".join(found) or ("<pending>" if dig(obj, "spec.type") == "LoadBalancer" else "<none>")
+
+
+def _pairs(path: str) -> Cell:
+    def cell(obj: Json, _: float) -> str:
+        return ",".join(f"{key}={value}" for key, value in sorted((dig(obj, path) or {}).items())) or "<none>"
+
+    return cell
+
+
+def _node_of_sync(obj: Json, _: float) -> str:
+    return re.sub(r"\.[^.]*$", "", str(dig(obj, "metadata.name")))
+
+
+_SYNC = (
+    NAME,
+    Column("Node", _node_of_sync),
+    Column("Kind", _at("spec.objectKind")),
+    Column("Object", _at("spec.objectName")),
+    Column("Version", _at("status.objectResourceVersion")),
+    AGE,
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "pods": (
+        NAME,
+        Column("Ready", _ready),
+        Column("Status", lambda obj, _: pod_reason(obj)),
+        Column("Restarts", _restarts),
+        AGE,
+        Column("IP", _at("status.podIP", "<none>"), priority=1),
+        Column("Node", _at("spec.nodeName", "<none>"), priority=1),
+        Column("Nominated Node", _at("status.nominatedNodeName", "<none>"), priority=1),
+        Column("Readiness Gates", _gates, priority=1),
+    ),
+    "nodes": (
+        NAME,
+        Column("Status", _node_status),
+        Column("Roles", _roles),
+        AGE,
+        Column("Version", _at("status.nodeInfo.kubeletVersion")),
+        Column("Internal-IP", _address("InternalIP"), priority=1),
+        Column("External-IP", _address("ExternalIP"), priority=1),
+        Column("OS-Image", _at("status.nodeInfo.osImage", "<unknown>"), priority=1),
+        Column("Kernel-Version", _at("status.nodeInfo.kernelVersion", "<unknown>"), priority=1),
+        Column("Container-Runtime", _at("status.nodeInfo.containerRuntimeVersion", "<unknown>"), priority=1),
+    ),
+    "namespaces": (NAME, Column("Status", _at("status.phase")), AGE),
+    "configmaps": (NAME, Column("Data", _count("data", "binaryData"), "integer"), AGE),
+    "secrets": (NAME, Column("Type", _at("type")), Column("Data", _count("data"), "integer"), AGE),
+    "serviceaccounts": (NAME, Column("Secrets", _count("secrets"), "integer"), AGE),
+    "services": (
+        NAME,
+        Column("Type", _at("spec.type")),
+        Column("Cluster-IP", _at("spec.clusterIP", "<none>")),
+        Column("External-IP", _external),
+        Column("Port(s)", _ports),
+        AGE,
+        Column("Selector", _pairs("spec.selector"), priority=1),
+    ),
+    "events": (
+        Column("Last Seen", _last_seen),
+        Column("Type", _at("type")),
+        Column("Reason", _at("reason")),
+        Column("Object", _involved),
+        Column("Subobject", _at("involvedObject.fieldPath"), priority=1),
+        Column("Source", _source, priority=1),
+        Column("Message", lambda obj, _: str(obj.get("message") or "").strip()),
+        Column("First Seen", lambda obj, now: age(obj.get("firstTimestamp") or obj.get("eventTime"), now), priority=1),
+        Column("Count", lambda obj, _: dig(obj, "series.count") or obj.get("count") or 1, "integer", priority=1),
+        Column("Name", _at("metadata.name"), format="name", priority=1),
+    ),
+    "leases.coordination.k8s.io": (NAME, Column("Holder", _at("spec.holderIdentity")), AGE),
+    "objectsyncs.reliablesyncs.kubeedge.io": _SYNC,
+    "clusterobjectsyncs.reliablesyncs.kubeedge.io": _SYNC,
+}

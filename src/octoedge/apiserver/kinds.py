@@ -1,0 +1,189 @@
+"""The table of kinds: one row makes a kind appear in discovery, OpenAPI, paths, storage and Tables.
+
+What a kind does beyond being stored (defaults, rules, status, deletion) is in `behaviour.py`; its columns are in
+`columns.py`; its fields are in `schema.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """Something below an object: `status`, `token`, `log`."""
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    group: str = ""
+    """Group and version of the kind, when they are not the parent's."""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of object."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    short_names: tuple[str, ...] = ()
+    namespaced: bool = True
+    subresources: tuple[Subresource, ...] = ()
+    fields: tuple[str, ...] = ()
+    """What field selectors may ask for, beside metadata.name and metadata.namespace."""
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    """A kind that can only be created (reviews) is computed, not stored."""
+    strategic: bool = True
+    """Whether strategic merge patches are understood; kinds that come from CRDs take merge patches only."""
+
+    @property
+    def api_version(self) -> str:
+        """As it stands in objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def root(self) -> str:
+        """Where paths of its group and version begin."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    @property
+    def resource(self) -> str:
+        """The name in messages and in the store: `pods`, `leases.coordination.k8s.io`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def singular(self) -> str:
+        """`pod`."""
+        return self.kind.lower()
+
+    @property
+    def stored(self) -> bool:
+        """Whether objects of this kind are kept."""
+        return "get" in self.verbs
+
+    def subresource(self, name: str) -> Subresource | None:
+        """The subresource of that name."""
+        return next((item for item in self.subresources if item.name == name), None)
+
+
+def _status(kind: str) -> Subresource:
+    return Subresource("status", kind, ("get", "patch", "update"))
+
+
+_INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_AUTHORIZATION = "authorization.k8s.io"
+_AUTHENTICATION = "authentication.k8s.io"
+_SYNC = "reliablesyncs.kubeedge.io"
+
+KINDS = (
+    Kind(
+        "", "v1", "namespaces", "Namespace", ("ns",), False,
+        (_status("Namespace"), Subresource("finalize", "Namespace", ("update",))), ("status.phase",),
+        verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
+    ),
+    Kind("", "v1", "nodes", "Node", ("no",), False, (_status("Node"),), ("spec.unschedulable",)),
+    Kind(
+        "", "v1", "pods", "Pod", ("po",), True,
+        (
+            _status("Pod"),
+            Subresource("binding", "Binding", ("create",)),
+            Subresource("eviction", "Eviction", ("create",), "policy", "v1"),
+            Subresource("log", "Pod", ("get",)),
+        ),
+        (
+            "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+            "status.phase", "status.podIP", "status.nominatedNodeName",
+        ),
+        ("all",),
+    ),
+    Kind("", "v1", "configmaps", "ConfigMap", ("cm",)),
+    Kind("", "v1", "secrets", "Secret", fields=("type",)),
+    Kind(
+        "", "v1", "events", "Event", ("ev",),
+        fields=(
+            *(f"involvedObject.{name}" for name in _INVOLVED),
+            "reason", "reportingComponent", "source", "type",
+        ),
+    ),
+    Kind(
+        "", "v1", "serviceaccounts", "ServiceAccount", ("sa",),
+        subresources=(Subresource("token", "TokenRequest", ("create",), _AUTHENTICATION, "v1"),),
+    ),
+    Kind(
+        "", "v1", "services", "Service", ("svc",), True, (_status("Service"),), ("spec.clusterIP", "spec.type"),
+        ("all",),
+    ),
+    Kind("coordination.k8s.io", "v1", "leases", "Lease"),
+    Kind(_SYNC, "v1alpha1", "objectsyncs", "ObjectSync", subresources=(_status("ObjectSync"),), strategic=False),
+    Kind(
+        _SYNC, "v1alpha1", "clusterobjectsyncs", "ClusterObjectSync", (), False, (_status("ClusterObjectSync"),),
+        strategic=False,
+    ),
+    Kind(_AUTHENTICATION, "v1", "tokenreviews", "TokenReview", namespaced=False, verbs=("create",)),
+    Kind(_AUTHENTICATION, "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=("create",)),
+    Kind(_AUTHORIZATION, "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=("create",)),
+    Kind(_AUTHORIZATION, "v1", "localsubjectaccessreviews", "LocalSubjectAccessReview", verbs=("create",)),
+    Kind(
+        _AUTHORIZATION, "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False, verbs=("create",)
+    ),
+    Kind(
+        _AUTHORIZATION, "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", namespaced=False, verbs=("create",)
+    ),
+)
+
+
+class Kinds:
+    """The kinds that this server has, found by path, by storage name and by group."""
+
+    def __init__(self, kinds: Iterable[Kind] = KINDS) -> None:
+        self._by_path = {(kind.group, kind.version, kind.plural): kind for kind in kinds}
+        self._by_resource = {kind.resource: kind for kind in kinds}
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(self._by_path.values())
+
+    def at(self, group: str, version: str, plural: str) -> Kind | None:
+        """The kind that a path names."""
+        return self._by_path.get((group, version, plural))
+
+    def named(self, resource: str) -> Kind:
+        """The kind by its storage name (`pods`, `leases.coordination.k8s.io`)."""
+        return self._by_resource[resource]
+
+    def groups(self) -> dict[tuple[str, str], list[Kind]]:
+        """Kinds by (group, version); the core group first, then by name."""
+        groups: dict[tuple[str, str], list[Kind]] = {}
+        for kind in sorted(self, key=lambda kind: (kind.group, kind.version, kind.plural)):
+            groups.setdefault((kind.group, kind.version), []).append(kind)
+        return groups
+
+    def stored(self) -> list[Kind]:
+        """The kinds whose objects are kept."""
+        return [kind for kind in self if kind.stored]
+
+    def fields_of(self, resource: str, obj: Json) -> Mapping[str, str]:
+        """The values of an object that field selectors may ask for."""
+        kind = self._by_resource.get(resource)
+        return {path: _text(obj, path) for path in kind.fields} if kind else {}
+
+
+def _text(obj: Any, path: str) -> str:
+    if path == "source":
+        path = "source.component"
+    for key in path.split("."):
+        obj = obj.get(key) if isinstance(obj, dict) else None
+    if isinstance(obj, bool):
+        return "true" if obj else "false"
+    if obj is None:
+        return "false" if path in ("spec.unschedulable", "spec.hostNetwork") else ""
+    return str(obj)

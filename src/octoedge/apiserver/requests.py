@@ -1,0 +1,85 @@
+"""What a handler is given and what it gives back; the server turns HTTP into these and these into HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from octoedge.errors import ApiError
+
+Json = dict[str, Any]
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def info(self) -> Json:
+        """authentication.k8s.io UserInfo."""
+        info: Json = {"username": self.name, "groups": list(self.groups)}
+        if self.uid:
+            info["uid"] = self.uid
+        if self.extra:
+            info["extra"] = dict(self.extra)
+        return info
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, read whole."""
+
+    method: str
+    path: str
+    """Percent-decoded, without the query."""
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Names in any case."""
+    body: bytes
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response."""
+
+    body: bytes
+    code: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A response whose body is still being made: watches and logs."""
+
+    chunks: AsyncIterator[bytes]
+    content_type: str = JSON
+    code: int = 200
+
+
+Response = Answer | Stream
+
+
+def json_answer(obj: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """An object as a response."""
+    return Answer(msgspec.json.encode(obj) + b"\n", code, headers=headers or {})
+
+
+def error_answer(error: ApiError) -> Answer:
+    """An error as metav1.Status."""
+    headers = {"Retry-After": "1"} if error.code == 429 else {}
+    return json_answer(error.status(), error.code, headers)
+
+
+def success(details: Json) -> Json:
+    """The Status of something that was done."""
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -1,0 +1,228 @@
+"""The write verbs: create, update, patch. (Deletion is in `deletion.py`, reading in `octoedge.kube.read`.)
+
+A verb makes a deciding function for the backend, which runs when it is its turn to write: there it sees the newest
+version, so a patch never conflicts by itself, and an update conflicts exactly when somebody else wrote first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from octoedge.apiserver import defaults, metadata, rules
+from octoedge.apiserver.backend import Backend, Drop, Edit, Keep, Put, View
+from octoedge.apiserver.behaviour import Behaviour, behaviour_of
+from octoedge.apiserver.bodies import Bodies, Findings, decode_object, expect_object, judge_unknown, unknown_format
+from octoedge.apiserver.kinds import Kind
+from octoedge.apiserver.serviceaccounts import check_namespace
+from octoedge.apiserver.strategic import StrategicMerge
+from octoedge.errors import ApiError, already_exists, bad_request, conflict, invalid, not_found
+from octoedge.kube.patch import apply_json, apply_merge
+from octoedge.kube.read import Item
+from octoedge.runtime.clock import Clock, rfc3339
+
+Json = dict[str, Any]
+Change = Callable[[Json], Json]
+
+MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which object (or kind of object) a request is about."""
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+    def missing(self) -> ApiError:
+        """404 for the object."""
+        return not_found(self.kind.plural, self.name, self.kind.group)
+
+    def conflict(self, why: str) -> ApiError:
+        """409 for the object."""
+        return conflict(self.kind.plural, self.name, why, self.kind.group)
+
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+class Rest:
+    """Creates, updates and patches objects of every stored kind."""
+
+    def __init__(self, backend: Backend, bodies: Bodies, clock: Clock) -> None:
+        self.backend = backend
+        self.bodies = bodies
+        self.clock = clock
+        self._strategic = StrategicMerge(bodies.schema)
+
+    async def create(self, place: Place, obj: Json, query: Mapping[str, str]) -> Item:
+        """Store a new object."""
+        metadata.check_place(obj, place.namespace)
+        now = rfc3339(self.clock.now())
+        items = await self.backend.change(lambda view: self._create(view, place, obj, now), dry_run=dry_run(query))
+        return items[0]
+
+    async def update(self, place: Place, obj: Json, query: Mapping[str, str]) -> Item:
+        """Replace an object."""
+        metadata.check_place(obj, place.namespace, place.name)
+        return await self.edit(place, lambda _: obj, query)
+
+    async def patch(
+        self, place: Place, media_type: str, body: bytes, query: Mapping[str, str], found: Findings
+    ) -> Item:
+        """Change an object as a patch says."""
+        patch = self.bodies.decode(body, media_type)
+        apply = self._patcher(place.kind, media_type, patch)
+
+        def change(old: Json) -> Json:
+            new = apply(old)
+            expect_object(new)
+            return self._checked_patch(place.kind, new, patch, query, found)
+
+        return await self.edit(place, change, query)
+
+    async def edit(self, place: Place, change: Change, query: Mapping[str, str]) -> Item:
+        """Replace an object by what `change` makes of its newest version."""
+        items = await self.backend.change(lambda view: self._update(view, place, change), dry_run=dry_run(query))
+        return items[0]
+
+    def _create(self, view: View, place: Place, obj: Json, now: str) -> list[Edit]:
+        kind, behaviour = place.kind, behaviour_of(place.kind.resource)
+        metadata.prepare_create(obj, place.namespace, now)
+        about = obj["metadata"]
+        metadata.generate_name(about, lambda name: view.get(kind.resource, place.namespace, name) is not None)
+        name = about.get("name") or ""
+        if place.namespace:
+            check_namespace(view, place.namespace, kind.plural, name)
+        if name and view.get(kind.resource, place.namespace, name) is not None:
+            raise already_exists(kind.plural, name, kind.group)
+        self._prepare(kind, behaviour, obj, view)
+        self._check(kind, behaviour, obj)
+        company = [Put(resource, other) for resource, other in behaviour.company(obj, view, now)]
+        return [Put(kind.resource, obj), *company]
+
+    def _prepare(self, kind: Kind, behaviour: Behaviour, obj: Json, view: View) -> None:
+        if kind.subresource("status") and not behaviour.keeps_status:
+            obj.pop("status", None)
+        if behaviour.counts_generations:
+            obj["metadata"]["generation"] = 1
+        self._fill(kind, behaviour, obj)
+        behaviour.prepare(obj)
+        behaviour.admit(obj, view)
+
+    def _fill(self, kind: Kind, behaviour: Behaviour, obj: Json) -> None:
+        definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
+        defaults.fill(self.bodies.schema, definition, obj)
+        behaviour.normalize(obj)
+
+    def _check(self, kind: Kind, behaviour: Behaviour, obj: Json) -> None:
+        definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
+        causes = metadata.check(obj["metadata"], behaviour.name_rule)
+        causes += rules.structure(self.bodies.schema, definition, obj)
+        causes += [cause for cause in behaviour.check(obj) if cause not in causes]
+        metadata.refuse(kind.kind, kind.group, obj["metadata"].get("name") or "", causes)
+
+    def _update(self, view: View, place: Place, change: Change) -> list[Edit]:
+        kind, behaviour = place.kind, behaviour_of(place.kind.resource)
+        item = view.get(kind.resource, place.namespace, place.name)
+        if item is None:
+            raise place.missing()
+        old: Json = msgspec.json.decode(item.data)
+        new = change(msgspec.json.decode(item.data))
+        _check_preconditions(place, behaviour, new, old)
+        metadata.prepare_update(new, old)
+        new = _only_part(place, behaviour, new, old)
+        if not place.subresource:
+            self._fill(kind, behaviour, new)
+        causes = metadata.check(new["metadata"], behaviour.name_rule)
+        if not place.subresource:
+            causes += behaviour.check_update(new, old)
+        metadata.refuse(kind.kind, kind.group, place.name, causes)
+        if behaviour.counts_generations and new.get("spec") != old.get("spec"):
+            new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
+        return [finished(place, new, old, item)]
+
+    def _patcher(self, kind: Kind, media_type: str, patch: Any) -> Change:
+        word = media_type.partition(";")[0].strip().lower()
+        if word == JSON_PATCH:
+            return lambda old: apply_json(old, patch)
+        if word == APPLY:
+            text = "server-side apply is not supported by the embedded API server"
+            raise ApiError(415, "UnsupportedMediaType", f"{text}; use kubectl apply without --server-side")
+        expect_object(patch)
+        if word == MERGE:
+            return lambda old: apply_merge(old, patch)
+        if word == STRATEGIC and kind.strategic:
+            definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
+            return lambda old: self._strategic.apply(definition, old, patch)
+        raise unknown_format((JSON_PATCH, MERGE, *([STRATEGIC] if kind.strategic else [])))
+
+    def _checked_patch(self, kind: Kind, new: Json, patch: Any, query: Mapping[str, str], found: Findings) -> Json:
+        definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
+        head = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+        result, unknown = decode_object(self.bodies.schema, definition, new, head)
+
+        def refuse(text: str) -> ApiError:
+            shown = f'Invalid value: "{str(patch)[:200]}": strict decoding error: {text}'
+            return invalid("", "", [("FieldValueInvalid", "patch", shown)])
+
+        judge_unknown(unknown, query, found, refuse)
+        return result
+
+
+def finished(place: Place, new: Json, old: Json, item: Item) -> Edit:
+    """The edit that stores `new`: nothing when nothing changed, removal when a deletion only waited for finalizers."""
+    about = new["metadata"]
+    about["resourceVersion"] = old["metadata"]["resourceVersion"]
+    waits = about.get("finalizers") or (place.kind.resource == "namespaces" and new.get("spec", {}).get("finalizers"))
+    if about.get("deletionTimestamp") and not waits and not about.get("deletionGracePeriodSeconds"):
+        return Drop(place.kind.resource, place.namespace, place.name)
+    return Keep(item) if new == old else Put(place.kind.resource, new)
+
+
+def dry_run(query: Mapping[str, str]) -> bool:
+    """Whether the request only asks what would happen."""
+    mode = query.get("dryRun", "")
+    if mode not in ("", "All"):
+        raise bad_request(f'dryRun: Unsupported value: "{mode}": supported values: "All"')
+    return mode == "All"
+
+
+def _check_preconditions(place: Place, behaviour: Behaviour, new: Json, old: Json) -> None:
+    """409 unless the version and UID that the client names, if it names any, are the present ones."""
+    about, before = new.get("metadata") or {}, old["metadata"]
+    version, uid = about.get("resourceVersion"), about.get("uid")
+    if behaviour.conditional_only and not version:
+        cause = metadata.wrong("metadata.resourceVersion", 0, "must be specified for an update")
+        metadata.refuse(place.kind.kind, place.kind.group, place.name, [cause])
+    if uid and uid != before["uid"]:
+        raise place.conflict(f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}")
+    if version and version != before["resourceVersion"]:
+        raise place.conflict(MODIFIED)
+
+
+def _only_part(place: Place, behaviour: Behaviour, new: Json, old: Json) -> Json:
+    """What the subresource lets through: the status only below /status, everything else otherwise."""
+    if not place.kind.subresource("status"):
+        return new
+    status_part = place.subresource == "status"
+    kept = old if status_part else new
+    status = (new if status_part else old).get("status")
+    result = {key: value for key, value in kept.items() if key != "status"}
+    if status is not None:
+        result["status"] = status
+    if status_part and behaviour.status_metadata:
+        result["metadata"] = {**old["metadata"], **_loose(new["metadata"])}
+    return result
+
+
+def _loose(about: Json) -> Json:
+    return {key: about.get(key) or {} for key in ("labels", "annotations") if key in about}
