@@ -39,6 +39,8 @@ class ContainerSeen(msgspec.Struct, frozen=True):
     spec_hash: str = ""
     grace: int = 30
     log_path: str = ""
+    termination_path: str = ""
+    termination_policy: str = ""
 
     @property
     def alive(self) -> bool:
@@ -103,6 +105,8 @@ class History:
     """By container id; what the readiness probe said. No entry: no such probe."""
     stop_messages: dict[str, str] = field(default_factory=dict)
     """By container id; why the probe wants it stopped."""
+    stop_graces: dict[str, float] = field(default_factory=dict)
+    """By container id; the grace that the failed probe gives."""
     logged_attempts: dict[str, int] = field(default_factory=dict)
     """Highest attempt per container that a log file tells of, for a runtime that lost its records."""
     start_time: float = 0.0

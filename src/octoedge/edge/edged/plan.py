@@ -293,7 +293,8 @@ def _replace_if_bad(step: _Step, container: Container, last: ContainerSeen) -> N
         message = step.history.stop_messages.get(last.id, f"Container {container.name} failed its liveness probe")
     else:
         return
-    step.actions.append(StopContainer(last, float(last.grace), message))
+    grace = step.history.stop_graces.get(last.id, float(last.grace))
+    step.actions.append(StopContainer(last, grace, message))
 
 
 def _changed(container: Container, last: ContainerSeen) -> bool:

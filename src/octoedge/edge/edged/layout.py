@@ -1,0 +1,115 @@
+"""Where edged keeps things on disk; the same places as the kubelet's, below roots that are arguments.
+
+<root>/pods/<uid>/volumes/<plugin>/<volume>      volumes that live on disk
+<root>/pods/<uid>/etc-hosts
+<root>/pods/<uid>/containers/<name>/<attempt>    termination messages
+<root>/volatile/<uid>/<volume>                   volumes with secrets, on a tmpfs where possible
+<logs>/<namespace>_<pod>_<uid>/<container>/<attempt>.log
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+from pathlib import Path
+
+_SAFE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+
+
+class Layout:
+    """Paths of one edged."""
+
+    def __init__(self, root: Path, logs: Path) -> None:
+        self.root = root
+        self.logs = logs
+
+    @property
+    def pods(self) -> Path:
+        return self.root / "pods"
+
+    @property
+    def volatile(self) -> Path:
+        """What must not reach a disk."""
+        return self.root / "volatile"
+
+    def pod(self, uid: str) -> Path:
+        return self.pods / _safe(uid)
+
+    def volume(self, uid: str, plugin: str, name: str) -> Path:
+        return self.pod(uid) / "volumes" / f"kubernetes.io~{plugin}" / _safe(name)
+
+    def volatile_volume(self, uid: str, name: str) -> Path:
+        return self.volatile / _safe(uid) / _safe(name)
+
+    def etc_hosts(self, uid: str) -> Path:
+        return self.pod(uid) / "etc-hosts"
+
+    def termination_log(self, uid: str, container: str, attempt: int) -> Path:
+        return self.pod(uid) / "containers" / _safe(container) / str(attempt)
+
+    def log_directory(self, namespace: str, name: str, uid: str) -> Path:
+        return self.logs / f"{_safe(namespace)}_{_safe(name)}_{_safe(uid)}"
+
+    def log_file(self, namespace: str, name: str, uid: str, container: str, attempt: int) -> Path:
+        return self.log_directory(namespace, name, uid) / _safe(container) / f"{attempt}.log"
+
+
+def make_private(path: Path) -> Path:
+    """A directory that only root may look into, whatever the umask says."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def write_file(path: Path, content: bytes, mode: int) -> None:
+    """Create a file at once whole: a reader sees the old content or the new."""
+    temporary = path.with_name(f".{path.name}.new")
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)) as file:
+        file.write(content)
+    temporary.chmod(mode)
+    temporary.rename(path)
+
+
+async def remove_tree(path: Path) -> None:
+    """Remove a directory with all in it, in small steps; never through a symbolic link. Missing is fine."""
+    removed = 0
+    pending = [str(path)]
+    while pending:
+        folders = _empty(pending[-1])
+        if folders:
+            pending += folders
+            continue
+        _remove_one(pending.pop())
+        removed += 1
+        if removed % 64 == 0:
+            await asyncio.sleep(0)
+
+
+def _empty(folder: str) -> list[str]:
+    """Remove the files in `folder`; the directories that are left."""
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return []
+    folders: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            else:
+                os.unlink(entry.path)
+    return folders
+
+
+def _remove_one(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.islink(path) or not os.path.isdir(path):
+            os.unlink(path)
+        else:
+            os.rmdir(path)
+
+
+def _safe(part: str) -> str:
+    if not _SAFE.fullmatch(part):
+        raise ValueError(f"{part!r} cannot be part of a path")
+    return part

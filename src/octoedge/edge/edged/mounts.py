@@ -1,0 +1,78 @@
+"""Mounting on the host: a tmpfs for what must not reach a disk, and a safe hold on a path inside a volume.
+
+Done by the system's own `mount` and `umount`, by argument list. Where the process may not mount, `MountFailed` says so
+and the caller decides whether a plain directory will do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Protocol
+
+from octoedge.errors import OctoedgeError
+
+_DEADLINE = 30.0
+
+
+class MountFailed(OctoedgeError):
+    """The system refused to mount or unmount."""
+
+
+class Mounter(Protocol):
+    """What volumes need of the system."""
+
+    async def tmpfs(self, path: Path, size: int, mode: int) -> None:
+        """Make `path` a tmpfs of at most `size` bytes (0: the kernel's default); nothing to do if it is one."""
+        ...
+
+    async def bind(self, source: str, target: Path) -> None:
+        """Make `target` show `source`."""
+        ...
+
+    async def unmount(self, path: Path) -> None:
+        """Undo either; no error when nothing is mounted there."""
+        ...
+
+
+class SystemMounter:
+    """The machine's own mounts."""
+
+    async def tmpfs(self, path: Path, size: int, mode: int) -> None:
+        if _is_mount(path):
+            return
+        options = f"mode={mode:o},nosuid,nodev" + (f",size={size}" if size else "")
+        await _run("mount", "-t", "tmpfs", "-o", options, "octoedge", str(path))
+
+    async def bind(self, source: str, target: Path) -> None:
+        await _run("mount", "--no-canonicalize", "--bind", source, str(target))
+
+    async def unmount(self, path: Path) -> None:
+        # A path in the mount table, not os.path.ismount: a bind of a file or of the same file system is one too.
+        for _ in range(mounted().count(str(path))):
+            await _run("umount", str(path))
+
+
+def _is_mount(path: Path) -> bool:
+    path.mkdir(parents=True, exist_ok=True)
+    return os.path.ismount(path)
+
+
+def mounted() -> list[str]:
+    """All mount points of this process."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line.split(" ", 5)[4].encode().decode("unicode_escape") for line in lines]
+
+
+async def _run(*command: str) -> None:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        async with asyncio.timeout(_DEADLINE):
+            output, _ = await process.communicate()
+    except (OSError, TimeoutError) as error:
+        raise MountFailed(f"{' '.join(command)}: {error or 'no end in time'}") from error
+    if process.returncode != 0:
+        raise MountFailed(f"{' '.join(command)}: {output.decode(errors='replace').strip()[:300]}")

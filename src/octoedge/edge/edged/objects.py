@@ -1,0 +1,47 @@
+"""ConfigMaps and Secrets as pods use them: read through MetaManager, missing ones told apart from unreachable ones."""
+
+from __future__ import annotations
+
+from octoedge.api.core import ConfigMap, Secret, view
+from octoedge.edge.ports import Metadata
+from octoedge.errors import ApiError, OctoedgeError, OfflineError
+from octoedge.protocol.resource import Resource
+
+
+class ObjectUnavailable(OctoedgeError):
+    """A ConfigMap or Secret that a pod needs cannot be had; the text says which and why."""
+
+
+class Objects:
+    """Looks up what pods refer to."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
+    async def config_map(self, namespace: str, name: str, *, optional: bool = False) -> dict[str, bytes] | None:
+        """Content of a ConfigMap; None when it may be and is missing."""
+        obj = await self._get(Resource(namespace, "configmap", name), optional)
+        if obj is None:
+            return None
+        found = view(ConfigMap, obj)
+        text = {key: value.encode() for key, value in (found.data or {}).items()}
+        return {**text, **(found.binary_data or {})}
+
+    async def secret(self, namespace: str, name: str, *, optional: bool = False) -> dict[str, bytes] | None:
+        """Content of a Secret; None when it may be and is missing."""
+        obj = await self._get(Resource(namespace, "secret", name), optional)
+        if obj is None:
+            return None
+        return {key: value or b"" for key, value in (view(Secret, obj).data or {}).items()}
+
+    async def _get(self, resource: Resource, optional: bool) -> bytes | None:
+        try:
+            return await self._metadata.get(resource)
+        except ApiError as error:
+            if error.code == 404 and optional:
+                return None
+            raise ObjectUnavailable(error.message) from error
+        except OfflineError as error:
+            raise ObjectUnavailable(
+                f'{resource.type} "{resource.name}" is not stored on this node and the cloud is away'
+            ) from error

@@ -1,0 +1,128 @@
+"""The pods that should run here, by uid: what MetaManager has stored, as views.
+
+A pod that is gone from the store stays known as *ended* until nothing of it is left, so that only what was told to go
+is taken down, never what merely is not listed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import msgspec
+
+from octoedge.api.core import Container, Pod, view
+from octoedge.edge.edged import unsupported
+from octoedge.errors import MessageError
+
+log = logging.getLogger(__name__)
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """A pod, and why it cannot run here (empty when it can)."""
+
+    pod: Pod
+    refused: str
+
+
+class Pods:
+    """Desired state of one node."""
+
+    def __init__(self, node_name: str) -> None:
+        self._node_name = node_name
+        self._pods: dict[str, Desired] = {}
+        self._ended: set[str] = set()
+
+    def put(self, obj: bytes) -> str | None:
+        """Take a stored pod; its uid, None when it is not for this node or cannot be read."""
+        try:
+            pod = view(Pod, obj)
+        except MessageError as error:
+            log.error("a stored pod cannot be read and is left alone: %s", error)
+            return None
+        if pod.spec.node_name != self._node_name or not pod.metadata.uid or not pod.spec.containers:
+            return None
+        self._pods[pod.metadata.uid] = Desired(pod, unsupported.message(unsupported.refusals(obj)))
+        self._ended.discard(pod.metadata.uid)
+        return pod.metadata.uid
+
+    def remove(self, obj: bytes, namespace: str, name: str) -> str | None:
+        """A pod was removed from the store; its uid. Without a uid in `obj` the name decides."""
+        try:
+            uid = view(Pod, obj).metadata.uid if obj else ""
+        except MessageError:
+            uid = ""
+        if not uid:
+            named = self.named(namespace, name)
+            uid = named.metadata.uid if named is not None else ""
+        if not uid:
+            return None
+        self._pods.pop(uid, None)
+        self._ended.add(uid)
+        return uid
+
+    def get(self, uid: str) -> Desired | None:
+        return self._pods.get(uid)
+
+    def ended(self, uid: str) -> bool:
+        """Whether the pod was told to go."""
+        return uid in self._ended
+
+    def end(self, uid: str) -> None:
+        """The cloud confirmed that a pod found here does not exist."""
+        self._ended.add(uid)
+
+    def forget(self, uid: str) -> None:
+        """Nothing of an ended pod is left."""
+        self._ended.discard(uid)
+
+    def uids(self) -> set[str]:
+        return set(self._pods)
+
+    def named(self, namespace: str, name: str) -> Pod | None:
+        """The pod of that name; of several (an old one still ending) the one that is not being deleted."""
+        found = [
+            d.pod for d in self._pods.values() if (d.pod.metadata.namespace, d.pod.metadata.name) == (namespace, name)
+        ]
+        found.sort(key=lambda pod: pod.metadata.deletion_timestamp is not None)
+        return found[0] if found else None
+
+    def using(self, namespace: str, kind: str, name: str) -> list[str]:
+        """uids of pods that refer to a ConfigMap or Secret."""
+        return [
+            uid
+            for uid, desired in self._pods.items()
+            if desired.pod.metadata.namespace == namespace and (kind, name) in references(desired.pod)
+        ]
+
+
+def references(pod: Pod) -> set[tuple[str, str]]:
+    """(kind, name) of every ConfigMap and Secret that a pod uses."""
+    found: set[tuple[str, str]] = {("secret", reference.name) for reference in pod.spec.image_pull_secrets}
+    for container in (*pod.spec.init_containers, *pod.spec.containers):
+        found.update(_of_environment(container))
+    for volume in pod.spec.volumes:
+        if volume.config_map is not None:
+            found.add(("configmap", volume.config_map.name))
+        if volume.secret is not None:
+            found.add(("secret", volume.secret.secret_name))
+        for part in volume.projected.sources if volume.projected is not None else ():
+            if part.config_map is not None:
+                found.add(("configmap", part.config_map.name))
+            if part.secret is not None:
+                found.add(("secret", part.secret.name))
+    return found
+
+
+def _of_environment(container: Container) -> Iterator[tuple[str, str]]:
+    for origin in container.env_from:
+        if origin.config_map_ref is not None:
+            yield "configmap", origin.config_map_ref.name
+        if origin.secret_ref is not None:
+            yield "secret", origin.secret_ref.name
+    for variable in container.env:
+        source = variable.value_from
+        if source is not None and source.config_map_key_ref is not None:
+            yield "configmap", source.config_map_key_ref.name
+        if source is not None and source.secret_key_ref is not None:
+            yield "secret", source.secret_key_ref.name

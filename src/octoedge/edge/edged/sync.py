@@ -1,0 +1,396 @@
+"""Makes the runtime match the plan, pod by pod: observe, think, act, tell, until there is nothing left to do.
+
+    KeyedQueue(uid) ──► observe ──► plan ──► actions ──► again      one pod at a time in order, many pods at once
+
+A worker that waits long (a pull, a container's grace) is interrupted when the pod is told to go, or to go faster; it
+then observes anew. Nothing here remembers what it did: the runtime does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from octoedge.api.core import Pod
+from octoedge.edge.edged import plan
+from octoedge.edge.edged.containers import RETRY, ActionFailed, Containers
+from octoedge.edge.edged.cri.fields import ContainerState
+from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.downward import Facts
+from octoedge.edge.edged.events import Recorder
+from octoedge.edge.edged.layout import Layout
+from octoedge.edge.edged.observe import Observer
+from octoedge.edge.edged.observed import History, PodSeen, Waiting
+from octoedge.edge.edged.pods import Pods
+from octoedge.edge.edged.probes import Prober
+from octoedge.edge.edged.report import Reporter
+from octoedge.edge.edged.tokens import Tokens
+from octoedge.edge.edged.volumes import VolumeFailed, Volumes
+from octoedge.edge.ports import Metadata
+from octoedge.errors import ApiError, DeadlineError, OctoedgeError, OfflineError, RuntimeUnavailable
+from octoedge.protocol.resource import Resource
+from octoedge.runtime.clock import Clock
+from octoedge.runtime.keyed import KeyedQueue
+from octoedge.runtime.logs import SaidOnce
+
+log = logging.getLogger(__name__)
+
+_WORKERS = 256
+"""Pods that are worked at once: most only wait; what loads the runtime is bounded in `containers`."""
+_MOST_STEPS = 50
+_RUNTIME_AWAY = 1.0
+_ORPHAN_AGAIN = 30.0
+
+
+@dataclass
+class _Record:
+    """What the worker of one pod keeps between two rounds."""
+
+    history: History = field(default_factory=History)
+    scope: asyncio.Timeout | None = None
+    """The wait that may be interrupted, while there is one."""
+    refresh: bool = True
+    """Content of the volumes is to be looked at."""
+    finished: bool = False
+    wish: tuple[bool, int | None] = (False, None)
+    hooked: set[str] = field(default_factory=set)
+    """Containers whose preStop hook has begun."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a sync is made of."""
+
+    node_name: str
+    runtime: ContainerRuntime
+    observer: Observer
+    containers: Containers
+    volumes: Volumes
+    tokens: Tokens
+    layout: Layout
+    metadata: Metadata
+    recorder: Recorder
+    reporter: Reporter
+    clock: Clock
+    facts: Callable[[], Facts]
+    """Facts about the node, without a pod's addresses."""
+
+
+class Sync:
+    """Workers for all pods."""
+
+    def __init__(self, pods: Pods, parts: Parts) -> None:
+        self._pods = pods
+        self._parts = parts
+        self._records: dict[str, _Record] = {}
+        self._queue: KeyedQueue[str] = KeyedQueue(self._work, workers=_WORKERS, name="pod")
+        self._said = SaidOnce(log)
+        self.prober = Prober(parts.runtime, self._queue.add, parts.recorder)
+        self._actions: dict[type[plan.Action], Callable[[_Round, plan.Action], Awaitable[None]]] = {
+            plan.CreateSandbox: self._create_sandbox,
+            plan.StartContainer: self._start_container,
+            plan.RemoveContainer: self._remove_container,
+            plan.StopSandbox: self._stop_sandbox,
+            plan.RemoveSandbox: self._remove_sandbox,
+            plan.Finish: self._finish,
+        }
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._queue.run(), name="pods")
+            group.create_task(self.prober.run(), name="probes")
+
+    def wake(self, uid: str, *, refresh: bool = False) -> None:
+        """Look at a pod; `refresh`: something that its volumes or environment show has changed."""
+        record = self._records.setdefault(uid, _Record())
+        if refresh:
+            record.refresh = True
+            for name, waits in list(record.history.waiting.items()):
+                if waits.reason in ("CreateContainerConfigError", "ContainerCreating"):
+                    del record.history.waiting[name]
+        self._interrupt_if_ending(uid, record)
+        self._queue.add(uid)
+
+    async def idle(self) -> None:
+        """Return when no pod is being worked."""
+        await self._queue.idle()
+
+    def history(self, uid: str) -> History | None:
+        """What is remembered of a pod."""
+        record = self._records.get(uid)
+        return record.history if record is not None else None
+
+    def _interrupt_if_ending(self, uid: str, record: _Record) -> None:
+        """End a long wait when the pod is now to go, or to go faster than it was."""
+        desired = self._pods.get(uid)
+        meta = desired.pod.metadata if desired is not None else None
+        ending = meta is None or meta.deletion_timestamp is not None
+        wish = (ending, meta.deletion_grace_period_seconds if meta is not None else None)
+        if wish != record.wish and ending and record.scope is not None:
+            record.scope.reschedule(asyncio.get_running_loop().time())
+        record.wish = wish
+
+    async def _work(self, uid: str) -> None:
+        try:
+            await self._converge(uid)
+        except RuntimeUnavailable as error:
+            self._said.trouble("container runtime", str(error))
+            self._queue.add_later(uid, _RUNTIME_AWAY)
+        except (OctoedgeError, OSError, ValueError) as error:
+            self._said.trouble(f"pod {uid}", f"{error}; tried again in {RETRY:.0f} s")
+            self._queue.add_later(uid, RETRY)
+        else:
+            self._said.over("container runtime", "answers again")
+            self._said.over(f"pod {uid}", "is well again")
+
+    async def _converge(self, uid: str) -> None:
+        record = self._records.setdefault(uid, _Record())
+        for _ in range(_MOST_STEPS):
+            round_ = await self._observe(uid, record)
+            if round_ is None:
+                return
+            thought = plan.plan(round_.pod, round_.seen, record.history, _now())
+            if round_.pod is not None:
+                await self._parts.reporter.pod(round_.pod, round_.seen, record.history)
+            if not thought.actions:
+                self._sleep(uid, thought.wake_at)
+                return
+            await self._act(round_, thought.actions)
+        self._queue.add_later(uid, RETRY)
+
+    async def _observe(self, uid: str, record: _Record) -> _Round | None:
+        """All that is needed to think about a pod; None when there is nothing to do."""
+        seen = await self._parts.observer.look_at(uid)
+        desired = self._pods.get(uid)
+        if desired is None and not await self._may_end(uid, seen):
+            return None
+        if desired is not None and record.finished and not seen.sandboxes:
+            return None
+        pod = self._parts.reporter.basis(desired.pod) if desired is not None else None
+        round_ = _Round(uid, pod, desired.refused if desired is not None else "", seen, record)
+        self._note(round_)
+        due = record.refresh or self._parts.tokens.due(uid)
+        if due and pod is not None and pod.metadata.deletion_timestamp is None and seen.sandboxes:
+            record.refresh = False
+            await self._refresh(round_)
+        return round_
+
+    async def _may_end(self, uid: str, seen: PodSeen) -> bool:
+        """Whether a pod that is not stored may be taken down: it was told to go, or the cloud does not know it.
+
+        What is merely not in the store proves nothing: the store may be new.
+        """
+        if self._pods.ended(uid):
+            return True
+        if not seen.sandboxes and not seen.containers:
+            self._drop(uid)
+            return False
+        if self._parts.metadata.rebuilt or not self._parts.metadata.online:
+            self._queue.add_later(uid, _ORPHAN_AGAIN)
+            return False
+        try:
+            obj = await self._parts.metadata.get(Resource(seen.namespace, "pod", seen.name))
+        except ApiError as error:
+            gone = error.code == 404
+        except (OfflineError, DeadlineError):
+            gone = False
+        else:
+            gone = msgspec.json.decode(obj).get("metadata", {}).get("uid") != uid
+        if gone:
+            log.info("pod %s/%s (%s) is unknown to the cloud: it is taken down", seen.namespace, seen.name, uid)
+            self._pods.end(uid)
+        else:
+            self._queue.add_later(uid, _ORPHAN_AGAIN)
+        return gone
+
+    def _note(self, round_: _Round) -> None:
+        """Bring memory up to what was seen."""
+        history, seen, now = round_.record.history, round_.seen, _now()
+        history.start_time = history.start_time or self._parts.clock.now()
+        if round_.refused and round_.pod is not None and history.refused != round_.refused:
+            self._parts.recorder.pod(round_.pod, "Warning", "Unsupported", round_.refused)
+        history.refused = round_.refused
+        for container in seen.containers:
+            if container.state is ContainerState.EXITED and container is seen.latest(container.name):
+                ago = self._parts.clock.now() - container.finished_at / 1e9 if container.finished_at else 0.0
+                plan.note_exit(history, container, ago, now)
+        pod = round_.pod
+        if pod is None or pod.metadata.deletion_timestamp is not None:
+            history.stopping_since = now if history.stopping_since is None else history.stopping_since
+        else:
+            self._check_deadline(pod, history)
+            if not history.logged_attempts and not seen.containers:
+                history.logged_attempts = _logged_attempts(self._parts.layout, pod)
+        self.prober.track(round_.uid, pod, seen, history)
+
+    def _check_deadline(self, pod: Pod, history: History) -> None:
+        limit = pod.spec.active_deadline_seconds
+        if limit is None or pod.status.phase in ("Succeeded", "Failed"):
+            return
+        left = history.start_time + limit - self._parts.clock.now()
+        if left <= 0:
+            history.failure = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+        else:
+            self._queue.add_later(pod.metadata.uid, left)
+
+    async def _refresh(self, round_: _Round) -> None:
+        assert round_.pod is not None
+        try:
+            await self._parts.volumes.refresh(round_.pod, self._facts(round_))
+        except VolumeFailed as error:
+            # What is mounted stays as it was: old content is better than none.
+            self._parts.recorder.pod(round_.pod, "Warning", "FailedMount", str(error))
+            self._queue.add_later(round_.uid, RETRY)
+            round_.record.refresh = True
+
+    async def _act(self, round_: _Round, actions: Sequence[plan.Action]) -> None:
+        stops = [action for action in actions if isinstance(action, plan.StopContainer)]
+        if stops:
+            await self._stop_containers(round_, stops)
+            return
+        for action in actions:
+            await self._actions[type(action)](round_, action)
+
+    async def _stop_containers(self, round_: _Round, stops: list[plan.StopContainer]) -> None:
+        async def stop(action: plan.StopContainer) -> None:
+            container = action.container
+            hook = container.id not in round_.record.hooked
+            round_.record.hooked.add(container.id)
+            message = action.message if hook else ""
+            await self._parts.containers.stop(round_.pod, container, action.grace, message, hook=hook)
+
+        async def all_of_them() -> None:
+            results = await asyncio.gather(*(stop(action) for action in stops), return_exceptions=True)
+            for error in results:
+                if isinstance(error, BaseException):
+                    raise error
+
+        await self._interruptible(round_, all_of_them())
+
+    async def _create_sandbox(self, round_: _Round, action: plan.Action) -> None:
+        assert isinstance(action, plan.CreateSandbox)
+        assert round_.pod is not None
+        round_.record.refresh = False
+        create = self._parts.containers.create_sandbox(round_.pod, action.attempt, self._facts(round_))
+        await self._attempt(round_, "", create)
+
+    async def _start_container(self, round_: _Round, action: plan.Action) -> None:
+        assert isinstance(action, plan.StartContainer)
+        assert round_.pod is not None
+        sandbox = next((s for s in round_.seen.sandboxes if s.id == action.sandbox_id), None)
+        start = self._parts.containers.start(
+            round_.pod, action, self._facts(round_), sandbox.attempt if sandbox is not None else 0
+        )
+        await self._attempt(round_, action.container.name, start)
+
+    async def _attempt(self, round_: _Round, name: str, effect: Awaitable[None]) -> None:
+        """Run an effect; a failure becomes what the container (or the sandbox, "") waits for."""
+        waiting = round_.record.history.waiting
+        try:
+            await self._interruptible(round_, effect)
+        except ActionFailed as error:
+            waiting[name] = Waiting(error.reason, str(error), error.not_before, RETRY)
+        else:
+            waiting.pop(name, None)
+
+    async def _interruptible(self, round_: _Round, effect: Awaitable[None]) -> None:
+        record = round_.record
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                record.scope = scope
+                await effect
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        finally:
+            record.scope = None
+
+    async def _remove_container(self, _round: _Round, action: plan.Action) -> None:
+        assert isinstance(action, plan.RemoveContainer)
+        await self._parts.runtime.remove_container(action.container_id)
+
+    async def _stop_sandbox(self, _round: _Round, action: plan.Action) -> None:
+        assert isinstance(action, plan.StopSandbox)
+        await self._parts.runtime.stop_sandbox(action.sandbox_id)
+
+    async def _remove_sandbox(self, _round: _Round, action: plan.Action) -> None:
+        assert isinstance(action, plan.RemoveSandbox)
+        await self._parts.runtime.stop_sandbox(action.sandbox_id)
+        await self._parts.runtime.remove_sandbox(action.sandbox_id)
+
+    async def _finish(self, round_: _Round, _action: plan.Action) -> None:
+        """The pod's end: nothing on the host, then the cloud hears of it."""
+        pod, seen = round_.pod, round_.seen
+        namespace = pod.metadata.namespace if pod is not None else seen.namespace
+        name = pod.metadata.name if pod is not None else seen.name
+        if namespace and name:
+            await self._parts.containers.clean_up(round_.uid, namespace, name)
+        else:
+            await self._parts.volumes.remove(round_.uid)
+        self.prober.forget(round_.uid)
+        if pod is not None:
+            await self._parts.metadata.delete_pod(Resource(namespace, "pod", name), round_.uid)
+            round_.record.finished = True
+            return
+        if namespace and name:
+            await self._parts.metadata.forget_pod(Resource(namespace, "pod", name), round_.uid)
+        self._pods.forget(round_.uid)
+        self._drop(round_.uid)
+
+    def _drop(self, uid: str) -> None:
+        self._records.pop(uid, None)
+        self._parts.reporter.forget(uid)
+        self.prober.forget(uid)
+
+    def _facts(self, round_: _Round) -> Facts:
+        node = self._parts.facts()
+        pod = round_.pod
+        if pod is not None and pod.spec.host_network:
+            return msgspec.structs.replace(node, pod_ips=node.host_ips)
+        ips = round_.seen.sandboxes[0].ips if round_.seen.sandboxes else ()
+        return msgspec.structs.replace(node, pod_ips=ips)
+
+    def _sleep(self, uid: str, at: float | None) -> None:
+        """Look again when the plan says so, and when a token is to be renewed."""
+        if at is not None:
+            self._queue.add_later(uid, at - _now())
+        renew = self._parts.tokens.renew_in(uid)
+        if renew is not None:
+            self._queue.add_later(uid, renew)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One look at one pod; its status is the one that was reported last."""
+
+    uid: str
+    pod: Pod | None
+    refused: str
+    seen: PodSeen
+    record: _Record
+
+
+def _logged_attempts(layout: Layout, pod: Pod) -> dict[str, int]:
+    """Highest attempt of each container that log files tell of."""
+    found: dict[str, int] = {}
+    for spec in (*pod.spec.init_containers, *pod.spec.containers):
+        folder = layout.log_directory(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid) / spec.name
+        try:
+            stems = [name.partition(".")[0] for name in os.listdir(folder)]
+        except OSError:
+            continue
+        attempts = [int(stem) for stem in stems if stem.isdigit()]
+        if attempts:
+            found[spec.name] = max(attempts)
+    return found
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,112 @@
+"""Refuses what this edge cannot do yet, by name: nothing in a pod's spec is ignored without a word.
+
+What edged understands are the fields of the views in `octoedge.api.core`. Fields that may be left aside here stand in
+a table with the reason; every other field is a reason to refuse the pod.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+
+import msgspec
+
+from octoedge.api.core import PodSpec
+
+ELSEWHERE = {
+    "spec.affinity": "used by the scheduler",
+    "spec.containers[].resizePolicy": "resources are not changed in place",
+    "spec.initContainers[].resizePolicy": "resources are not changed in place",
+    "spec.enableServiceLinks": "a node lists no Services, so there are none to link",
+    "spec.preemptionPolicy": "used by the scheduler",
+    "spec.priorityClassName": "resolved to spec.priority by the API",
+    "spec.schedulerName": "used by the scheduler",
+    "spec.schedulingGates": "used by the scheduler",
+    "spec.serviceAccount": "old name of serviceAccountName",
+    "spec.automountServiceAccountToken": "the API has added the volume",
+    "spec.topologySpreadConstraints": "used by the scheduler",
+    "spec.overhead": "used by the scheduler; the pod's cgroup has no such allowance",
+    "spec.os": "only Linux nodes exist here",
+    "spec.tolerations": "used by the scheduler and the node lifecycle controller",
+}
+"""Fields that edged leaves aside, and why that is right."""
+
+_REASONS = {
+    "spec.ephemeralContainers": "ephemeral containers are not supported yet",
+    "spec.runtimeClassName": "runtime classes are not supported yet",
+    "spec.hostUsers": "user namespaces are not supported yet",
+    "spec.resourceClaims": "dynamic resource allocation is not supported yet",
+    "spec.containers[].volumeDevices": "block devices are not supported yet",
+    "spec.volumes[].persistentVolumeClaim": "persistent volume claims are not supported yet",
+    "spec.volumes[].csi": "CSI volumes are not supported yet",
+    "spec.volumes[].nfs": "NFS volumes are not supported yet",
+    "spec.volumes[].image": "image volumes are not supported yet",
+    "spec.securityContext.seLinuxOptions": "SELinux options are not supported yet",
+}
+
+_SAME_AS_UNSET: dict[str, object] = {
+    "hostUsers": True,
+    "recursiveReadOnly": "Disabled",
+    "supplementalGroupsPolicy": "Merge",
+}
+_EMPTY: tuple[object, ...] = (None, "", 0, False, [], {})
+
+
+def refusals(pod: bytes) -> list[str]:
+    """Why a pod (its JSON) cannot run here; empty when it can."""
+    decoded = msgspec.json.decode(pod)
+    spec = decoded.get("spec") if isinstance(decoded, dict) else None
+    if not isinstance(spec, dict):
+        return []
+    return list(dict.fromkeys([*_unknown(spec, PodSpec, "spec"), *_values(spec)]))
+
+
+def message(reasons: list[str]) -> str:
+    """The sentence that users read."""
+    return "this node cannot run the pod: " + "; ".join(reasons) if reasons else ""
+
+
+def _unknown(value: object, kind: object, path: str) -> Iterator[str]:
+    """Fields of `value` that the view `kind` does not have."""
+    if isinstance(value, list):
+        inner = _inner(kind)
+        for item in value:
+            yield from _unknown(item, inner, f"{path}[]")
+    elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        known = dict(zip(kind.__struct_encode_fields__, _hints(kind), strict=True))
+        for name, item in value.items():
+            here = f"{path}.{name}"
+            if name in known:
+                yield from _unknown(item, known[name], here)
+            elif here not in ELSEWHERE and item not in _EMPTY and item != _SAME_AS_UNSET.get(name):
+                yield _REASONS.get(here, f"{here} is not supported yet")
+
+
+def _hints(kind: type[msgspec.Struct]) -> list[object]:
+    hints = typing.get_type_hints(kind)
+    return [_without_none(hints[name]) for name in kind.__struct_fields__]
+
+
+def _without_none(hint: object) -> object:
+    if isinstance(hint, types.UnionType):
+        rest = [part for part in hint.__args__ if part is not type(None)]
+        return rest[0] if len(rest) == 1 else hint
+    return hint
+
+
+def _inner(kind: object) -> object:
+    arguments = getattr(kind, "__args__", ())
+    return arguments[0] if arguments else None
+
+
+def _values(spec: dict[str, typing.Any]) -> Iterator[str]:
+    """Known fields with values that are not."""
+    if spec.get("runtimeClassName"):
+        yield _REASONS["spec.runtimeClassName"]
+    for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
+        if container.get("restartPolicy") not in (None, "", "Always"):
+            yield f"container restartPolicy {container['restartPolicy']!r} is not supported yet"
+        for mount in container.get("volumeMounts") or []:
+            if mount.get("subPath") and mount.get("subPathExpr"):
+                yield "subPath and subPathExpr exclude each other"
