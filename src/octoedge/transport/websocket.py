@@ -217,16 +217,15 @@ async def _upgrade(
             protocol.receive_data(data)
         else:
             protocol.receive_eof()
-        if protocol.state is State.OPEN or protocol.handshake_exc is not None:
-            # Frames that came along with the answer stay in the protocol for receive().
-            response = _first_response(protocol)
+        response = _take_response(protocol)
     if protocol.handshake_exc is not None:
         raise protocol.handshake_exc
     assert response is not None
     return response
 
 
-def _first_response(protocol: ClientProtocol) -> Response | None:
+def _take_response(protocol: ClientProtocol) -> Response | None:
+    """The handshake's answer, once it is there; frames that came along with it stay for `receive()`."""
     for position, event in enumerate(protocol.events):
         if isinstance(event, Response):
             del protocol.events[position]
@@ -251,5 +250,17 @@ def _refusal(endpoint: Endpoint, error: Exception) -> ConnectError:
         return ConnectionRefusedByPeer(f"{endpoint.url} refused us: HTTP {error.response.status_code} {said}".rstrip())
     if isinstance(error, WebSocketException):
         cause = error.__cause__ or error
+        if isinstance(cause, EOFError):
+            return _dropped(endpoint)
         return ConnectError(f"{endpoint.url} does not speak WebSocket: {cause}")
+    if isinstance(error, ConnectionResetError):
+        return _dropped(endpoint)
     return ConnectError(f"cannot connect to {endpoint.url}: {error}; is CloudCore running and reachable?")
+
+
+def _dropped(endpoint: Endpoint) -> ConnectError:
+    """asyncio's and uvloop's servers refuse a certificate without the alert that TLS has for it."""
+    return ConnectError(
+        f"{endpoint.url} dropped the connection without an answer; if this stays so, it may not accept our certificate "
+        f"{endpoint.certificate_file}: see CloudCore's log"
+    )

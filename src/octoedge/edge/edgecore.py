@@ -1,0 +1,194 @@
+"""EdgeCore: builds the modules, gives each the ends of the channels it works with, and runs them.
+
+    edgehub ◄─Uplink─► metamanager ──changes──► edged ◄── edgestream
+
+Nothing is imported before the module that needs it is switched on. Pods do not wait for the cloud: edged needs the
+store and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from octoedge.edge.edgehub.uplink import Uplink
+from octoedge.edge.metamanager.metamanager import MetaManager, Settings
+from octoedge.edge.metamanager.schema import Opened, open_store
+from octoedge.edge.ports import Change, ContainerLogs
+from octoedge.edge.status import StatusSocket
+from octoedge.errors import ConfigError
+from octoedge.runtime.channel import Receiver, Sender, channel
+from octoedge.runtime.clock import Clock, SystemClock
+from octoedge.runtime.supervisor import Module, Supervisor
+
+if TYPE_CHECKING:
+    from octoedge.api.config.edgecore import EdgeCoreConfig
+    from octoedge.edge.edgehub.hub import EdgeHub
+    from octoedge.transport.connection import Connection
+
+log = logging.getLogger(__name__)
+
+_CHANGES = 1024
+"""Changes that edged may be behind; then the cloud waits for its acknowledgements."""
+_SYSTEM_DIRECTORY = Path("/etc/kubeedge")
+
+
+@dataclass
+class EdgeCore:
+    """A whole edge node's agent, ready to run."""
+
+    node: str
+    supervisor: Supervisor
+    metamanager: MetaManager
+    hub: EdgeHub | None
+    edged: Module | None
+    store_id: str
+
+    async def run(self) -> None:
+        """Run until `stop()`; raises what a module failed with."""
+        try:
+            await self.supervisor.run()
+        finally:
+            self.metamanager.close()
+
+    def stop(self) -> None:
+        """Ask for an orderly end."""
+        self.supervisor.stop()
+
+    def health(self) -> dict[str, Any]:
+        """How things are, for the status socket."""
+        hub = self.hub
+        return {
+            "node": self.node,
+            "connected": self.metamanager.online,
+            "hub": hub.state.value if hub else "off",
+            "since": round(asyncio.get_running_loop().time() - hub.since, 1) if hub else 0.0,
+            "trouble": hub.trouble if hub else "edgeHub is switched off",
+            "waitingFor": self.supervisor.waiting_for,
+            "outbox": len(self.metamanager.outbox),
+            "runtime": str(getattr(self.edged, "health", "")) if self.edged else "off",
+            "store": self.store_id,
+        }
+
+
+def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock | None = None) -> EdgeCore:
+    """Put together what `config` switches on. Opens the database, and so may block for a moment."""
+    _refuse_what_cannot_be(config)
+    clock = clock or SystemClock()
+    node = config.modules.edged.hostname_override
+    store = open_store(Path(config.database.data_source), clock.now())
+    ends: tuple[Sender[Change], Receiver[Change]] = channel("changes", _CHANGES)
+    sender, receiver = ends
+    edged_on = config.modules.edged.enable
+    uplink = Uplink(clock, write_seconds=config.modules.edge_hub.websocket.write_deadline)
+    settings = Settings(answer_seconds=config.modules.meta_manager.remote_query_timeout)
+    metamanager = MetaManager(store, uplink, clock, sender if edged_on else None, settings)
+    modules: list[Module] = [metamanager]
+    hub = _add_hub(modules, config, config_file, clock, uplink, metamanager, store)
+    edged = _edged(config, metamanager, receiver, clock) if edged_on else None
+    if edged is not None:
+        modules.append(edged)
+    if config.modules.edge_stream.enable:
+        modules.append(_edgestream(config, edged))
+    made: list[EdgeCore] = []
+    modules.append(StatusSocket(Path(config.status_socket), lambda: made[0].health()))
+    made.append(EdgeCore(node, Supervisor(modules), metamanager, hub, edged, store.store_id))
+    return made[0]
+
+
+def _refuse_what_cannot_be(config: EdgeCoreConfig) -> None:
+    modules = config.modules
+    if modules.edge_hub.enable and modules.edge_hub.quic.enable:
+        raise ConfigError("modules.edgeHub.quic.enable: QUIC is not implemented; use modules.edgeHub.websocket")
+    if modules.edged.enable and not modules.meta_manager.enable:
+        raise ConfigError("modules.metaManager.enable is false, but edged needs it: switch both on or both off")
+
+
+def _add_hub(
+    modules: list[Module], config: EdgeCoreConfig, config_file: Path | None, clock: Clock, uplink: Uplink,
+    metamanager: MetaManager, store: Opened,
+) -> EdgeHub | None:
+    if not config.modules.edge_hub.enable:
+        return None
+    from octoedge.edge.edgehub import enrolment as joining
+    from octoedge.edge.edgehub import hub as hubs
+    from octoedge.edge.edgehub.rotation import Rotation
+
+    given = config.modules.edge_hub
+    node = config.modules.edged.hostname_override
+    files = joining.Files(Path(given.tls_ca_file), Path(given.tls_cert_file), Path(given.tls_private_key_file))
+    enrolment = joining.Enrolment(
+        node, given.http_server.rstrip("/"), files, clock, given.token, _forgetter(config_file, given.token),
+        _bootstrap_file(config_file, joining.BOOTSTRAP_FILE),
+    )
+
+    async def dial() -> Connection:
+        from octoedge.transport import websocket
+
+        return await websocket.connect(
+            websocket.Endpoint(
+                url=f"wss://{given.websocket.server}/{given.project_id}/{node}/events",
+                ca_file=files.ca, certificate_file=files.certificate, key_file=files.key,
+                headers={
+                    "node_id": node, "project_id": given.project_id, "ConnectionUse": "msg",
+                    "octoedge-store": store.store_id,
+                },
+                timeout=given.websocket.handshake_timeout,
+            )
+        )
+
+    settings = hubs.Settings(heartbeat=given.heartbeat, may_give_up=not metamanager.holds_pods())
+    hub = hubs.EdgeHub(dial, uplink, metamanager.receive, enrolment, settings)
+    modules.append(hub)
+    if given.rotate_certificates:
+        modules.append(Rotation(enrolment, hub, uplink))
+    return hub
+
+
+def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[Change], clock: Clock) -> Module:
+    from octoedge.edge.edged.module import build as build_edged
+
+    return build_edged(config.modules.edged, metadata=metamanager, changes=changes, clock=clock)
+
+
+def _edgestream(config: EdgeCoreConfig, edged: Module | None) -> Module:
+    from octoedge.edge.edgestream.module import build as build_stream
+
+    logs = edged if isinstance(edged, ContainerLogs) else None
+    return build_stream(config.modules.edge_stream, node=config.modules.edged.hostname_override, logs=logs)
+
+
+def _bootstrap_file(config_file: Path | None, default: Path) -> Path:
+    """keadm's token file counts for the node that keadm installed, not for another one on the same machine."""
+    if config_file is not None and _SYSTEM_DIRECTORY in config_file.absolute().parents:
+        return default
+    return (config_file.parent if config_file is not None else Path()) / default.name
+
+
+def _forgetter(config_file: Path | None, token: str) -> Callable[[], None]:
+    """Blanks the token in the file and leaves the rest of it, comments too, as it is."""
+
+    def forget() -> None:
+        if config_file is None or not token:
+            return
+        try:
+            text = config_file.read_text()
+            blank, count = re.subn(rf"""(["']?token["']?\s*:\s*)(["']?){re.escape(token)}\2""", r'\1""', text)
+            if not count:
+                log.warning("the join token in %s is no longer needed; please blank it", config_file)
+                return
+            part = config_file.with_name(config_file.name + ".part")
+            part.touch(mode=0o600)
+            part.write_text(blank)
+            shutil.copymode(config_file, part)
+            part.replace(config_file)
+        except OSError as error:
+            log.warning("the join token in %s is no longer needed and could not be blanked: %s", config_file, error)
+
+    return forget
