@@ -1,0 +1,161 @@
+"""One open tunnel: messages of the cloud open, feed and end streams; every stream is a task of its own.
+
+The reader never waits for a stream, so a slow one holds up nobody. Whatever ends a stream, the cloud is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn, Protocol, runtime_checkable
+
+from octoedge.edge.edgestream.stream import Stream
+from octoedge.errors import ApiError, ConnectionClosed, MessageError
+from octoedge.protocol.tunnel import (
+    AGREEMENT,
+    OPENING,
+    VERSION,
+    Connector,
+    Frame,
+    Kind,
+    decode,
+    decode_connector,
+    read_uvarint,
+)
+from octoedge.transport.connection import Connection
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Connector, Stream], Awaitable[None]]
+"""Serves one stream; raises `ApiError` to answer with its code and text."""
+
+MAX_STREAMS = 256
+"""Streams at once on one node; further ones are refused."""
+PING_SECONDS = 5.0
+_GOODBYE_SECONDS = 1.0
+
+
+@runtime_checkable
+class Pings(Protocol):
+    """A connection that can ask whether the other end is still there."""
+
+    async def ping(self, timeout: float) -> None:
+        """Return when the peer has answered; raises `ConnectionClosed` when it has not in time."""
+        ...
+
+
+class Tunnel:
+    """Serves one connection until it ends."""
+
+    def __init__(
+        self, connection: Connection, handlers: Mapping[Kind, Handler], *, write_seconds: float = 15.0,
+        silence_seconds: float = 15.0,
+    ) -> None:  # fmt: skip
+        self._connection = connection
+        self._handlers = handlers
+        self._write_seconds = write_seconds
+        self._silence_seconds = silence_seconds
+        self._agreed = connection.peer.headers.get(AGREEMENT.lower()) == VERSION
+        self._streams: dict[int, tuple[Stream, asyncio.Task[None]]] = {}
+        self._by_kind: dict[Kind, Callable[[Frame], None]] = {
+            Kind.DATA: self._ignore,
+            Kind.ANSWER: self._ignore,
+            Kind.REMOVE: self._remove,
+            Kind.CREDIT: self._credit,
+            Kind.CLOSE: self._close,
+        }
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    async def run(self) -> NoReturn:
+        """Read until the connection ends, which raises `ConnectionClosed`; then every stream has ended too."""
+        reason = ConnectionClosed("the tunnel has ended")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._ping(), name="tunnel ping")
+                await self._read(group)
+        except* ConnectionClosed as closed:
+            first = closed.exceptions[0]
+            reason = first if isinstance(first, ConnectionClosed) else reason
+        raise reason
+
+    async def _read(self, group: asyncio.TaskGroup) -> NoReturn:
+        while True:
+            message = await self._connection.receive()
+            try:
+                frame = decode(message)
+                if frame.kind in OPENING:
+                    await self._open(frame, group)
+                else:
+                    self._by_kind[frame.kind](frame)
+            except MessageError as error:
+                log.warning("the cloud sent something that is left alone: %s", error)
+
+    async def _open(self, frame: Frame, group: asyncio.TaskGroup) -> None:
+        if frame.stream in self._streams:
+            raise MessageError(f"stream {frame.stream} is opened twice")
+        stream = Stream(frame.stream, self._send, agreed=self._agreed)
+        if len(self._streams) >= MAX_STREAMS:
+            await stream.fail(503, f"this node serves {MAX_STREAMS} streams already; try again later")
+            await stream.end()
+            return
+        log.debug("< stream %d: %s", frame.stream, frame.kind.name)
+        task = group.create_task(self._serve(frame, stream), name=f"stream {frame.stream}")
+        self._streams[frame.stream] = (stream, task)
+        # A task that is cancelled before its first step never reaches its own end.
+        task.add_done_callback(lambda _: self._streams.pop(frame.stream, None))
+
+    async def _serve(self, frame: Frame, stream: Stream) -> None:
+        try:
+            await self._handle(frame, stream)
+        finally:
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await stream.end()
+            log.debug("> stream %d has ended", stream.number)
+
+    async def _handle(self, frame: Frame, stream: Stream) -> None:
+        try:
+            await self._handlers[frame.kind](decode_connector(frame.data), stream)
+        except ApiError as error:
+            await stream.fail(error.code, error.message)
+        except MessageError as error:
+            await stream.fail(400, str(error))
+        except ConnectionClosed:
+            raise
+        except Exception:
+            log.exception("stream %d failed", stream.number)
+            await stream.fail(500, "the node could not serve this request; its log says why")
+
+    def _remove(self, frame: Frame) -> None:
+        known = self._streams.get(frame.stream)
+        if known is not None:
+            known[1].cancel()
+
+    def _credit(self, frame: Frame) -> None:
+        known = self._streams.get(frame.stream)
+        if known is not None:
+            known[0].grant(read_uvarint(frame.data)[0])
+
+    def _close(self, frame: Frame) -> None:
+        raise ConnectionClosed(f"the cloud ended the tunnel: {frame.data[:300].decode(errors='replace')}")
+
+    def _ignore(self, frame: Frame) -> None:
+        """No request that is served here takes input."""
+
+    async def _ping(self) -> None:
+        if not isinstance(self._connection, Pings):
+            return
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            await self._connection.ping(self._silence_seconds)
+
+    async def _send(self, message: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                await self._connection.send(message)
+        except TimeoutError as error:
+            raise ConnectionClosed(f"the tunnel took nothing for {self._write_seconds:.0f} s") from error
