@@ -97,7 +97,11 @@ class NodeState:
 
 def node_state(admin: Path, name: str) -> NodeState:
     """How the cloud sees the node. Raises `InstallError` when it does not know it."""
-    node = api_server(admin).get(f"/api/v1/nodes/{name}")
+    return node_condition(api_server(admin).get(f"/api/v1/nodes/{name}"))
+
+
+def node_condition(node: dict[str, Any]) -> NodeState:
+    """The Ready condition of a Node object."""
     status = node.get("status", {})
     version = status.get("nodeInfo", {}).get("kubeletVersion", "")
     for condition in status.get("conditions", []):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,13 +111,16 @@ def holder(port: int) -> str:
     """` by NAME (pid N)`, as far as we are allowed to see."""
     inodes = _listening_inodes(port)
     for entry in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            links = {os.readlink(link.path) for link in os.scandir(f"/proc/{entry}/fd")}
-            if links & inodes:
+        with contextlib.suppress(OSError):
+            if inodes & set(_open_files(entry)):
                 return f" by {Path(f'/proc/{entry}/comm').read_text().strip()} (pid {entry})"
-        except OSError:
-            continue
     return ""
+
+
+def _open_files(pid: str) -> Iterator[str]:
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            yield os.readlink(f"/proc/{pid}/fd/{number}")
 
 
 def _listening_inodes(port: int) -> set[str]:

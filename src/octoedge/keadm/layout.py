@@ -16,7 +16,7 @@ from pathlib import Path
 from octoedge.errors import ConfigError
 
 MAX_OFFSET = 65535 - 10550
-MAX_HOME = 60
+MAX_HOME = 80
 """Sockets live below the home; a socket's path may have 107 characters."""
 
 

@@ -87,7 +87,7 @@ def plan() -> Iterator[tuple[Plan, list[Problem]]]:
     if find_program("apt-get") is None:
         yield Plan(wanted), [Problem(f"missing: {' '.join(wanted)}; and there is no apt-get", "install them by hand")]
         return
-    words = _simulate(Plan(wanted))
+    words = simulate(Plan(wanted))
     if not words:
         yield Plan(wanted), []
         return
@@ -95,7 +95,7 @@ def plan() -> Iterator[tuple[Plan, list[Problem]]]:
         os.chmod(folder, 0o755)  # noqa: S103 - apt reads its lists as a user of its own
         (Path(folder) / "partial").mkdir()
         fresh = Plan(wanted, Path(folder))
-        words = _run(("apt-get", *fresh.options, "-qq", "update")) or _simulate(fresh)
+        words = _run(("apt-get", *fresh.options, "-qq", "update")) or simulate(fresh)
         yield fresh, [_unobtainable(wanted, words)] if words else []
 
 
@@ -118,7 +118,8 @@ def _unobtainable(wanted: Sequence[str], words: str) -> Problem:
     )
 
 
-def _simulate(plan: Plan) -> str:
+def simulate(plan: Plan) -> str:
+    """What apt complains of when it only pretends; empty when it would succeed."""
     return _run(("apt-get", *plan.options, "--simulate", *_install_options(), *plan.missing), as_root=False)
 
 

@@ -57,6 +57,10 @@ class Environment:
         package = f"{self.checkout}[{','.join(self.extras)}]"
         pip = (str(self.folder / "bin/python"), "-m", "pip", "--disable-pip-version-check")
         _run((*pip, "install", "-q", "-e", package), f"install the Python packages of {package}")
+        self.write_stamp()
+
+    def write_stamp(self) -> None:
+        """Note down what was installed for which project file."""
         self.stamp.write_text("\n".join((self._fingerprint(), *self.extras)) + "\n")
 
     def _fingerprint(self) -> str:

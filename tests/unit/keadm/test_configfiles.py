@@ -1,0 +1,46 @@
+"""What is written for CloudCore and EdgeCore is understood by them and keeps to the home."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from octoedge.api.config.load import parse_cloudcore, parse_edgecore
+from octoedge.keadm import configfiles
+from octoedge.keadm.layout import Layout
+
+LAYOUT = Layout(Path("/srv/edge"), offset=1000, slot=1, node="barn")
+TEXTS = [configfiles.cloudcore(LAYOUT, ["192.0.2.7"]), configfiles.edgecore(LAYOUT, "token")]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_path_is_below_the_home(text: str) -> None:
+    paths = re.findall(r"(?:^|[ /])(/[a-zA-Z][^\s]*)", text)
+    assert paths
+    assert all(
+        path.startswith("/srv/edge/") or path == "/srv/edge/edge" or path == LAYOUT.cgroup_root for path in paths
+    )
+
+
+def test_cloudcore_reads_it() -> None:
+    config = parse_cloudcore(TEXTS[0].encode(), "cloudcore.yaml")
+    hub = config.modules.cloud_hub
+    assert (hub.websocket.port, hub.https.port) == (11000, 11002)
+    assert hub.advertise_address == ("127.0.0.1", "192.0.2.7")
+    assert hub.authorization.enable
+    assert not hub.authorization.debug
+    assert config.modules.cloud_stream.enable
+    assert config.common_config.monitor_server.bind_address == "127.0.0.1:10091"
+
+
+def test_edgecore_reads_it() -> None:
+    modules = parse_edgecore(TEXTS[1].encode(), "edgecore.yaml").modules
+    assert modules.edged.hostname_override == "barn"
+    assert modules.edged.report_event
+    assert modules.edge_hub.token == "token"
+    assert modules.edge_hub.websocket.server == "127.0.0.1:11000"
+    assert modules.edge_hub.http_server == "https://127.0.0.1:11002"
+    assert modules.edge_stream.enable
+    assert modules.event_bus.mqtt_server_external == "tcp://127.0.0.1:2883"

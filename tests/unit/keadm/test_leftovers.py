@@ -1,0 +1,37 @@
+"""Only what lies below our folder is taken away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from octoedge.keadm import leftovers
+
+
+def test_mounts_are_those_below_and_not_the_folder_itself() -> None:
+    assert "/proc" in leftovers.mounts_below(Path("/"))
+    assert "/proc" not in leftovers.mounts_below(Path("/proc"))
+
+
+def test_the_deepest_mount_comes_first() -> None:
+    found = leftovers.mounts_below(Path("/"))
+    assert found == sorted(found, key=len, reverse=True)
+
+
+def test_a_tree_a_file_and_nothing_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    for name in ("tree", "file", "nothing"):
+        leftovers.remove(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_removed_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (tmp_path / "link").symlink_to(target)
+    leftovers.remove(tmp_path / "link")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_no_cgroup_of_ours_is_fine() -> None:
+    leftovers.remove_cgroups("/octoedge-test-that-is-not-there")
