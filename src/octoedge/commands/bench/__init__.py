@@ -4,3 +4,7 @@
 /proc; `scenarios` drives a real installation of its own (own home, own ports) and fills the figures in; `report`
 prints them as a table and as JSON and keeps the last run in docs/benchmarks.md.
 """
+
+from octoedge.commands.bench.command import main
+
+__all__ = ["main"]

@@ -1,0 +1,253 @@
+"""What is done to get each figure; every scenario returns samples by the keys of `figures`.
+
+They run one after the other on one installation, the machine otherwise idle; order matters only where it is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import shutil
+import statistics
+import time
+import urllib.parse
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from octoedge.commands.bench.process import cpu_seconds, memory
+from octoedge.commands.bench.report import Samples
+from octoedge.commands.bench.world import DEADLINE, World, is_ready, pod
+from octoedge.edge.edged.cri import fields as f
+from octoedge.edge.edged.cri.client import CriClient
+from octoedge.errors import DeadlineError
+from octoedge.keadm import cluster, configfiles
+from octoedge.kube.access import kubeconfig
+from octoedge.kube.kinds import CONFIGMAPS, NODES
+
+Json = dict[str, Any]
+RUNS = 5
+IDLE_SECONDS = 60.0
+SETTLE_SECONDS = 10.0
+LOG_MEGABYTES = 100
+POLL = 0.002
+
+
+async def memory_and_idle(world: World) -> Samples:
+    """The agent after a warm restart, with no pod and with ten."""
+    samples: Samples = {}
+    for count in (0, 10):
+        for number in range(count):
+            await world.apply_pod(f"idle-{number}")
+        world.stop("edgecore")
+        await _restarted(world)
+        await asyncio.sleep(SETTLE_SECONDS)
+        pid = world.pid("edgecore")
+        began = cpu_seconds(pid)
+        await asyncio.sleep(IDLE_SECONDS)
+        samples[f"agent_cpu_{count}"] = [(cpu_seconds(pid) - began) * 60 / IDLE_SECONDS]
+        held = memory(pid)
+        samples[f"agent_rss_{count}"] = [held.rss]
+        samples[f"agent_private_{count}"] = [held.private]
+    samples["apiserver_rss"] = [memory(world.pid("apiserver")).rss]
+    samples["cloudcore_rss"] = [memory(world.pid("cloudcore")).rss]
+    for number in range(10):
+        await world.delete_pod(f"idle-{number}")
+    return samples
+
+
+async def restarts(world: World) -> Samples:
+    """Restart → Ready: the first status that the new process sends, seen in the API."""
+    return {"restart_ready": [await _restart(world) for _ in range(RUNS)]}
+
+
+async def first_starts(world: World) -> Samples:
+    """First start → Ready: no certificate, no database, no Node in the API."""
+    return {"first_start_ready": [await _first_start(world) for _ in range(RUNS)]}
+
+
+async def pods(world: World) -> Samples:
+    """Apply → Ready, and the same without what the runtime takes for the same calls."""
+    whole: list[float] = []
+    for number in range(RUNS):
+        whole.append(await world.apply_pod(f"fast-{number}"))
+        await world.delete_pod(f"fast-{number}")
+    runtime = statistics.median([await _runtime_alone(world, number) for number in range(RUNS)])
+    return {"apply_ready": whole, "apply_ready_own": [max(0.0, seconds - runtime) for seconds in whole]}
+
+
+async def configmaps(world: World) -> Samples:
+    """ConfigMap change → seen in the file that is mounted into a running container."""
+    await world.client.create(CONFIGMAPS, "default", _configmap("0"))
+    volume = {"name": "page", "configMap": {"name": "bench"}}
+    await world.apply_pod("reader", volumes=[volume], containers=[_with_mount(pod("reader"))])
+    try:
+        mounted = await asyncio.to_thread(_find_volume, world.layout.edge)
+        return {"configmap_volume": [await _change(world, mounted, str(number)) for number in range(1, RUNS + 1)]}
+    finally:
+        await world.delete_pod("reader")
+        await world.client.delete(CONFIGMAPS, "default", "bench")
+
+
+async def logs(world: World) -> Samples:
+    """Megabytes a second of `kubectl logs`, as the API server hands them out."""
+    script = (
+        f"/bin/busybox yes 0123456789012345678901234567890 | /bin/busybox head -c {LOG_MEGABYTES}000000; sleep 3600"
+    )
+    container = {**pod("talker")["spec"]["containers"][0], "command": ["/bin/busybox", "sh", "-c", script]}
+    await world.apply_pod("talker", containers=[container])
+    try:
+        await asyncio.sleep(SETTLE_SECONDS)
+        return {"logs_throughput": [await asyncio.to_thread(_read_log, world) for _ in range(3)]}
+    finally:
+        await world.delete_pod("talker")
+
+
+async def control_plane(world: World) -> Samples:
+    """The embedded API server, started → ready."""
+    samples: list[float] = []
+    for _ in range(RUNS):
+        world.stop("apiserver")
+        began = time.monotonic()
+        world.daemon("apiserver").start()
+        await asyncio.to_thread(_until, lambda: cluster.is_ready(world.layout.kubeconfig))
+        samples.append(time.monotonic() - began)
+    return {"apiserver_start": samples}
+
+
+SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
+    ("restart → Ready", restarts),
+    ("pods", pods),
+    ("ConfigMap → volume", configmaps),
+    ("logs", logs),
+    ("memory and idle CPU (two minutes and a half)", memory_and_idle),
+    ("first start → Ready", first_starts),
+    ("control plane start", control_plane),
+)
+
+
+async def _restart(world: World) -> float:
+    world.stop("edgecore")
+    return await _restarted(world)
+
+
+async def _restarted(world: World) -> float:
+    """Start edgecore; seconds until a status that is newer than the start says Ready.
+
+    The node need not have become NotReady in between, so what counts is that the new process has reported.
+    """
+    before = msgspec.json.decode(await world.client.get(NODES, "", world.layout.node))
+
+    def reported(node: Json) -> bool:
+        return is_ready(node) and _heartbeat(node) != _heartbeat(before)
+
+    # Heartbeats have whole seconds; one that began in the same second could not be told from the old one.
+    await asyncio.sleep(1.1)
+    return await world.started_until("edgecore", NODES, "", world.layout.node, reported)
+
+
+def _heartbeat(node: Json) -> str:
+    conditions = node.get("status", {}).get("conditions") or []
+    return next((str(seen.get("lastHeartbeatTime")) for seen in conditions if seen["type"] == "Ready"), "")
+
+
+async def _first_start(world: World) -> float:
+    world.stop("edgecore")
+    _forget_edge(world.layout.edge)
+    await world.client.delete(NODES, "", world.layout.node)
+    await asyncio.to_thread(_write_edge_config, world)
+    return await world.started_until("edgecore", NODES, "", world.layout.node, is_ready)
+
+
+def _forget_edge(edge: Path) -> None:
+    """Back to a node that has never joined: no certificates, no database."""
+    shutil.rmtree(edge / "pki", ignore_errors=True)
+    for file in edge.glob("edgecore.db*"):
+        file.unlink()
+
+
+def _write_edge_config(world: World) -> None:
+    """The configuration with a fresh token: a used one was blanked."""
+    token = cluster.join_token(world.layout.apiserver_data / "admin.kubeconfig")
+    world.layout.edgecore_file.write_text(configfiles.edgecore(world.layout, token))
+
+
+async def _runtime_alone(world: World, number: int) -> float:
+    """What containerd takes for the sandbox and the container of such a pod, asked directly."""
+    runtime = CriClient(str(world.layout.runtime_socket))
+    network = f.SandboxSecurityContext(namespace_options=f.NamespaceOption(network=f.NamespaceMode.NODE))
+    sandbox = f.SandboxConfig(
+        metadata=f.SandboxMetadata(name=f"bench-{number}", uid=f"bench-{number}", namespace="bench"),
+        log_directory=str(world.layout.logs / "pods" / "bench"),
+        linux=f.LinuxSandboxConfig(cgroup_parent=world.layout.cgroup_root, security_context=network),
+    )
+    container = f.ContainerConfig(
+        metadata=f.ContainerMetadata(name="main"),
+        image=f.ImageSpec(image="octoedge.local/hello:1"),
+        command=("/bin/busybox", "sleep", "3600"),
+        log_path="main.log",
+    )
+    try:
+        began = time.monotonic()
+        sandbox_id = await runtime.run_sandbox(sandbox)
+        container_id = await runtime.create_container(sandbox_id, container, sandbox)
+        await runtime.start_container(container_id)
+        took = time.monotonic() - began
+        await runtime.stop_container(container_id, 0)
+        await runtime.stop_sandbox(sandbox_id)
+        await runtime.remove_sandbox(sandbox_id)
+        return took
+    finally:
+        await runtime.close()
+
+
+def _configmap(text: str) -> bytes:
+    metadata = {"name": "bench", "namespace": "default"}
+    return msgspec.json.encode({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"page": text}})
+
+
+def _with_mount(of: Json) -> Json:
+    return {**of["spec"]["containers"][0], "volumeMounts": [{"name": "page", "mountPath": "/page"}]}
+
+
+def _find_volume(edge: Path) -> Path:
+    """The file on the host that the container sees."""
+    return next(edge.glob("kubelet/pods/*/volumes/kubernetes.io~configmap/page/page"))
+
+
+async def _change(world: World, mounted: Path, text: str) -> float:
+    began = time.monotonic()
+    await world.client.patch(CONFIGMAPS, "default", "bench", msgspec.json.encode({"data": {"page": text}}))
+    await asyncio.to_thread(_until, lambda: mounted.read_text() == text)
+    return time.monotonic() - began
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    """Look again and again, as often as the figure needs."""
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        if time.monotonic() > deadline:
+            raise DeadlineError(f"nothing was seen in {DEADLINE:.0f} s")
+        time.sleep(POLL)
+
+
+def _read_log(world: World) -> float:
+    """Read the whole log in megabyte pieces, as fast as it comes."""
+    access = kubeconfig(world.layout.kubeconfig)
+    url = urllib.parse.urlsplit(access.server)
+    connection = http.client.HTTPSConnection(
+        url.hostname or "127.0.0.1", url.port or 443, context=access.tls, timeout=DEADLINE
+    )
+    began = time.monotonic()
+    connection.request("GET", "/api/v1/namespaces/default/pods/talker/log")
+    answer = connection.getresponse()
+    size = 0
+    while piece := answer.read(1 << 20):
+        size += len(piece)
+    took = time.monotonic() - began
+    connection.close()
+    if size < LOG_MEGABYTES * 1_000_000:
+        raise DeadlineError(f"the log has {size} bytes (HTTP status {answer.status}), {LOG_MEGABYTES} MB were written")
+    return size / 1e6 / took
