@@ -1,4 +1,4 @@
-"""The https listener (spec: channel, section 9): the CA for everybody, a certificate for who has a token or one already.
+"""The https listener (spec: channel, section 9): the CA for all, a certificate for who has a token or one already.
 
     GET /ca.crt          the CA certificate, DER
     GET /edge.crt        body: signing request, DER → certificate, DER; bearer token, or the node's present certificate

@@ -1,0 +1,165 @@
+"""What a node may touch: itself, its lease, its pods, and what its pods refer to. Pure.
+
+One rule per payload, as for the handlers; a rule gives the reason for a refusal, or nothing. A stolen node certificate
+so opens that node's own things and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from octoedge.cloud.edgecontroller.references import PodFacts
+from octoedge.errors import MessageError
+from octoedge.protocol import payloads as p
+from octoedge.protocol.resource import Resource
+
+LEASES_NAMESPACE = "kube-node-lease"
+
+
+class Belongings(Protocol):
+    """What is known of pods and of what they refer to."""
+
+    def pod(self, namespace: str, name: str) -> PodFacts | None:
+        """A pod."""
+        ...
+
+    def pods_of(self, node: str) -> Iterable[PodFacts]:
+        """The pods of a node."""
+        ...
+
+    def uses(self, node: str, resource: Resource) -> bool:
+        """Whether a pod of the node refers to a ConfigMap or Secret."""
+        ...
+
+
+def refusal(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    """Why `node` may not send this; empty when it may."""
+    rule = _RULES.get(type(payload))
+    if rule is None:
+        return f"node {node} may not send {type(payload).__name__}"
+    return rule(node, payload, belongings)
+
+
+def _itself(node: str, payload: p.Payload, _: Belongings) -> str:
+    name = payload.resource.name
+    return "" if name == node else f"node {node} may not touch node {name}"
+
+
+def _lease(node: str, payload: p.Payload, _: Belongings) -> str:
+    resource = payload.resource
+    if resource.name == node and resource.namespace == LEASES_NAMESPACE:
+        return ""
+    return f"node {node} may only hold the lease {LEASES_NAMESPACE}/{node}, not {resource.namespace}/{resource.name}"
+
+
+def _own_pod(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    resource = payload.resource
+    if not resource.name:
+        return ""  # a report of many pods: each is looked at by its handler
+    pod = belongings.pod(resource.namespace, resource.name)
+    if pod is None or pod.node == node:
+        return ""  # an unknown pod is looked up by the handler
+    return f"pod {resource.namespace}/{resource.name} does not belong to node {node}"
+
+
+def _mirror_pod(node: str, payload: p.Payload, _: Belongings) -> str:
+    pod = _object(payload)
+    annotations = pod.get("metadata", {}).get("annotations") or {}
+    if pod.get("spec", {}).get("nodeName") != node or "kubernetes.io/config.mirror" not in annotations:
+        return f"node {node} may only create mirror pods of its own static pods"
+    return ""
+
+
+def _token(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    resource = payload.resource
+    bound = (_object(payload).get("spec") or {}).get("boundObjectRef") or {}
+    for pod in belongings.pods_of(node):
+        if (pod.namespace, pod.service_account) != (resource.namespace, resource.name):
+            continue
+        if not bound or (bound.get("name"), bound.get("uid")) in ((pod.name, pod.uid), (pod.name, None)):
+            return ""
+    return (
+        f"node {node} may not have a token of service account {resource.namespace}/{resource.name}: "
+        "no pod of the node runs as it"
+    )
+
+
+def _query(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    return _QUERIES.get(payload.resource.type, _unknown)(node, payload, belongings)
+
+
+def _referenced(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    resource = payload.resource
+    if belongings.uses(node, resource):
+        return ""
+    return f"node {node} may not read {resource}: no pod of the node refers to it"
+
+
+def _claimed(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    if any(payload.resource in pod.claims for pod in belongings.pods_of(node)):
+        return ""
+    return f"node {node} may not read {payload.resource}: no pod of the node claims it"
+
+
+def _event(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    body = _object(payload)
+    about = (body.get("event") or body).get("involvedObject") or {}
+    name = str(about.get("name") or "")
+    if about.get("kind") == "Node" and name != node:
+        return f"node {node} may not report events of node {name}"
+    if about.get("kind") == "Pod":
+        pod = belongings.pod(str(about.get("namespace") or ""), name)
+        if pod is not None and pod.node != node:
+            return f"node {node} may not report events of pod {pod.namespace}/{name}"
+    return ""
+
+
+def _anybody(_node: str, _payload: p.Payload, _belongings: Belongings) -> str:
+    return ""
+
+
+def _unknown(node: str, payload: p.Payload, _: Belongings) -> str:
+    return f"node {node} may not read objects of type {payload.resource.type}"
+
+
+def _object(payload: p.Payload) -> dict[str, Any]:
+    decoded = payload.json()
+    if not isinstance(decoded, dict):
+        raise MessageError(f"{type(payload).__name__} {payload.resource}: the body is no object")
+    return decoded
+
+
+_Rule = Callable[[str, p.Payload, Belongings], str]
+
+_QUERIES: dict[str, _Rule] = {
+    "node": _itself,
+    "lease": _lease,
+    "configmap": _referenced,
+    "secret": _referenced,
+    "persistentvolumeclaim": _claimed,
+    "persistentvolume": _anybody,
+    "volumeattachment": _anybody,
+    "certificatesigningrequest": _anybody,
+}
+
+_RULES: dict[type[p.Payload], _Rule] = {
+    p.ObjectQuery: _query,
+    p.TokenQuery: _token,
+    p.NodeInsert: _itself,
+    p.NodeUpdate: _itself,
+    p.NodeStatusPatch: _itself,
+    p.NodeStatusInsert: _itself,
+    p.NodeStatusReport: _itself,
+    p.PodInsert: _mirror_pod,
+    p.PodStatusPatch: _own_pod,
+    p.PodStatusReport: _own_pod,
+    p.PodDelete: _own_pod,
+    p.LeaseInsert: _lease,
+    p.LeaseUpdate: _lease,
+    p.EventInsert: _event,
+    p.EventUpdate: _event,
+    p.EventPatch: _event,
+    p.SigningRequestInsert: _anybody,
+    p.CaQuery: _anybody,
+}

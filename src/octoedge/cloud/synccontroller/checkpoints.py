@@ -1,0 +1,280 @@
+"""Checkpoints: ObjectSyncs and ClusterObjectSyncs as KubeEdge keeps them (spec: channel, section 8), written behind.
+
+    expect(node, item) → created, then the caller may send         (what the node may have is never forgotten)
+    reached(node, item) → status written a moment later, the latest version only; a delete removes the object
+
+Everything is decided by the table in memory; the API is brought to it key by key, with bounded concurrency. A write
+that does not happen (kill -9) only costs that an object is sent once more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from octoedge.api.meta import view
+from octoedge.cloud.synccontroller.compare import Known
+from octoedge.errors import ApiError, TransportError
+from octoedge.kube.client import Client
+from octoedge.kube.kinds import CLUSTEROBJECTSYNCS, OBJECTSYNCS, Kind
+from octoedge.protocol.delivery import Item
+from octoedge.protocol.resource import CLUSTER, Resource
+from octoedge.runtime.keyed import KeyedQueue
+from octoedge.runtime.logs import SaidOnce
+
+log = logging.getLogger(__name__)
+
+_WORKERS = 32
+_BEHIND_SECONDS = 1.0
+"""How long an acknowledged version waits for a later one before it is written."""
+_UNCONFIRMED_SECONDS = 15.0
+"""After this an object that was sent and not acknowledged gets its "0", so that a Go CloudCore would resend it."""
+_AGAIN_SECONDS = 3.0
+_DELETE_NOW = msgspec.json.encode({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0})
+
+Key = tuple[str, str]
+"""(node, uid of the object)"""
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    objectAPIVersion: str = ""  # noqa: N815
+    objectKind: str = ""  # noqa: N815
+    objectName: str = ""  # noqa: N815
+
+
+class _Status(msgspec.Struct, frozen=True):
+    objectResourceVersion: str = ""  # noqa: N815
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    name: str = ""
+    namespace: str = ""
+
+
+class ObjectSync(msgspec.Struct, frozen=True):
+    """What is read of an ObjectSync or ClusterObjectSync."""
+
+    metadata: _Meta = _Meta()
+    spec: _Spec = _Spec()
+    status: _Status = _Status()
+
+
+@dataclass(slots=True)
+class _Record:
+    known: Known
+    api_version: str
+    kind: str
+    exists: bool = False
+    written: str = ""
+    """status.objectResourceVersion in the API; empty when there is none."""
+    gone: bool = False
+    refused: bool = False
+    """The API takes no checkpoint for it (its namespace is going): kept in memory."""
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+
+
+class ObjectSyncs:
+    """The table of checkpoints of all nodes."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._nodes: dict[str, dict[str, _Record]] = {}
+        self._queue: KeyedQueue[Key] = KeyedQueue(self._write, workers=_WORKERS, name="checkpoint")
+        self._said = SaidOnce(log)
+        self.durable = True
+        """False when the API server knows no ObjectSyncs: then the table lives in memory only."""
+
+    def known(self, node: str) -> Mapping[str, Known]:
+        """The checkpoints of a node by uid."""
+        return {uid: record.known for uid, record in self._nodes.get(node, {}).items() if not record.gone}
+
+    @property
+    def nodes(self) -> list[str]:
+        """Nodes that have checkpoints."""
+        return [node for node, records in self._nodes.items() if records]
+
+    def version(self, node: str, uid: str) -> int | None:
+        """The version that the node has; 0 when it may have something; None when it was never sent the object."""
+        record = self._nodes.get(node, {}).get(uid)
+        return record.known.version if record is not None and (record.exists or not self.durable) else None
+
+    def expect(self, node: str, item: Item, then: Callable[[], None]) -> None:
+        """Make a checkpoint for an object that is about to be sent; `then` is called once it is durable."""
+        record = self._record(node, item)
+        if record.exists or not self.durable:
+            then()
+            return
+        record.waiting.append(then)
+        self._queue.add((node, item.uid))
+
+    def reached(self, node: str, item: Item) -> None:
+        """The node has stored the item."""
+        if item.deletes:
+            self._drop(node, item.uid)
+            return
+        record = self._record(node, item)
+        if item.version > record.known.version:
+            record.known = Known(item.key, item.uid, item.version)
+        self._queue.add_later((node, item.uid), _BEHIND_SECONDS)
+
+    def forget_node(self, node: str) -> None:
+        """Remove all checkpoints of a node that no longer exists."""
+        for uid in list(self._nodes.get(node, {})):
+            self._drop(node, uid)
+
+    def seen(self, old: bytes | None, new: bytes | None) -> None:
+        """What an informer of ObjectSyncs or ClusterObjectSyncs tells: other CloudCores write them too."""
+        raw = new or old
+        if raw is None:
+            return
+        sync = msgspec.json.decode(raw, type=ObjectSync)
+        node, _, uid = sync.metadata.name.rpartition(".")
+        if not node or not uid:
+            return
+        if new is None:
+            self._removed(node, uid)
+        else:
+            self._loaded(node, uid, sync)
+
+    async def run(self) -> None:
+        """Write behind until cancelled."""
+        await self._queue.run()
+
+    # ---- the table -------------------------------------------------------------------------------------------------
+
+    def _record(self, node: str, item: Item) -> _Record:
+        records = self._nodes.setdefault(node, {})
+        record = records.get(item.uid)
+        if record is None:
+            seen = view(item.payload.body)
+            record = _Record(Known(item.key, item.uid, 0), seen.api_version or "v1", seen.kind)
+            records[item.uid] = record
+        return record
+
+    def _loaded(self, node: str, uid: str, sync: ObjectSync) -> None:
+        version = int(sync.status.objectResourceVersion) if sync.status.objectResourceVersion.isdigit() else 0
+        resource = Resource(sync.metadata.namespace or CLUSTER, sync.spec.objectKind.lower(), sync.spec.objectName)
+        records = self._nodes.setdefault(node, {})
+        record = records.get(uid)
+        if record is None:
+            record = _Record(Known(resource, uid, version), sync.spec.objectAPIVersion, sync.spec.objectKind)
+            records[uid] = record
+        if version > record.known.version:
+            record.known = Known(resource, uid, version)
+        record.exists = True
+        record.written = sync.status.objectResourceVersion
+        self._release(record)
+
+    def _removed(self, node: str, uid: str) -> None:
+        record = self._nodes.get(node, {}).get(uid)
+        if record is None:
+            return
+        record.exists, record.written = False, ""
+        if record.gone:
+            self._pop(node, uid)
+        else:
+            # Somebody else removed it; the node still has the object.
+            self._queue.add((node, uid))
+
+    def _drop(self, node: str, uid: str) -> None:
+        record = self._nodes.get(node, {}).get(uid)
+        if record is None:
+            return
+        if not record.exists and not record.waiting:
+            self._pop(node, uid)
+            return
+        record.gone = True
+        self._queue.add((node, uid))
+
+    def _pop(self, node: str, uid: str) -> None:
+        records = self._nodes.get(node)
+        if records is not None:
+            records.pop(uid, None)
+            if not records:
+                del self._nodes[node]
+
+    @staticmethod
+    def _release(record: _Record) -> None:
+        waiting, record.waiting = record.waiting, []
+        for then in waiting:
+            then()
+
+    # ---- the API ---------------------------------------------------------------------------------------------------
+
+    async def _write(self, key: Key) -> None:
+        node, uid = key
+        record = self._nodes.get(node, {}).get(uid)
+        if record is None or not self.durable:
+            return
+        if record.refused:
+            if record.gone:
+                self._pop(node, uid)
+            return
+        try:
+            await self._bring_up_to_date(node, uid, record)
+            self._said.over("writing checkpoints", "works again")
+        except (ApiError, TransportError) as error:
+            self._said.trouble("writing checkpoints", f"{error}; trying again")
+            self._queue.add_later(key, _AGAIN_SECONDS)
+
+    async def _bring_up_to_date(self, node: str, uid: str, record: _Record) -> None:
+        kind, namespace, name = _place(record.known, node)
+        if record.gone:
+            await _ignoring(404, self._client.delete(kind, namespace, name, _DELETE_NOW))
+            self._pop(node, uid)
+        elif not record.exists:
+            await self._create(kind, namespace, name, record)
+            later = _BEHIND_SECONDS if record.known.version else _UNCONFIRMED_SECONDS
+            self._queue.add_later((node, uid), later)
+        elif record.written != str(record.known.version):
+            version = str(record.known.version)
+            status = msgspec.json.encode({"status": {"objectResourceVersion": version}})
+            try:
+                await self._client.patch(kind, namespace, name, status, sub="status")
+                record.written = version
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+                record.exists = False
+                self._queue.add((node, uid))
+
+    async def _create(self, kind: Kind, namespace: str, name: str, record: _Record) -> None:
+        body = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {"name": name, "namespace": namespace} if namespace else {"name": name},
+            "spec": {
+                "objectAPIVersion": record.api_version,
+                "objectKind": record.kind,
+                "objectName": record.known.resource.name,
+            },
+        }
+        try:
+            await self._client.create(kind, namespace, msgspec.json.encode(body))
+        except ApiError as error:
+            if error.code in (403, 404, 422):
+                # The namespace is going, or the kind is unknown: sending without a checkpoint beats not sending.
+                log.debug("no checkpoint for %s: %s", record.known.resource, error)
+                record.refused = True
+            elif error.code != 409:
+                raise
+        record.exists = True
+        self._release(record)
+
+
+def _place(known: Known, node: str) -> tuple[Kind, str, str]:
+    name = f"{node}.{known.uid}"
+    if known.resource.cluster_scoped:
+        return CLUSTEROBJECTSYNCS, "", name
+    return OBJECTSYNCS, known.resource.namespace, name
+
+
+async def _ignoring(code: int, request: Awaitable[bytes]) -> None:
+    try:
+        await request
+    except ApiError as error:
+        if error.code != code:
+            raise
