@@ -1,0 +1,123 @@
+"""The module: tunnel server and stream server together, and the certificates that they serve with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from octoedge.api.config import cloudcore as config
+from octoedge.cloud.cloudstream.acceptor import Acceptor
+from octoedge.cloud.cloudstream.server import StreamServer
+from octoedge.cloud.cloudstream.sessions import Sessions
+from octoedge.cloud.cloudstream.trust import ClientTrust
+from octoedge.errors import CertificateError
+from octoedge.kube.client import Client
+from octoedge.pki import x509
+from octoedge.pki.authority import Authority
+from octoedge.runtime.clock import Clock
+from octoedge.transport.tls import ClientCertificate, server_context
+
+log = logging.getLogger(__name__)
+
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+_CA_SECONDS = 3.0
+_MAX_PEM = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A serving certificate, its key and the CA of clients, all PEM; the CA may be empty."""
+
+    certificate: bytes
+    key: bytes
+    ca: bytes
+
+
+class CloudStream:
+    """Module: brings what the API server asks of a node to that node."""
+
+    name = "cloudStream"
+    restart = True
+
+    def __init__(
+        self, settings: config.CloudStream, client: Client, authority: Callable[[], Authority], clock: Clock, *,
+        addresses: Sequence[str] = (), needs: tuple[str, ...] = (), host: str | None = None,
+    ) -> None:  # fmt: skip
+        """`addresses` are what the API server reaches this machine by; `host` is the IP to listen on, all if None."""
+        self.needs = needs
+        self._settings = settings
+        self._client = client
+        self._authority = authority
+        self._clock = clock
+        self._addresses = (*_LOCAL, *addresses)
+        self._host = host
+        self._sessions = Sessions(clock)
+        self.tunnel_port = settings.tunnel_port
+        self.stream_port = settings.stream_port
+
+    @property
+    def connected(self) -> Collection[str]:
+        """Names of the nodes that have a tunnel now."""
+        return self._sessions.connected
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve both ports until cancelled; ready once edges can connect, a client CA that is late keeps nobody."""
+        tunnel, stream = self._tunnel_certificate(), self._stream_certificate()
+        tls = server_context(tunnel.certificate, tunnel.key, tunnel.ca, ClientCertificate.REQUIRED)
+        acceptor = Acceptor(self._host, self._settings.tunnel_port, tls, self._sessions.serve)
+        trust = ClientTrust(self._client, stream.certificate, stream.key, stream.ca)
+        server = StreamServer(self._host, self._settings.stream_port, self._client, self._sessions)
+        async with asyncio.TaskGroup() as group, acceptor.listening():
+            self.tunnel_port = acceptor.port
+            group.create_task(trust.run(), name="stream server's client CA")
+            late = asyncio.get_running_loop().call_later(_CA_SECONDS, ready)
+            try:
+                async with server.listening(await trust.context()):
+                    self.stream_port = server.port
+                    ready()
+                    await asyncio.Event().wait()
+            finally:
+                late.cancel()
+                await self._sessions.end_all("CloudCore is stopping")
+
+    def _tunnel_certificate(self) -> _Served:
+        settings, authority = self._settings, self._authority()
+        ca = _read(settings.tls_tunnel_ca_file) or x509.certificate_to_pem(authority.ca.certificate)
+        return _pair(settings.tls_tunnel_cert_file, settings.tls_tunnel_private_key_file, ca) or _Served(
+            x509.certificate_to_pem(authority.server.certificate), x509.key_to_pem(authority.server.key), ca
+        )
+
+    def _stream_certificate(self) -> _Served:
+        """The administrator's files; else one that is made now, so that nothing needs to be kept."""
+        settings = self._settings
+        ca = _read(settings.tls_stream_ca_file)
+        given = _pair(settings.tls_stream_cert_file, settings.tls_stream_private_key_file, ca)
+        if given is not None:
+            return given
+        made = x509.new_server(self._authority().ca, self._addresses, self._clock.now())
+        return _Served(x509.certificate_to_pem(made.certificate), x509.key_to_pem(made.key), ca)
+
+
+def _pair(certificate: str, key: str, ca: bytes) -> _Served | None:
+    """Certificate and key from files; None when neither is there."""
+    found = _read(certificate), _read(key)
+    if not any(found):
+        return None
+    if not all(found):
+        missing = key if found[0] else certificate
+        raise CertificateError(f"{missing} cannot be read, but its other half can; give both files or none")
+    return _Served(found[0], found[1], ca)
+
+
+def _read(path: str) -> bytes:
+    """The file's bytes; empty when there is no such file."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_MAX_PEM)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise CertificateError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,157 @@
+"""The kubelet-like API for the API server (10003): a table of paths, one handler each.
+
+GET /containerLogs/NAMESPACE/POD/CONTAINER → the pod's node (asked from the API) → its tunnel → a stream → the answer,
+chunk by chunk. Errors are text with the right status, as a kubelet gives them; the API server passes them on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from octoedge.cloud.cloudstream.session import Session
+from octoedge.cloud.cloudstream.sessions import Sessions
+from octoedge.cloud.cloudstream.stream import Stream
+from octoedge.cloud.cloudstream.trust import authorize
+from octoedge.errors import ApiError, ConnectionClosed, OctoedgeError, bad_request
+from octoedge.kube.client import Client
+from octoedge.kube.kinds import PODS
+from octoedge.protocol.tunnel import Connector, Kind
+from octoedge.transport.websocket_server import start
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 30.0
+_CLOSE_SECONDS = 2.0
+_LOOKUP_SECONDS = 10.0
+_PASSED_ON = ("Accept-Encoding", "User-Agent")
+_NOT_YET = ("exec", "attach", "portForward", "run", "stats", "metrics")
+_TYPE = "text/plain; charset=utf-8"
+
+Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    node_name: str = ""
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    spec: _Spec = _Spec()
+
+
+class StreamServer:
+    """Answers what the API server asks of kubelets."""
+
+    def __init__(self, host: str | None, port: int, client: Client, sessions: Sessions) -> None:
+        self._host = host
+        self.port = port
+        self._client = client
+        self._sessions = sessions
+
+    @contextlib.asynccontextmanager
+    async def listening(self, tls: ssl.SSLContext) -> AsyncIterator[None]:
+        """Listen within the context; `port` then is the real one, also when 0 was asked for."""
+        app = web.Application(middlewares=[_errors])
+        app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs)
+        for name in _NOT_YET:
+            app.router.add_route("*", f"/{name}{{rest:(/.*)?}}", _not_yet)
+        # Without cancellation a reader that has left would be noticed only at the next byte of its log.
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._host, self.port, ssl_context=tls, backlog=256)
+            await start(site, f"port {self.port}")
+            self.port = runner.addresses[0][1]
+            log.info("listening for the API server on port %s (logs)", self.port)
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _container_logs(self, request: web.Request) -> web.StreamResponse:
+        node = await self._node_of(request.match_info["namespace"], request.match_info["pod"])
+        await authorize(self._client, _certificate(request), node)
+        session = self._sessions.find(node)
+        headers = {name: tuple(request.headers.getall(name)) for name in _PASSED_ON if name in request.headers}
+        url = request.rel_url
+        async with _stream(session, Kind.LOGS, Connector(url.raw_path, url.raw_query_string, "", headers)) as stream:
+            return await _pass_on(request, stream)
+
+    async def _node_of(self, namespace: str, pod: str) -> str:
+        try:
+            async with asyncio.timeout(_LOOKUP_SECONDS):
+                found = msgspec.json.decode(await self._client.get(PODS, namespace, pod), type=_Pod)
+        except TimeoutError as error:
+            raise ApiError(504, "Timeout", f"the API server did not say where pod {pod} runs") from error
+        except msgspec.DecodeError as error:
+            raise ApiError(502, "InternalError", f"the API server's pod {pod} cannot be read") from error
+        if not found.spec.node_name:
+            raise bad_request(f"pod {pod} does not have a host assigned")
+        return found.spec.node_name
+
+
+@contextlib.asynccontextmanager
+async def _stream(session: Session, kind: Kind, connector: Connector) -> AsyncIterator[Stream]:
+    """A stream that is given back whatever happens, a reader that leaves included."""
+    try:
+        stream = await session.open(kind, connector)
+    except ConnectionClosed as error:
+        raise ApiError(503, "ServiceUnavailable", f"node {session.node} has just gone away: {error}") from error
+    try:
+        yield stream
+    finally:
+        await session.close(stream)
+
+
+async def _pass_on(request: web.Request, stream: Stream) -> web.StreamResponse:
+    """The edge's answer as our own; one that breaks off ends without the last chunk, so that the reader knows."""
+    answer = await stream.answer(ANSWER_SECONDS)
+    response = web.StreamResponse(status=answer.status)
+    response.headers["Content-Type"] = answer.headers.get("Content-Type", _TYPE)
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    try:
+        async for chunk in stream.chunks():
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionClosed as error:
+        log.debug("= %s broke off: %s", request.path, error)
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        log.debug("= the reader of %s has left", request.path)
+    return response
+
+
+async def _not_yet(request: web.Request) -> web.StreamResponse:
+    what = request.path.strip("/").split("/")[0]
+    raise ApiError(501, "NotImplemented", f"{what} is not implemented yet")
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Page) -> web.StreamResponse:
+    """What goes wrong, as a status and a sentence."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return _text(error.code, error.message)
+    except ConnectionClosed as error:
+        return _text(503, str(error))
+    except OctoedgeError as error:
+        return _text(503, f"the API server could not be asked: {error}")
+    except web.HTTPException as error:
+        return _text(error.status, f"{error.status} {error.reason}")
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text)
+
+
+def _certificate(request: web.Request) -> dict[str, object] | None:
+    transport = request.transport
+    return transport.get_extra_info("peercert") if transport is not None else None

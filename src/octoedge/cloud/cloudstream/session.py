@@ -1,0 +1,124 @@
+"""The tunnel of one node: opens streams, hands what comes to each, ends them all when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from typing import NoReturn
+
+from octoedge.cloud.cloudstream.stream import Stream
+from octoedge.errors import ConnectionClosed, MessageError
+from octoedge.protocol.tunnel import (
+    AGREEMENT,
+    VERSION,
+    Connector,
+    Frame,
+    Kind,
+    decode,
+    decode_answer,
+    encode,
+    encode_connector,
+)
+from octoedge.transport.connection import Connection
+
+log = logging.getLogger(__name__)
+
+_WRITE_SECONDS = 15.0
+_SLOW_READER_SECONDS = 5.0
+
+
+class Session:
+    """One node's open tunnel."""
+
+    def __init__(self, node: str, connection: Connection, numbers: Iterator[int]) -> None:
+        self.node = node
+        self._connection = connection
+        self._numbers = numbers
+        self._agreed = connection.peer.headers.get(AGREEMENT.lower()) == VERSION
+        self._streams: dict[int, Stream] = {}
+        self._why = ""
+        self._by_kind: dict[Kind, Callable[[Stream, Frame], Awaitable[None]]] = {
+            Kind.DATA: self._data,
+            Kind.ANSWER: self._answer,
+            Kind.REMOVE: self._remove,
+        }
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    async def run(self) -> NoReturn:
+        """Read until the tunnel ends, which raises `ConnectionClosed`; then every stream has ended too."""
+        reason = ConnectionClosed(f"the tunnel to node {self.node} has ended")
+        try:
+            while True:
+                await self._take(await self._connection.receive())
+        except ConnectionClosed as error:
+            reason = ConnectionClosed(self._why or str(error))
+            raise reason from error
+        finally:
+            for stream in self._streams.values():
+                stream.end(reason)
+            self._streams.clear()
+
+    async def end(self, why: str) -> None:
+        """End the tunnel; `run` then raises with `why`."""
+        self._why = self._why or why
+        await self._connection.close()
+
+    async def open(self, kind: Kind, connector: Connector) -> Stream:
+        """Begin a stream; `ConnectionClosed` when the tunnel breaks on it. Must be given back by `close`."""
+        number = next(self._numbers)
+        stream = Stream(number, self._send, agreed=self._agreed)
+        # Known before the message leaves: the answer may be here before the send returns.
+        self._streams[number] = stream
+        log.debug("> %s stream %d: %s", self.node, number, kind.name)
+        try:
+            await self._send(encode(number, kind, encode_connector(number, connector)))
+        except BaseException:
+            self._streams.pop(number, None)
+            raise
+        return stream
+
+    async def close(self, stream: Stream) -> None:
+        """The reader has gone. The edge is told once, unless it ended the stream itself."""
+        if self._streams.pop(stream.number, None) is None or stream.ended:
+            return
+        stream.end()
+        try:
+            await self._send(encode(stream.number, Kind.REMOVE))
+        except ConnectionClosed:
+            log.debug("= %s stream %d ended with its tunnel", self.node, stream.number)
+
+    async def _take(self, message: bytes) -> None:
+        try:
+            frame = decode(message)
+            # Streams that are over here may still be talked about there: that is left alone.
+            stream = self._streams.get(frame.stream)
+            handle = self._by_kind.get(frame.kind)
+            if handle is None:
+                raise MessageError(f"an edge does not send {frame.kind.name}")
+            if stream is not None:
+                await handle(stream, frame)
+        except MessageError as error:
+            log.warning("node %s sent something in its tunnel that is left alone: %s", self.node, error)
+
+    async def _data(self, stream: Stream, frame: Frame) -> None:
+        await stream.feed(frame.data, _SLOW_READER_SECONDS)
+        if stream.ended and self._streams.pop(stream.number, None) is not None:
+            await self._send(encode(stream.number, Kind.REMOVE))
+
+    async def _answer(self, stream: Stream, frame: Frame) -> None:
+        stream.answered(decode_answer(frame.data))
+
+    async def _remove(self, stream: Stream, frame: Frame) -> None:
+        self._streams.pop(frame.stream, None)
+        stream.end()
+
+    async def _send(self, message: bytes) -> None:
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await self._connection.send(message)
+        except TimeoutError as error:
+            await self._connection.close()
+            raise ConnectionClosed(f"the tunnel to node {self.node} took nothing for {_WRITE_SECONDS:.0f} s") from error
