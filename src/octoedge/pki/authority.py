@@ -98,7 +98,7 @@ class TokenKeeper:
     """Module: writes a fresh join token into the Secret kubeedge/tokensecret every `hours`, valid twice as long."""
 
     name = "tokens"
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("authority",)
     restart = True
 
     def __init__(self, client: Client, authority: Callable[[], Authority], clock: Clock, *, hours: int) -> None:

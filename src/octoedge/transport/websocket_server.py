@@ -31,7 +31,7 @@ class WebSocketServer:
         host: str,
         port: int,
         *,
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext | None],
         serve: Callable[[Connection], Awaitable[None]],
         admit: Callable[[Peer], str],
         max_bytes: int,
@@ -48,7 +48,7 @@ class WebSocketServer:
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self._host, self.port, ssl_context=self._tls, backlog=1024)
+            site = web.TCPSite(runner, self._host, self.port, ssl_context=self._tls(), backlog=1024)
             await start(site, f"wss://{self._host}:{self.port}")
             self.port = runner.addresses[0][1]
             log.info("listening for edges on %s:%s (WebSocket)", self._host, self.port)

@@ -30,6 +30,7 @@ class SyncController:
 
     name = "syncController"
     needs: tuple[str, ...] = ("edgeController",)
+    restart = True
 
     def __init__(self, client: Client, intent: Intent, downlink: Downlink, checkpoints: ObjectSyncs) -> None:
         self._client = client

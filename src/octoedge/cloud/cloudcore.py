@@ -1,0 +1,195 @@
+"""CloudCore put together: who exists, who needs whom, and which way things flow between them.
+
+    authority ─► tokens · https (10002) · WebSocket (10000) · cloudStream (10003, 10004)
+    edgeController ─► syncController ─► cloudHub ─► WebSocket: nobody is let in before the cloud knows its mind
+
+Tests leave the listeners out (`listen=False`) and hand connections to `hub.serve` themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from octoedge.api.config.cloudcore import Authorization, CloudCoreConfig
+from octoedge.cloud.cloudhub.https import Endpoints, HttpsServer
+from octoedge.cloud.cloudhub.hub import CloudHub, Sessions
+from octoedge.cloud.cloudstream.cloudstream import CloudStream
+from octoedge.cloud.edgecontroller.downstream import Downstream
+from octoedge.cloud.edgecontroller.requests import Requests
+from octoedge.cloud.edgecontroller.upstream import Enforcement, Upstream
+from octoedge.cloud.monitor import Monitor, Readings
+from octoedge.cloud.synccontroller.checkpoints import ObjectSyncs
+from octoedge.cloud.synccontroller.controller import SyncController
+from octoedge.errors import ApiError, TransportError
+from octoedge.kube.client import Client
+from octoedge.pki import x509
+from octoedge.pki.authority import Authority, Files, TokenKeeper, load
+from octoedge.protocol.codec import MAX_BYTES
+from octoedge.runtime.backoff import Backoff
+from octoedge.runtime.clock import Clock
+from octoedge.runtime.logs import SaidOnce
+from octoedge.runtime.supervisor import Module, Supervisor
+from octoedge.transport.tls import ClientCertificate, server_context
+from octoedge.transport.websocket_server import WebSocketServer
+
+log = logging.getLogger(__name__)
+
+
+class CloudCore:
+    """One cloud side. `run` it, `stop` it; several may live in one process."""
+
+    def __init__(self, config: CloudCoreConfig, client: Client, clock: Clock, *, listen: bool = True) -> None:
+        hub_config = config.modules.cloud_hub
+        self._config = config
+        self._authority = AuthorityModule(client, config, clock)
+        self.sessions = Sessions()
+        self.downstream = Downstream(client, self.sessions)
+        self.checkpoints = ObjectSyncs(client)
+        sync = SyncController(client, self.downstream, self.sessions, self.checkpoints)
+        requests = Requests(client, self.downstream, address=_reachable(hub_config.advertise_address))
+        upstream = Upstream(
+            requests, self.downstream, self.sessions, clock, enforcement=_enforcement(hub_config.authorization)
+        )
+        self.hub = CloudHub(
+            self.sessions, upstream, self.checkpoints, clock, node_limit=hub_config.node_limit,
+            keepalive_seconds=hub_config.keepalive_interval, write_seconds=hub_config.write_timeout,
+        )
+        self.sessions.listen(began=sync.connected)
+        self.sessions.listen(began=upstream.connected)
+        self.downstream.listen(node_deleted=sync.node_deleted)
+        tokens = TokenKeeper(client, self._authority.get, clock, hours=hub_config.token_refresh_duration)
+        modules: list[Module] = [self._authority, tokens, self.downstream, sync, upstream, self.hub]
+        if listen:
+            modules += self._listeners(client, clock)
+        self._supervisor = Supervisor(modules)
+
+    @property
+    def authority(self) -> Authority:
+        """CA, server certificate and tokens; after the module `authority` is ready."""
+        return self._authority.get()
+
+    async def run(self) -> None:
+        """Run until `stop()`; raises `ModuleFailed` when something cannot go on."""
+        await self._supervisor.run()
+
+    def stop(self) -> None:
+        """Ask for an orderly end."""
+        self._supervisor.stop()
+
+    async def ready(self) -> None:
+        """Return when every module is ready."""
+        await self._supervisor.all_ready()
+
+    def _listeners(self, client: Client, clock: Clock) -> list[Module]:
+        modules = self._config.modules
+        hub = modules.cloud_hub
+        endpoints = Endpoints(
+            self._authority.get, client, lambda: self.sessions.connected, clock, hub.edge_cert_signing_duration
+        )
+        self.https = HttpsServer(
+            hub.https.address, hub.https.port, lambda: self._tls(ClientCertificate.OPTIONAL), endpoints.handle
+        )
+        self.websocket = EdgeListener(
+            WebSocketServer(
+                hub.websocket.address, hub.websocket.port, tls=lambda: self._tls(ClientCertificate.REQUIRED),
+                serve=self.hub.serve, admit=self.hub.admit, max_bytes=MAX_BYTES,
+            )
+        )
+        readings = Readings(
+            lambda: self.sessions.connected, self.sessions.unconfirmed, lambda: self._supervisor.waiting_for
+        )
+        self.monitor = Monitor(self._config.common_config.monitor_server.bind_address, readings)
+        listeners: list[Module] = [self.monitor]
+        if hub.enable:
+            listeners.append(self.https)
+        if hub.enable and hub.websocket.enable:
+            listeners.append(self.websocket)
+        if modules.cloud_stream.enable:
+            listeners.append(
+                CloudStream(
+                    modules.cloud_stream, client, self._authority.get, clock, addresses=hub.advertise_address,
+                    needs=("authority",),
+                )
+            )
+        return listeners
+
+    def _tls(self, client: ClientCertificate) -> ssl.SSLContext:
+        authority = self._authority.get()
+        return server_context(
+            x509.certificate_to_pem(authority.server.certificate),
+            x509.key_to_pem(authority.server.key),
+            x509.certificate_to_pem(authority.ca.certificate),
+            client,
+        )
+
+
+class AuthorityModule:
+    """Module: the CA of this cloud, from files, from the API, or made now; waits for an API server that is away."""
+
+    name = "authority"
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, client: Client, config: CloudCoreConfig, clock: Clock) -> None:
+        hub = config.modules.cloud_hub
+        self._client = client
+        self._clock = clock
+        self._files = Files(
+            Path(hub.tls_ca_file), Path(hub.tls_ca_key_file), Path(hub.tls_cert_file), Path(hub.tls_private_key_file)
+        )
+        self._addresses = [*hub.advertise_address, *hub.dns_names]
+        self._loaded: Authority | None = None
+
+    def get(self) -> Authority:
+        """The authority; only for those who need this module."""
+        assert self._loaded is not None, "asked for the authority before it was ready"
+        return self._loaded
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Load or make it, then do nothing."""
+        backoff = Backoff(first=0.2, limit=5.0)
+        said = SaidOnce(log)
+        while self._loaded is None:
+            try:
+                self._loaded = await load(self._client, self._files, self._addresses, self._clock)
+            except (TransportError, ApiError) as error:
+                said.trouble("waiting for the API server", str(error))
+                await asyncio.sleep(backoff.next())
+        said.over("waiting for the API server", "it answers")
+        ready()
+        await asyncio.Event().wait()
+
+
+class EdgeListener:
+    """Module: the WebSocket port for edges."""
+
+    name = "websocket"
+    needs: tuple[str, ...] = ("authority", "cloudHub")
+
+    def __init__(self, server: WebSocketServer) -> None:
+        self.server = server
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Listen until cancelled."""
+        await self.server.run(ready)
+
+
+def _enforcement(settings: Authorization) -> Enforcement:
+    if not settings.enable or not any(mode.node.enable for mode in settings.modes):
+        return Enforcement.OFF
+    return Enforcement.LOG if settings.debug else Enforcement.ENFORCE
+
+
+def _reachable(addresses: Sequence[str]) -> str:
+    """The address under which others reach this CloudCore: the first that is not loopback."""
+    for address in addresses:
+        try:
+            if not ipaddress.ip_address(address).is_loopback:
+                return address
+        except ValueError:
+            continue
+    return addresses[0] if addresses else "127.0.0.1"

@@ -1,0 +1,83 @@
+"""The local health and metrics endpoint (KubeEdge's monitor, 127.0.0.1:9091).
+
+    GET /healthz   {"ok": …, "nodes": [connected nodes], "waitingFor": [modules that are not ready], "detail": …}
+    GET /metrics   Prometheus text: KubeEdge's `connected_nodes`, and what waits for each node's confirmation
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+
+from octoedge.transport.websocket_server import start
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Where the monitor reads from."""
+
+    connected: Callable[[], Collection[str]]
+    unconfirmed: Callable[[], Mapping[str, int]]
+    waiting_for: Callable[[], list[str]]
+
+
+class Monitor:
+    """Module: answers health and metrics on a local port."""
+
+    name = "monitor"
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, address: str, readings: Readings) -> None:
+        host, _, port = address.rpartition(":")
+        self._host = host.strip("[]")
+        self.port = int(port)
+        self._readings = readings
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Listen until cancelled; `port` then is the real one, also when 0 was asked for."""
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await start(web.TCPSite(runner, self._host, self.port), f"http://{self._host}:{self.port}")
+            self.port = runner.addresses[0][1]
+            ready()
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        page = {"/healthz": self._health, "/metrics": self._metrics}.get(request.path)
+        if page is None or request.method != "GET":
+            return web.Response(status=404, text="404: this port answers GET /healthz and GET /metrics\n")
+        return page()
+
+    def _health(self) -> web.Response:
+        waiting = self._readings.waiting_for()
+        body = {
+            "ok": not waiting,
+            "nodes": sorted(self._readings.connected()),
+            "waitingFor": waiting,
+            "detail": f"not ready yet: {', '.join(waiting)}" if waiting else "",
+        }
+        return web.Response(
+            status=503 if waiting else 200, body=msgspec.json.encode(body), content_type="application/json"
+        )
+
+    def _metrics(self) -> web.Response:
+        unconfirmed = self._readings.unconfirmed()
+        lines = [
+            "# HELP connected_nodes Nodes that have a session here.",
+            "# TYPE connected_nodes gauge",
+            f"connected_nodes {len(self._readings.connected())}",
+            "# HELP octoedge_unconfirmed_objects Objects that a node has not confirmed yet.",
+            "# TYPE octoedge_unconfirmed_objects gauge",
+            *(f'octoedge_unconfirmed_objects{{node="{node}"}} {count}' for node, count in sorted(unconfirmed.items())),
+        ]
+        return web.Response(text="\n".join(lines) + "\n", headers={"Content-Type": "text/plain; version=0.0.4"})
