@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from octoedge.edge.edgehub.enrolment import Enrolment
-from octoedge.edge.edgehub.session import Session
+from octoedge.edge.edgehub.session import Dropped, Session
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.ports import Inbound
 from octoedge.errors import ConnectionRefusedByPeer, PkiError, TokenError, TransportError
@@ -79,6 +79,7 @@ class EdgeHub:
         self._settings = settings
         self._rng = rng or random.Random()  # noqa: S311 - spreads a fleet in time, guards nothing
         self._complaints = SaidOnce(log)
+        self._dropped = Dropped()
         self._connection: Connection | None = None
         self._stopping = False
         self._wake = asyncio.Event()
@@ -93,14 +94,14 @@ class EdgeHub:
     async def run(self, ready: Callable[[], None]) -> None:
         """Connect until cancelled or drained; raises `TokenError` when only a person can help and that is allowed."""
         ready()
-        while not self._stopping:
-            pause = await self._attempt()
-            if pause and not self._stopping:
-                self._enter(State.WAITING)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._wake.wait()
-        self._enter(State.STOPPED)
+        try:
+            while not self._stopping:
+                pause = await self._attempt()
+                if pause and not self._stopping:
+                    self._enter(State.WAITING)
+                    await self._rest(pause)
+        finally:
+            self._enter(State.STOPPED)
 
     async def drain(self) -> None:
         """Close the connection in good order and do not open another."""
@@ -112,6 +113,12 @@ class EdgeHub:
         """End the connection; `run` opens a new one unless it is stopping."""
         if self._connection is not None:
             await self._connection.close()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, unless told to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _attempt(self) -> float:
         """One try: enrol, connect, serve. Returns the seconds to wait before the next."""
@@ -142,9 +149,7 @@ class EdgeHub:
         self.trouble = ""
         self._complaints.over(_LOST, "is up again")
         log.info("connected to the cloud at %s", connection.peer.address)
-        session = Session(
-            connection, self._uplink, self._inbound, self._complaints, heartbeat=self._settings.heartbeat
-        )
+        session = Session(connection, self._uplink, self._inbound, self._dropped, heartbeat=self._settings.heartbeat)
         try:
             why = await session.run()
         finally:

@@ -18,13 +18,32 @@ from octoedge.errors import ConnectionClosed, MessageError, OfflineError, Protoc
 from octoedge.protocol import codec, routes
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Answer, Keepalive, Payload
-from octoedge.runtime.logs import SaidOnce
 from octoedge.transport.connection import Connection
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 64
 """Messages that may be on their way into the store; the next ones wait in the socket."""
+
+
+_KINDS_TOLD = 100
+"""So many kinds of dropped messages are told of; a peer that makes up more fills neither log nor memory."""
+
+
+class Dropped:
+    """Tells once per kind that messages are dropped, and counts them."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, int] = {}
+
+    def tell(self, kind: str, error: Exception) -> None:
+        """A message of this kind was dropped because of `error`."""
+        kind = kind[:100]
+        if kind not in self.kinds and len(self.kinds) < _KINDS_TOLD:
+            self.kinds[kind] = 0
+            log.warning("%s are dropped, for example: %s", kind, error)
+        if kind in self.kinds:
+            self.kinds[kind] += 1
 
 
 @runtime_checkable
@@ -40,12 +59,12 @@ class Session:
     """Serves one connection until it dies."""
 
     def __init__(
-        self, connection: Connection, uplink: Uplink, inbound: Inbound, complaints: SaidOnce, *, heartbeat: float
+        self, connection: Connection, uplink: Uplink, inbound: Inbound, dropped: Dropped, *, heartbeat: float
     ) -> None:
         self._connection = connection
         self._uplink = uplink
         self._inbound = inbound
-        self._complaints = complaints
+        self._dropped = dropped
         self._heartbeat = heartbeat
         self._heard = 0.0
         self._storing = False
@@ -100,7 +119,7 @@ class Session:
         try:
             message = codec.decode(data)
         except MessageError as error:
-            self._complaints.trouble("a message of the cloud is dropped", str(error))
+            self._dropped.tell("broken messages of the cloud", error)
             return None
         log.debug("< %s %s", message.route.operation, message.route.resource)
         try:
@@ -108,7 +127,7 @@ class Session:
         except ProtocolError as error:
             route = message.route
             kind = f"{route.source}/{route.group}/{route.operation}"
-            self._complaints.trouble(f"messages of the kind {kind} are dropped", f"for example: {error}")
+            self._dropped.tell(f"messages of the kind {kind}", error)
             return None
 
     async def _handle(self, message: Message, payload: Payload) -> None:
