@@ -43,7 +43,7 @@ format-check:
 	@$(BIN)/ruff format --check src tests
 
 types:
-	@$(BIN)/mypy
+	@$(BIN)/mypy && $(BIN)/mypy --explicit-package-bases tests
 
 contracts:
 	@$(BIN)/lint-imports
