@@ -63,6 +63,10 @@ class CloudStream:
         """Names of the nodes that have a tunnel now."""
         return self._sessions.connected
 
+    async def wait(self, node: str, *, connected: bool) -> None:
+        """Return when the node has a tunnel, or has none."""
+        await self._sessions.wait(node, connected=connected)
+
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve both ports until cancelled; ready once edges can connect, a client CA that is late keeps nobody."""
         tunnel, stream = self._tunnel_certificate(), self._stream_certificate()

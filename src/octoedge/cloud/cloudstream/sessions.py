@@ -26,6 +26,7 @@ class Sessions:
         self._began = clock.now()
         self._sessions: dict[str, Session] = {}
         self._left: dict[str, float] = {}
+        self._changed = asyncio.Event()
         self._numbers = itertools.count(1)
 
     @property
@@ -33,10 +34,17 @@ class Sessions:
         """Names of the nodes that have a tunnel now."""
         return self._sessions.keys()
 
+    async def wait(self, node: str, *, connected: bool) -> None:
+        """Return when the node has a tunnel, or has none."""
+        while (node in self._sessions) is not connected:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def serve(self, node: str, connection: Connection) -> None:
         """Run the tunnel of `node` until it ends; an older one of the same node ends now."""
         session = Session(node, connection, self._numbers)
         older, self._sessions[node] = self._sessions.get(node), session
+        self._changed.set()
         if older is not None:
             await older.end(f"a newer tunnel of node {node} took its place")
         log.debug("= tunnel of node %s is open (%s)", node, connection.peer.address)
@@ -48,6 +56,7 @@ class Sessions:
             if self._sessions.get(node) is session:
                 del self._sessions[node]
                 self._remember(node)
+                self._changed.set()
 
     def find(self, node: str) -> Session:
         """The node's tunnel; `ApiError` 503 says since when there is none."""

@@ -17,6 +17,8 @@ class Stream:
         self.number = number
         self.answered = False
         """Whether anything was sent already."""
+        self.removed = False
+        """Whether the cloud has ended it."""
         self._send = send
         self._agreed = agreed
         self._head = uvarint(number) + uvarint(Kind.DATA)

@@ -111,11 +111,15 @@ class Tunnel:
     async def _serve(self, frame: Frame, stream: Stream) -> None:
         try:
             await self._handle(frame, stream)
-        finally:
-            with contextlib.suppress(ConnectionClosed, TimeoutError):
-                async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await stream.end()
-            log.debug("> stream %d has ended", stream.number)
+        except asyncio.CancelledError:
+            # When the whole tunnel stops, a REMOVE would look like the log's end; the broken connection says it all.
+            task = asyncio.current_task()
+            if not stream.removed or task is None or task.uncancel() > 0:
+                raise
+        with contextlib.suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await stream.end()
+        log.debug("> stream %d has ended", stream.number)
 
     async def _handle(self, frame: Frame, stream: Stream) -> None:
         try:
@@ -132,7 +136,8 @@ class Tunnel:
 
     def _remove(self, frame: Frame) -> None:
         known = self._streams.get(frame.stream)
-        if known is not None:
+        if known is not None and not known[0].removed:
+            known[0].removed = True
             known[1].cancel()
 
     def _credit(self, frame: Frame) -> None:
