@@ -1,0 +1,228 @@
+"""The module: puts edged's parts together and carries news between them.
+
+    changes from MetaManager ──► pods ──► sync       runtime events, relist ──► observer ──► sync
+
+Ready once the stored pods are taken in and the runtime has been looked at (or is away); nothing waits for the cloud.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from octoedge.edge.edged import cgroups
+from octoedge.edge.edged.compose import Place
+from octoedge.edge.edged.containers import Containers, Network, Tools
+from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.downward import Facts
+from octoedge.edge.edged.events import Recorder
+from octoedge.edge.edged.images import Images
+from octoedge.edge.edged.layout import Layout
+from octoedge.edge.edged.logs import Logs
+from octoedge.edge.edged.machine import Machine
+from octoedge.edge.edged.mounts import Mounter, SystemMounter
+from octoedge.edge.edged.node import NodeKeeper
+from octoedge.edge.edged.nodestatus import NodeSettings
+from octoedge.edge.edged.objects import Objects
+from octoedge.edge.edged.observe import Observer
+from octoedge.edge.edged.pods import Pods
+from octoedge.edge.edged.relist import Relist
+from octoedge.edge.edged.report import Reporter
+from octoedge.edge.edged.sync import Parts, Sync
+from octoedge.edge.edged.termination import TerminationMessages
+from octoedge.edge.edged.tokens import Tokens
+from octoedge.edge.edged.volumes import Volumes
+from octoedge.edge.ports import Change, ChangeKind, LogRequest, Metadata
+from octoedge.errors import OctoedgeError
+from octoedge.runtime.channel import Receiver
+from octoedge.runtime.clock import Clock, SystemClock
+
+log = logging.getLogger(__name__)
+
+_REPEAT = 10.0
+"""Seconds to wait before a status that the cloud shows differently is said again: its echo may be under way."""
+
+_START_PATIENCE = 3.0
+
+
+class EdgedSettings(msgspec.Struct, frozen=True):
+    """What edged needs to know; wiring makes it from edgecore.yaml."""
+
+    node: NodeSettings
+    root: Path
+    logs: Path
+    cgroup_root: str = "/octoedge"
+    cgroup_mount: Path = Path("/sys/fs/cgroup")
+    systemd_cgroups: bool = False
+    seccomp_default: bool = False
+    network: Network = Network()
+    report_events: bool = True
+
+
+class Edged:
+    """The kubelet of the edge, as a module of EdgeCore."""
+
+    name = "edged"
+    needs = ("metamanager",)
+
+    def __init__(
+        self,
+        settings: EdgedSettings,
+        runtime: ContainerRuntime,
+        metadata: Metadata,
+        changes: Receiver[Change],
+        *,
+        clock: Clock | None = None,
+        mounter: Mounter | None = None,
+        machine: Machine | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        layout = Layout(settings.root, settings.logs)
+        self._settings = settings
+        self._runtime = runtime
+        self._metadata = metadata
+        self._changes = changes
+        self._objects = Objects(metadata)
+        self._recorder = Recorder(settings.node.name, metadata, clock)
+        self.node = NodeKeeper(settings.node, runtime, metadata, self._recorder, clock, settings.root, machine)
+        self.pods = Pods(settings.node.name)
+        self.observer = Observer(runtime, settings.node.name)
+        tokens = Tokens(metadata, clock)
+        self._volumes = Volumes(layout, self._objects, tokens, mounter or SystemMounter(), clock)
+        messages = TerminationMessages(layout)
+        self._reporter = Reporter(metadata, clock, messages, lambda: self.node.addresses, self._runtime_name)
+        self.sync = Sync(
+            self.pods,
+            Parts(
+                node_name=settings.node.name,
+                runtime=runtime,
+                observer=self.observer,
+                containers=Containers(self._tools(layout)),
+                volumes=self._volumes,
+                tokens=tokens,
+                layout=layout,
+                metadata=metadata,
+                recorder=self._recorder,
+                reporter=self._reporter,
+                clock=clock,
+                facts=self._facts,
+            ),
+        )
+        self._relist = Relist(runtime, self.observer, self.sync.wake)
+        self._logs = Logs(layout, self.pods, self.observer, clock)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Keep this node's pods running until cancelled."""
+        await self._volumes.start()
+        await self._briefly(self.node.check_runtime())
+        for obj in await self._metadata.list("pod"):
+            self.pods.put(obj)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.sync.run(), name="edged sync")
+                group.create_task(self.node.run(self._relist.now), name="edged node")
+                await self._take_in()
+                group.create_task(self._relist.run(), name="edged relist")
+                group.create_task(self._follow_changes(), name="edged changes")
+                if self._settings.report_events:
+                    group.create_task(self._recorder.run(), name="edged events")
+                ready()
+        finally:
+            await self._runtime.close()
+
+    async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
+        """`ContainerLogs` for EdgeStream."""
+        return await self._logs.logs(request)
+
+    def _tools(self, layout: Layout) -> Tools:
+        settings = self._settings
+        return Tools(
+            runtime=self._runtime,
+            layout=layout,
+            volumes=self._volumes,
+            images=Images(self._runtime, self._objects),
+            objects=self._objects,
+            cgroups=cgroups.Cgroups(settings.cgroup_mount),
+            recorder=self._recorder,
+            place=Place(
+                node_name=settings.node.name,
+                cgroup_root=settings.cgroup_root,
+                systemd_cgroups=settings.systemd_cgroups,
+                memory=self.node.machine.memory,
+                may_lower_oom=cgroups.may_lower_oom_score(),
+                seccomp_default=settings.seccomp_default,
+            ),
+            network=settings.network,
+        )
+
+    async def _take_in(self) -> None:
+        """Look at the runtime once and wake every pod that is wanted, found, or has left something on disk."""
+        await self._briefly(self.observer.look())
+        leftovers = set() if self._metadata.rebuilt else self._volumes.known()
+        for uid in self.pods.uids() | self.observer.pods.keys():
+            self.sync.wake(uid)
+        for uid in leftovers - self.pods.uids() - self.observer.pods.keys():
+            await self._remove_leftover(uid)
+
+    async def _briefly(self, look: Awaitable[object]) -> None:
+        """Look at the runtime, but do not let one that hangs keep the node from starting."""
+        try:
+            async with asyncio.timeout(_START_PATIENCE):
+                await look
+        except (OctoedgeError, TimeoutError) as error:
+            log.warning("the container runtime cannot be looked at yet: %s", error or "it hangs")
+
+    async def _remove_leftover(self, uid: str) -> None:
+        """Volumes of a pod that neither the store nor the runtime knows."""
+        if self.node.health.runtime:
+            return  # The runtime is away: it may know the pod well.
+        try:
+            await self._volumes.remove(uid)
+        except (OctoedgeError, OSError, ValueError) as error:
+            log.warning("what pod %s left on disk cannot be removed: %s", uid, error)
+
+    async def _follow_changes(self) -> None:
+        async for change in self._changes:
+            if change.resource.type == "pod":
+                self._pod_changed(change)
+            elif change.resource.type in ("configmap", "secret"):
+                for uid in self.pods.using(change.resource.namespace, change.resource.type, change.resource.name):
+                    self.sync.wake(uid, refresh=True)
+
+    def _pod_changed(self, change: Change) -> None:
+        if change.kind is ChangeKind.DELETE:
+            uid = self.pods.remove(change.object, change.resource.namespace, change.resource.name)
+            if uid is not None:
+                self.sync.wake(uid)
+            return
+        before = self.pods.named(change.resource.namespace, change.resource.name)
+        uid = self.pods.put(change.object)
+        if uid is None:
+            return
+        desired = self.pods.get(uid)
+        if before is not None and desired is not None and before.metadata.uid == uid:
+            # Labels and annotations may be shown in volumes (downward API).
+            shown = (before.metadata.labels, before.metadata.annotations)
+            changed = shown != (desired.pod.metadata.labels, desired.pod.metadata.annotations)
+            self.sync.wake(uid, refresh=changed)
+            if self._reporter.differs(desired.pod):
+                asyncio.get_running_loop().call_later(_REPEAT, self._say_again, uid)
+        else:
+            self.sync.wake(uid)
+
+    def _say_again(self, uid: str) -> None:
+        desired = self.pods.get(uid)
+        if desired is not None and self._reporter.differs(desired.pod):
+            self._reporter.repeat(uid)
+            self.sync.wake(uid)
+
+    def _facts(self) -> Facts:
+        machine = self.node.machine
+        return Facts(self._settings.node.name, self.node.addresses, (), machine.cpus * 1000, machine.memory)
+
+    def _runtime_name(self) -> str:
+        return self.node.health.name

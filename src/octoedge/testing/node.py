@@ -1,0 +1,131 @@
+"""One edged with everything around it: a MetaManager in memory, a runtime of the test's choice, its own directories."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.edged import Edged, EdgedSettings
+from octoedge.edge.edged.machine import Machine
+from octoedge.edge.edged.mounts import Mounter, MountFailed
+from octoedge.edge.edged.nodestatus import NodeSettings
+from octoedge.runtime.clock import Clock
+from octoedge.testing.metadata import MemoryMetadata
+
+NODE = "edge-1"
+MACHINE = Machine(
+    architecture="amd64",
+    kernel="6.1.0",
+    os_image="Debian GNU/Linux 12 (bookworm)",
+    machine_id="0123456789abcdef0123456789abcdef",
+    system_uuid="01234567-89ab-cdef-0123-456789abcdef",
+    boot_id="11111111-2222-3333-4444-555555555555",
+    cpus=2,
+    memory=4 << 30,
+)
+
+
+class PlainMounter:
+    """Directories instead of mounts; remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.tmpfs_sizes: dict[Path, int] = {}
+
+    async def tmpfs(self, path: Path, size: int, mode: int) -> None:
+        _make(path, mode)
+        self.tmpfs_sizes[path] = size
+
+    async def bind(self, source: str, target: Path) -> None:
+        raise MountFailed(f"cannot bind {source} on {target} without a system")
+
+    async def unmount(self, path: Path) -> None:
+        self.tmpfs_sizes.pop(path, None)
+
+
+def _make(path: Path, mode: int) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+
+
+def settings(root: Path, **changes: Any) -> EdgedSettings:
+    """Settings of a node that keeps everything below `root`."""
+    defaults: dict[str, Any] = {
+        "node": NodeSettings(NODE, ip="192.0.2.7"),
+        "root": root / "kubelet",
+        "logs": root / "logs",
+        "cgroup_mount": root / "cgroup",
+    }
+    return EdgedSettings(**{**defaults, **changes})
+
+
+@contextlib.asynccontextmanager
+async def running(
+    root: Path,
+    runtime: ContainerRuntime,
+    metadata: MemoryMetadata,
+    clock: Clock,
+    *,
+    mounter: Mounter | None = None,
+    **changes: Any,
+) -> AsyncIterator[Edged]:
+    """An edged that runs; leaving the block stops it, as kill -9 would, with containers left as they are."""
+    edged = Edged(
+        settings(root, **changes),
+        runtime,
+        metadata,
+        metadata.changes,
+        clock=clock,
+        mounter=mounter or PlainMounter(),
+        machine=MACHINE,
+    )
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(edged.run(ready.set), name="edged")
+        try:
+            waiting = group.create_task(ready.wait(), name="ready")
+            await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+            yield edged
+        finally:
+            task.cancel()
+            waiting.cancel()
+
+
+def pod(name: str = "web", *, uid: str = "", image: str = "edge.local/busybox:1", **spec: Any) -> dict[str, Any]:
+    """A pod as the API server sends it, bound to the node; keywords are fields of its spec."""
+    container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent"}
+    return {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "uid": uid or f"uid-{name}",
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {
+            "nodeName": NODE,
+            "restartPolicy": "Always",
+            "terminationGracePeriodSeconds": 30,
+            "dnsPolicy": "ClusterFirst",
+            "containers": [container],
+            **spec,
+        },
+        "status": {"phase": "Pending", "qosClass": "BestEffort"},
+    }
+
+
+def container(name: str = "main", *command: str, image: str = "edge.local/busybox:1", **fields: Any) -> dict[str, Any]:
+    """A container of a pod."""
+    said = {"command": list(command)} if command else {}
+    return {"name": name, "image": image, "imagePullPolicy": "IfNotPresent", **said, **fields}
+
+
+def deleting(obj: dict[str, Any], grace: int = 30) -> dict[str, Any]:
+    """The pod after `kubectl delete`."""
+    meta = {**obj["metadata"], "deletionTimestamp": "2026-01-01T01:00:00Z", "deletionGracePeriodSeconds": grace}
+    return {**obj, "metadata": meta}
