@@ -63,7 +63,7 @@ class _Volume(_View, frozen=True, rename="camel"):
     csi: _Named | None = None
     flex_volume: _Named | None = None
     name: str = ""
-    ephemeral: msgspec.Raw | None = None
+    ephemeral: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Spec(_View, frozen=True, rename="camel"):
@@ -157,5 +157,5 @@ def _claims(spec: _Spec, pod: str) -> Iterator[str | None]:
     for volume in spec.volumes or ():
         if volume.persistent_volume_claim:
             yield volume.persistent_volume_claim.claim_name
-        if volume.ephemeral is not None:
+        if bytes(volume.ephemeral) != b"null":
             yield f"{pod}-{volume.name}"

@@ -1,0 +1,310 @@
+"""CloudHub over memory connections, in virtual time: admission, one session per node, keepalive, delivery, answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from octoedge.cloud.cloudhub.hub import CloudHub, Sessions
+from octoedge.errors import ConnectionClosed
+from octoedge.protocol import codec, routes
+from octoedge.protocol.delivery import Item
+from octoedge.protocol.message import Header, Message, Route
+from octoedge.protocol.payloads import Keepalive, ObjectDelete, ObjectQuery, ObjectUpdate, Payload
+from octoedge.protocol.resource import Resource
+from octoedge.testing.clock import VirtualClock, run
+from octoedge.transport.connection import Peer
+from octoedge.transport.memory import MemoryConnection, pair
+
+POD = Resource("default", "pod", "web")
+
+
+@dataclass
+class Notebook:
+    """A controller and a table of checkpoints that only note what they are told."""
+
+    received: list[tuple[str, Payload]] = field(default_factory=list)
+    versions: dict[tuple[str, str], int] = field(default_factory=dict)
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+    slow: bool = False
+
+    def receive(self, node: str, message: Message, payload: Payload) -> None:
+        self.received.append((node, payload))
+
+    def version(self, node: str, uid: str) -> int | None:
+        return self.versions.get((node, uid))
+
+    def expect(self, node: str, item: Item, then: Callable[[], None]) -> None:
+        self.versions[node, item.uid] = 0
+        if self.slow:
+            self.waiting.append(then)
+        else:
+            then()
+
+    def reached(self, node: str, item: Item) -> None:
+        if item.deletes:
+            self.versions.pop((node, item.uid), None)
+        else:
+            self.versions[node, item.uid] = item.version
+
+
+@dataclass
+class Hub:
+    """A hub with its surroundings."""
+
+    notebook: Notebook
+    sessions: Sessions
+    hub: CloudHub
+    group: asyncio.TaskGroup
+
+    def connect(self, node: str = "edge-1", certificate: str = "") -> MemoryConnection:
+        peer = Peer(node=node, certificate_name=certificate or f"system:node:{node}", address="192.0.2.9:1")
+        edge, cloud = pair(peer)
+        self.group.create_task(self.hub.serve(cloud), name=f"serve {node}")
+        return edge
+
+
+@asynccontextmanager
+async def _hub(*, limit: int = 10) -> AsyncIterator[Hub]:
+    notebook, sessions = Notebook(), Sessions()
+    hub = CloudHub(sessions, notebook, notebook, VirtualClock(), node_limit=limit, keepalive_seconds=30.0)
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(hub.run(ready.set), name="hub")
+        await ready.wait()
+        yield Hub(notebook, sessions, hub, group)
+        await hub.drain()
+        task.cancel()
+
+
+def _item(version: int, uid: str = "u-1", *, deletes: bool = False) -> Item:
+    body = msgspec.json.encode({"metadata": {"uid": uid}})
+    kind = ObjectDelete if deletes else ObjectUpdate
+    return Item(kind(resource=POD, body=body, version=str(version)), uid, version, deletes)
+
+
+async def _next(edge: MemoryConnection) -> Message:
+    return codec.decode(await edge.receive())
+
+
+async def _say(edge: MemoryConnection, payload: Payload, message_id: str = "m-1") -> None:
+    await edge.send(codec.encode(routes.compose(payload, message_id=message_id, timestamp=0)))
+
+
+async def _acknowledge(edge: MemoryConnection, message: Message) -> None:
+    await edge.send(codec.encode(routes.acknowledge(message, message_id="a", timestamp=0)))
+    await asyncio.sleep(0.1)
+
+
+async def _is_closed(edge: MemoryConnection) -> bool:
+    try:
+        async with asyncio.timeout(1.0):
+            await edge.receive()
+    except ConnectionClosed:
+        return True
+    except TimeoutError:
+        return False
+    return False
+
+
+@pytest.mark.parametrize(
+    ("node", "certificate"),
+    [("edge-1", "system:node:edge-2"), ("edge-1", "nobody"), ("", "system:node:"), ("x" * 300, "")],
+)
+def test_a_wrong_identity_is_refused(node: str, certificate: str) -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect(node, certificate)
+            assert await _is_closed(edge)
+            assert not world.sessions.connected
+
+    run(main())
+
+
+def test_one_more_than_the_limit_is_refused_and_the_rest_stay() -> None:
+    async def main() -> None:
+        async with _hub(limit=1) as world:
+            first = world.connect("edge-1")
+            await asyncio.sleep(0.1)
+            second = world.connect("edge-2")
+            assert await _is_closed(second)
+            assert list(world.sessions.connected) == ["edge-1"]
+            assert not await _is_closed(first)
+
+    run(main())
+
+
+def test_the_newest_session_of_a_node_wins_and_the_old_one_ends_only_itself() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            old = world.connect()
+            await asyncio.sleep(0.1)
+            new = world.connect()
+            assert await _is_closed(old)
+            await asyncio.sleep(1.0)
+            world.sessions.offer("edge-1", _item(1))
+            assert (await _next(new)).route.resource == "default/pod/web"
+
+    run(main())
+
+
+def test_a_silent_node_is_disconnected_and_a_talking_one_is_not() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            silent, talking = world.connect("silent"), world.connect("talking")
+            for _ in range(5):
+                await asyncio.sleep(15.0)
+                await _say(talking, Keepalive())
+            assert list(world.sessions.connected) == ["talking"]
+            assert await _is_closed(silent)
+
+    run(main())
+
+
+def test_other_traffic_is_no_keepalive() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect()
+            for _ in range(2):
+                await asyncio.sleep(14.0)
+                await _say(edge, ObjectQuery(resource=Resource("default", "configmap", "c")))
+            await asyncio.sleep(5.0)
+            assert not world.sessions.connected
+            assert len(world.notebook.received) == 2
+
+    run(main())
+
+
+def test_an_object_is_delivered_again_until_acknowledged() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect()
+            await asyncio.sleep(0.1)
+            world.sessions.offer("edge-1", _item(7))
+            first = await _next(edge)
+            again = await _next(edge)
+            assert first.header == msgspec.structs.replace(again.header, timestamp=first.header.timestamp)
+            assert first.header.resourceversion == "7"
+            await _acknowledge(edge, again)
+            assert world.notebook.versions == {("edge-1", "u-1"): 7}
+            assert world.sessions.unconfirmed() == {"edge-1": 0}
+
+    run(main())
+
+
+def test_nothing_is_sent_before_its_checkpoint_is_durable() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            world.notebook.slow = True
+            edge = world.connect()
+            await asyncio.sleep(0.1)
+            world.sessions.offer("edge-1", _item(1))
+            world.sessions.offer("edge-1", _item(3))
+            world.sessions.offer("edge-1", _item(2))
+            assert not await _is_closed(edge)
+            assert world.sessions.unconfirmed() == {"edge-1": 1}
+            [then] = world.notebook.waiting
+            then()
+            assert (await _next(edge)).header.resourceversion == "3"
+
+    run(main())
+
+
+def test_a_delete_overtakes_what_waits_for_its_checkpoint() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            world.notebook.slow = True
+            edge = world.connect()
+            await asyncio.sleep(0.1)
+            world.sessions.offer("edge-1", _item(1))
+            world.sessions.offer("edge-1", _item(2, deletes=True))
+            world.sessions.offer("edge-1", _item(3))
+            world.notebook.waiting[0]()
+            message = await _next(edge)
+            assert message.route.operation == "delete"
+            await _acknowledge(edge, message)
+            assert world.notebook.versions == {}
+
+    run(main())
+
+
+def test_transport_questions_are_answered_as_the_go_side_does() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect()
+            route = Route(source="edged", group="meta", operation="ping", resource="r")
+            await edge.send(codec.encode(Message(Header(msg_id="k3"), route)))
+            answer = await _next(edge)
+            assert answer.header.parent_msg_id == "k3"
+            assert answer.route == Route(source="edged", group="meta", operation="response", resource="r")
+            assert bytes(answer.content) == b'"ack"'
+
+    run(main())
+
+
+def test_an_answer_does_not_wait_for_objects() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect()
+            await asyncio.sleep(0.1)
+            for number in range(100):
+                world.sessions.offer("edge-1", _item(1, f"u-{number}"))
+            request = Message(Header(msg_id="q"), Route(operation="query", resource="default/configmap/c"))
+            world.sessions.answer("edge-1", routes.answer(request, b"{}", message_id="r", timestamp=0))
+            assert (await _next(edge)).header.parent_msg_id == "q"
+
+    run(main())
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\x00\xff", b"{", b"[]", b'{"header":1}', b"null"])
+def test_garbage_ends_its_own_connection_only(garbage: bytes) -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            good, bad = world.connect("good"), world.connect("bad")
+            await asyncio.sleep(0.1)
+            await bad.send(garbage)
+            assert await _is_closed(bad)
+            assert list(world.sessions.connected) == ["good"]
+            assert not await _is_closed(good)
+
+    run(main())
+
+
+def test_what_no_row_knows_is_dropped_and_the_session_lives() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect()
+            stop = Message(Header(msg_id=""), Route())
+            odd = Message(Header(msg_id="1"), Route(source="edged", group="meta", operation="dance", resource="a/b/c"))
+            forged = Message(
+                Header(msg_id="2"), Route(source="edgecontroller", operation="insert", resource="null/node/edge-1")
+            )
+            for message in (stop, odd, forged):
+                await edge.send(codec.encode(message))
+            assert not await _is_closed(edge)
+            assert world.notebook.received == []
+            assert list(world.sessions.connected) == ["edge-1"]
+
+    run(main())
+
+
+def test_listeners_hear_of_every_beginning_and_of_the_last_end() -> None:
+    async def main() -> None:
+        heard: list[str] = []
+        async with _hub() as world:
+            world.sessions.listen(began=lambda node: heard.append(f"+{node}"))
+            world.sessions.listen(ended=lambda node: heard.append(f"-{node}"))
+            world.connect()
+            await asyncio.sleep(0.1)
+            edge = world.connect()
+            await asyncio.sleep(0.1)
+            await edge.close()
+            await asyncio.sleep(0.1)
+            assert heard == ["+edge-1", "+edge-1", "-edge-1"]
+
+    run(main())
