@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     purpose = PURPOSES[arguments.purpose]
     environment = toolchain.Environment(arguments.checkout.resolve(), purpose.extras)
-    with packages.plan() if purpose.packages else _no_packages() as (plan, unobtainable):
+    with _plan(purpose) as (plan, unobtainable):
         stop_if([*_problems(purpose, arguments.port_offset), *unobtainable])
         steps = [*_package_steps(plan), *_venv_steps(environment)]
         if purpose.kubectl:
@@ -58,8 +58,10 @@ def _problems(purpose: Purpose, offset: int | None) -> list[Problem]:
     return problems(layout.choose(os.environ, offset, None)) if purpose.ports else []
 
 
-def _no_packages() -> contextlib.AbstractContextManager[tuple[packages.Plan, list[Problem]]]:
-    return contextlib.nullcontext((packages.Plan(()), []))
+def _plan(purpose: Purpose) -> contextlib.AbstractContextManager[tuple[packages.Plan, list[Problem]]]:
+    if not purpose.packages:
+        return contextlib.nullcontext((packages.Plan(()), []))
+    return packages.plan(tests="dev" in purpose.extras)
 
 
 def _say(line: str) -> None:

@@ -55,6 +55,8 @@ PRESENT: dict[str, Callable[[], bool]] = {
     "python3-venv": _has_venv,
 }
 """How each package is recognised: by what is needed from it, wherever that came from."""
+FOR_TESTS = {"curl": _has("curl")}
+"""What the README's commands need on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,16 @@ class Plan:
         return tuple(word for setting in settings for word in ("-o", setting))
 
 
-def missing() -> tuple[str, ...]:
+def missing(*, tests: bool = False) -> tuple[str, ...]:
     """The packages whose programs are not on this machine."""
-    return tuple(package for package, present in PRESENT.items() if not present())
+    needed = PRESENT | FOR_TESTS if tests else PRESENT
+    return tuple(package for package, present in needed.items() if not present())
 
 
 @contextlib.contextmanager
-def plan() -> Iterator[tuple[Plan, list[Problem]]]:
+def plan(*, tests: bool = False) -> Iterator[tuple[Plan, list[Problem]]]:
     """What to install, and what keeps apt from it; the folder of fresh lists lives as long as the context."""
-    wanted = missing()
+    wanted = missing(tests=tests)
     if not wanted:
         yield Plan(()), []
         return
@@ -105,7 +108,7 @@ def install(plan: Plan) -> None:
         words = _run(("apt-get", *plan.options, *_install_options(), *plan.missing))
     if words:
         raise InstallError(f"apt-get could not install {' '.join(plan.missing)}:\n{words}")
-    left = missing()
+    left = [package for package in missing(tests=True) if package in plan.missing]
     if left:
         raise InstallError(f"{' '.join(left)} was installed, but what is needed from it is still not found.")
     _leave_disabled(plan.missing)
