@@ -175,7 +175,7 @@ def error_value(error: ApiError) -> dict[str, Any]:
 
 class _Outcome(msgspec.Struct, frozen=True):
     Object: msgspec.Raw = msgspec.Raw(b"null")
-    Err: msgspec.Raw | None = None
+    Err: msgspec.Raw = msgspec.Raw(b"null")
     ErrStatus: dict[str, Any] | None = None
 
 
@@ -197,7 +197,7 @@ def outcome(body: bytes) -> bytes:
         if not keys:
             raise ApiError(500, "InternalError", "the cloud answered with an error and gave no text")
         return body
-    err = bytes(decoded.Err) if decoded.Err is not None else b"null"
+    err = bytes(decoded.Err)
     if err not in (b"null", b""):
         inner = msgspec.json.decode(err, type=_Outcome) if err[:1] == b"{" else _Outcome()
         raise ApiError.from_status(inner.ErrStatus or {"message": err[:200].decode(errors="replace")})
