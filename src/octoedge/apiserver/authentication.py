@@ -1,6 +1,6 @@
 """Who asks: a client certificate (CN is the user, each O a group), a service account token, or nobody known.
 
-A bearer token that is wrong is refused (401) even beside a good certificate, as in Kubernetes: whoever sends one means it.
+A bearer token that is wrong is refused (401) even beside a good certificate: whoever sends one means it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may do what: an `Authorizer` is asked once for every request. The one here is a table; RBAC fits the same seam."""
+"""Who may do what: an `Authorizer` is asked once for every request. Here it is a table; RBAC fits the same seam."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class Authorizer(Protocol):
         ...
 
 
-DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", "/version", "/version/", "/healthz", "/livez")
 READY = ("/healthz", "/livez", "/readyz", "/healthz/*", "/livez/*", "/readyz/*", "/version", "/version/")
+DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", *READY)
 SELF = ("selfsubjectaccessreviews", "selfsubjectrulesreviews")
 
 RULES = (
     Rule((MASTERS,), ("*",), ("*",), ("*",), ("*",)),
-    Rule((AUTHENTICATED,), ("get",), paths=(*DISCOVERY, "/readyz")),
+    Rule((AUTHENTICATED,), ("get",), paths=DISCOVERY),
     Rule((AUTHENTICATED,), ("create",), ("authorization.k8s.io",), SELF),
     Rule((AUTHENTICATED,), ("create",), ("authentication.k8s.io",), ("selfsubjectreviews",)),
     Rule((AUTHENTICATED, "system:unauthenticated"), ("get",), paths=READY),

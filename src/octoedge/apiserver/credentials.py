@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ipaddress
 import os
@@ -18,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -109,9 +111,7 @@ class Credentials:
             ca = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
             certificate.verify_directly_issued_by(ca)
             serialization.load_pem_private_key(pair.key.read_bytes(), None)
-        except (OSError, ValueError, TypeError):
-            return False
-        except Exception:  # noqa: BLE001 (InvalidSignature: another CA made it)
+        except (OSError, ValueError, TypeError, InvalidSignature):
             return False
         if certificate.not_valid_after_utc - self._now < timedelta(days=_RENEW_DAYS):
             return False
@@ -154,8 +154,6 @@ class Credentials:
 
     def _kubeconfig(self, name: str, user: str) -> Path:
         """A kubeconfig that holds everything itself, so that it can be copied elsewhere."""
-        import base64
-
         pair = self._leaf(name, user, (ADMINS,))
 
         def data(path: Path) -> str:

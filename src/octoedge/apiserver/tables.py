@@ -75,3 +75,32 @@ class TableRenderer:
                 "metadata": obj["metadata"],
             }
         return row
+
+
+@dataclass(frozen=True, slots=True)
+class PartialRenderer:
+    """Renders only kind, apiVersion and metadata: what metadata clients ask for."""
+
+    version: str
+
+    @property
+    def form(self) -> str:
+        """The form's name among rendered frames."""
+        return f"partial {self.version}"
+
+    def one(self, item: Item) -> bytes:
+        """A PartialObjectMetadata."""
+        return msgspec.json.encode(self._partial(item))
+
+    def page(self, part: Page) -> bytes:
+        """A PartialObjectMetadataList of a page of a list."""
+        metadata: Json = {"resourceVersion": str(part.version)}
+        if part.continue_token:
+            metadata |= {"continue": part.continue_token, "remainingItemCount": part.remaining}
+        items = [self._partial(item) for item in part.items]
+        head = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{self.version}"}
+        return msgspec.json.encode({**head, "metadata": metadata, "items": items}) + b"\n"
+
+    def _partial(self, item: Item) -> Json:
+        metadata = msgspec.json.decode(item.data)["metadata"]
+        return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self.version}", "metadata": metadata}

@@ -1,4 +1,4 @@
-"""Service account tokens: JSON Web Tokens (ES256 or RS256), bound to an account, and to a Pod when one asked for them."""
+"""Service account tokens: JSON Web Tokens (ES256, RS256), bound to an account, and to the Pod that they are for."""
 
 from __future__ import annotations
 

@@ -361,14 +361,16 @@ class Watch:
     bookmark: Callable[[int, bool], bytes]
     """Makes a bookmark line of (version, whether it ends the initial events)."""
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    def open(self) -> AsyncIterator[bytes]:
         """The lines of the watch until its time is over; one chunk may hold several lines.
 
-        What cannot be resumed raises the `gone` error before the first line; later it ends the stream with an ERROR.
+        What cannot be resumed raises the `gone` error here; later that ends the stream with an ERROR line.
         """
+        after = self.reader.version if self._from_now else int(self.options.resource_version)
+        return self._frames(self.reader.follow(self.resource, after), after)
+
+    async def _frames(self, cursor: Cursor, after: int) -> AsyncIterator[bytes]:
         options = self.options
-        after = self.reader.version if self._from_now else int(options.resource_version)
-        cursor = self.reader.follow(self.resource, after)
         if self._from_now and options.initial_events is not False:
             yield b"".join(self._initial())
         if options.initial_events and options.bookmarks:

@@ -1,1 +1,1 @@
-"""What keeps the embedded cluster in order: modules that watch the store and write to it, like any other client."""
+"""Modules of the API server that keep promises: they follow the store and write to it, as clients of the same rules."""

@@ -1,0 +1,99 @@
+"""The wiring of the API server: settings → every part, put together once, run by one supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from octoedge.apiserver.api import Api
+from octoedge.apiserver.authentication import Authenticator
+from octoedge.apiserver.authorization import TableAuthorizer
+from octoedge.apiserver.backend import Backend
+from octoedge.apiserver.bodies import Bodies
+from octoedge.apiserver.controllers.bootstrap import Bootstrap
+from octoedge.apiserver.controllers.namespaces import NamespaceController
+from octoedge.apiserver.controllers.nodes import NodeLifecycle, NodeTimes
+from octoedge.apiserver.controllers.recorder import EventSweeper, Recorder
+from octoedge.apiserver.credentials import Credentials
+from octoedge.apiserver.deletion import Deletion
+from octoedge.apiserver.kinds import Kinds
+from octoedge.apiserver.podlogs import KubeletLogs
+from octoedge.apiserver.rest import Rest
+from octoedge.apiserver.reviews import Reviews
+from octoedge.apiserver.scheduler import NAME as SCHEDULER
+from octoedge.apiserver.scheduler import Scheduler
+from octoedge.apiserver.schema import Schema
+from octoedge.apiserver.server import Server
+from octoedge.apiserver.subresources import Subresources
+from octoedge.apiserver.tokens import Tokens
+from octoedge.runtime.clock import Clock, SystemClock
+from octoedge.runtime.supervisor import Module, Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set; the command's help says what each is."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 6443
+    advertise: tuple[str, ...] = ("127.0.0.1",)
+    kubelet_endpoint: str = "https://127.0.0.1:10003"
+    kubelet_ca: Path | None = None
+    node_times: NodeTimes = field(default_factory=NodeTimes)
+
+
+class ApiServer:
+    """One API server: `run()` serves until `stop()`."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        clock = clock or SystemClock()
+        names = (*settings.advertise, "127.0.0.1", "::1", "localhost")
+        self.credentials = Credentials(settings.data_dir, names, settings.port, clock.now())
+        kinds, bodies = Kinds(), Bodies(Schema.load())
+        self.backend = Backend(settings.data_dir / "state.db", kinds.fields_of)
+        rest, deletion = Rest(self.backend, bodies, clock), Deletion(self.backend, clock)
+        tokens = Tokens(self.credentials.token_key.read_bytes())
+        authenticator, authorizer = Authenticator(tokens, self.backend, clock), TableAuthorizer()
+        logs = KubeletLogs(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
+        api = Api(
+            backend=self.backend,
+            kinds=kinds,
+            bodies=bodies,
+            rest=rest,
+            deletion=deletion,
+            subresources=Subresources(rest, deletion, bodies, kinds, tokens, logs, clock),
+            reviews=Reviews(authenticator, authorizer, clock),
+            authorizer=authorizer,
+            tokens=tokens,
+            clock=clock,
+            address=self.credentials.server_url.removeprefix("https://"),
+        )
+        modules: Sequence[Module] = (
+            self.backend,
+            Bootstrap(rest, kinds, self.credentials.ca_pem, clock),
+            Server(settings.host, settings.port, self.credentials, authenticator, api),
+            NamespaceController(rest, deletion, kinds),
+            NodeLifecycle(
+                rest, deletion, kinds, Recorder(rest, kinds, clock, "node-controller"), clock, settings.node_times
+            ),
+            Scheduler(rest, kinds, Recorder(rest, kinds, clock, SCHEDULER), clock),
+            EventSweeper(rest, clock),
+        )
+        self._supervisor = Supervisor(modules)
+
+    async def run(self) -> None:
+        """Serve until `stop()`; raises `ModuleFailed` when a part failed."""
+        try:
+            await self._supervisor.run()
+        finally:
+            self.backend.close()
+
+    async def ready(self) -> None:
+        """Return when everything serves."""
+        await self._supervisor.all_ready()
+
+    def stop(self) -> None:
+        """Ask for an orderly end."""
+        self._supervisor.stop()

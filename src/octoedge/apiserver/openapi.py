@@ -1,0 +1,188 @@
+"""OpenAPI v3, as much as kubectl needs: to validate (the server does it), to apply, and to explain the structure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from octoedge.apiserver.kinds import Kind, Kinds
+from octoedge.apiserver.requests import Answer, Request, json_answer
+from octoedge.apiserver.schema import Definition, Field, Schema
+
+Json = dict[str, Any]
+
+_YEAR = 31536000
+_SCALARS: dict[str, Json] = {
+    "string": {"type": "string"},
+    "bytes": {"type": "string", "format": "byte"},
+    "boolean": {"type": "boolean"},
+    "int32": {"type": "integer", "format": "int32"},
+    "int64": {"type": "integer", "format": "int64"},
+    "number": {"type": "number", "format": "double"},
+    "time": {"type": "string", "format": "date-time"},
+    "microtime": {"type": "string", "format": "date-time"},
+    "quantity": {"oneOf": [{"type": "string"}, {"type": "number"}]},
+    "intstr": {"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"},
+    "object": {"type": "object"},
+    "any": {},
+}
+_VERBS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
+
+
+class OpenApi:
+    """Answers below /openapi. Documents are made when they are first asked for."""
+
+    def __init__(self, kinds: Kinds, schema: Schema) -> None:
+        self._kinds = kinds
+        self._schema = schema
+        self._documents: dict[str, tuple[bytes, str]] = {}
+
+    def answer(self, request: Request) -> Answer | None:
+        """The document at a path; None when there is none."""
+        path = request.path.rstrip("/")
+        if path == "/openapi/v3":
+            return self._index(request)
+        found = self._groups().get(path.removeprefix("/openapi/v3/"))
+        if found is None:
+            return None
+        body, digest = self._document(path.removeprefix("/openapi/v3/"), found)
+        fresh = request.query.get("hash") == digest
+        headers = {"ETag": f'"{digest}"', "Vary": "Accept", "Cache-Control": "no-cache, private"}
+        if fresh:
+            headers |= {"Cache-Control": f"public, immutable, max-age={_YEAR}", "Expires": _FAR}
+        return _unless_known(request, body, headers)
+
+    def _index(self, request: Request) -> Answer:
+        paths = {
+            name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={self._document(name, kinds)[1]}"}
+            for name, kinds in self._groups().items()
+        }
+        body = json_answer({"paths": paths}).body
+        headers = {"ETag": f'"{_digest(body)}"', "Cache-Control": "no-cache, private", "Vary": "Accept"}
+        return _unless_known(request, body, headers)
+
+    def _groups(self) -> dict[str, list[Kind]]:
+        return {kinds[0].root.strip("/"): kinds for kinds in self._kinds.groups().values()}
+
+    def _document(self, name: str, kinds: list[Kind]) -> tuple[bytes, str]:
+        found = self._documents.get(name)
+        if found is None:
+            schemas: dict[str, Json] = {}
+            for kind in kinds:
+                self._add(schemas, self._schema.of_kind(kind.group, kind.version, kind.kind))
+            document = {
+                "openapi": "3.0.0",
+                "info": {"title": "Kubernetes", "version": "v1.32.0"},
+                "paths": {path: item for kind in kinds for path, item in _paths(kind).items()},
+                "components": {"schemas": schemas},
+            }
+            body = msgspec.json.encode(document)
+            found = self._documents[name] = (body, _digest(body))
+        return found
+
+    def _add(self, schemas: dict[str, Json], definition: Definition) -> None:
+        name = _long(definition.name)
+        if name in schemas:
+            return
+        row: Json = {"type": "object", "description": definition.name.rsplit(".", 1)[-1]}
+        schemas[name] = row
+        row["properties"] = {field.name: _property(field) for field in definition.fields.values()}
+        required = [field.name for field in definition.fields.values() if field.required]
+        if required:
+            row["required"] = required
+        kinds = [
+            {"group": group, "version": version, "kind": kind}
+            for group, version, kind in self._schema.kinds_of(definition.name)
+        ]
+        if kinds:
+            row["x-kubernetes-group-version-kind"] = kinds
+        for field in definition.fields.values():
+            if field.is_definition:
+                self._add(schemas, self._schema[field.type])
+
+
+_FAR = "Fri, 31 Dec 2060 23:59:59 GMT"
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:32].upper()
+
+
+def _unless_known(request: Request, body: bytes, headers: Json) -> Answer:
+    if request.headers.get("If-None-Match", "") == headers["ETag"]:
+        return Answer(b"", 304, headers=headers)
+    return Answer(body, headers=headers)
+
+
+def _long(name: str) -> str:
+    """`core.v1.Pod` → `io.k8s.api.core.v1.Pod`."""
+    prefixes = {"meta": "io.k8s.apimachinery.pkg.apis.", "reliablesyncs": "io.kubeedge."}
+    return prefixes.get(name.split(".")[0], "io.k8s.api.") + name
+
+
+def _property(field: Field) -> Json:
+    if field.is_definition:
+        inner: Json = {"$ref": f"#/components/schemas/{_long(field.type)}"}
+        # A reference may have no neighbours in OpenAPI 3.0: allOf carries the default.
+        inner = {"allOf": [inner], "default": {}}
+    else:
+        inner = dict(_SCALARS[field.type])
+    for container in reversed([field.shape[at : at + 2] for at in range(0, len(field.shape), 2)]):
+        key = "items" if container == "[]" else "additionalProperties"
+        inner = {"type": "array" if container == "[]" else "object", key: inner}
+    if field.enum:
+        inner["enum"] = list(field.enum)
+    if field.default is not None:
+        inner["default"] = field.default
+    return inner | _merge_facts(field)
+
+
+def _merge_facts(field: Field) -> Json:
+    facts: Json = {}
+    if field.strategy:
+        facts["x-kubernetes-patch-strategy"] = ",".join(field.strategy)
+    if field.merge_key:
+        facts["x-kubernetes-patch-merge-key"] = field.merge_key
+    if field.list_type:
+        facts["x-kubernetes-list-type"] = field.list_type
+    if field.map_keys:
+        facts["x-kubernetes-list-map-keys"] = list(field.map_keys)
+    return facts
+
+
+def _paths(kind: Kind) -> dict[str, Json]:
+    collection = f"{kind.root}/{'namespaces/{namespace}/' if kind.namespaced else ''}{kind.plural}"
+    paths = {collection: _operations(kind, ("create",), "list" in kind.verbs)}
+    if kind.stored:
+        paths[f"{collection}/{{name}}"] = _operations(kind, ("get", "update", "patch", "delete"), listed=False)
+    return paths
+
+
+def _operations(kind: Kind, verbs: tuple[str, ...], listed: bool) -> Json:
+    named = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+    item: Json = {}
+    for verb in verbs:
+        if verb in kind.verbs:
+            item[_VERBS[verb]] = {
+                "operationId": f"{verb}{kind.version}{kind.kind}",
+                "parameters": _PARAMETERS if verb in ("create", "update", "patch") else [],
+                "responses": {"200": {"description": "OK"}},
+                "x-kubernetes-action": verb if verb != "create" else "post",
+                "x-kubernetes-group-version-kind": named,
+            }
+    if listed:
+        item["get"] = {
+            "operationId": f"list{kind.version}{kind.kind}",
+            "responses": {"200": {"description": "OK"}},
+            "x-kubernetes-action": "list",
+            "x-kubernetes-group-version-kind": named,
+        }
+    return item
+
+
+_PARAMETERS = [
+    {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
+    for name in ("dryRun", "fieldManager", "fieldValidation")
+]

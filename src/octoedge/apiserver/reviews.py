@@ -1,0 +1,85 @@
+"""Kinds that are computed, not stored: who am I, may I, may somebody else, is this token good?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from octoedge.apiserver.authentication import API_AUDIENCES, Authenticator
+from octoedge.apiserver.authorization import Attributes, Authorizer
+from octoedge.apiserver.requests import User
+from octoedge.errors import TokenError, bad_request, invalid
+from octoedge.runtime.clock import Clock, rfc3339
+
+Json = dict[str, Any]
+
+
+class Reviews:
+    """Fills in the status of reviews."""
+
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer, clock: Clock) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._clock = clock
+        self._handlers: dict[str, Callable[[Json, User], Json]] = {
+            "selfsubjectreviews": lambda _, user: {"userInfo": user.info()},
+            "selfsubjectaccessreviews": lambda spec, user: self._access(spec, user),
+            "subjectaccessreviews": lambda spec, _: self._access(spec, _asked_about(spec)),
+            "localsubjectaccessreviews": lambda spec, _: self._access(spec, _asked_about(spec)),
+            "selfsubjectrulesreviews": self._rules,
+            "tokenreviews": lambda spec, _: self._token(spec),
+        }
+
+    def answer(self, plural: str, obj: Json, user: User) -> Json:
+        """The review with its status."""
+        metadata = {**obj.get("metadata", {}), "creationTimestamp": rfc3339(self._clock.now())}
+        return {**obj, "metadata": metadata, "status": self._handlers[plural](obj.get("spec") or {}, user)}
+
+    def _access(self, spec: Json, user: User) -> Json:
+        resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+        if bool(resource) == bool(path):
+            raise bad_request("exactly one of resourceAttributes and nonResourceAttributes must be given")
+        if resource:
+            asked = Attributes(
+                resource.get("verb", ""),
+                group=resource.get("group", ""),
+                resource=resource.get("resource", ""),
+                subresource=resource.get("subresource", ""),
+                namespace=resource.get("namespace", ""),
+                name=resource.get("name", ""),
+            )
+        else:
+            asked = Attributes(str((path or {}).get("verb", "")), path=str((path or {}).get("path", "")))
+        decision = self._authorizer.decide(user, asked)
+        return {"allowed": decision.allowed, **({"reason": decision.reason} if decision.reason else {})}
+
+    def _rules(self, spec: Json, user: User) -> Json:
+        if not spec.get("namespace"):
+            raise bad_request("no namespace on request")
+        rules = self._authorizer.rules(user)
+        return {
+            "resourceRules": [
+                {"verbs": list(rule.verbs), "apiGroups": list(rule.groups), "resources": list(rule.resources)}
+                for rule in rules
+                if rule.resources
+            ],
+            "nonResourceRules": [
+                {"verbs": list(rule.verbs), "nonResourceURLs": list(rule.paths)} for rule in rules if rule.paths
+            ],
+            "incomplete": False,
+        }
+
+    def _token(self, spec: Json) -> Json:
+        if not spec.get("token"):
+            raise invalid("TokenReview", "", [("FieldValueRequired", "spec.token", "Required value")])
+        try:
+            user, audiences = self._authenticator.of_token(spec["token"], spec.get("audiences") or API_AUDIENCES)
+        except TokenError as error:
+            return {"authenticated": False, "user": {}, "error": str(error)}
+        return {"authenticated": True, "user": user.info(), "audiences": audiences}
+
+
+def _asked_about(spec: Json) -> User:
+    if not spec.get("user") and not spec.get("groups"):
+        raise bad_request("at least one of spec.user and spec.groups must be given")
+    return User(spec.get("user") or "", tuple(spec.get("groups") or ()))
