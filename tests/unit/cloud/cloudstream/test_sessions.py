@@ -1,0 +1,63 @@
+"""Which nodes have a tunnel, and what is said of those that have none."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from octoedge.cloud.cloudstream.sessions import Sessions
+from octoedge.errors import ApiError, ConnectionClosed
+from octoedge.protocol.tunnel import Connector, Kind
+from octoedge.runtime.clock import rfc3339
+from octoedge.testing.clock import VirtualClock, run
+from octoedge.transport.connection import Peer
+from octoedge.transport.memory import pair
+
+
+def why(sessions: Sessions, node: str) -> str:
+    with pytest.raises(ApiError) as caught:
+        sessions.find(node)
+    assert (caught.value.code, caught.value.reason) == (503, "ServiceUnavailable")
+    return caught.value.message
+
+
+def test_a_node_is_found_while_its_tunnel_is_open_and_missed_since_it_ended() -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+        sessions = Sessions(clock)
+        assert f"since {rfc3339(clock.now())}, when CloudCore started" in why(sessions, "edge-1")
+        edge_end, cloud_end = pair(Peer(node="edge-1"))
+        task = asyncio.create_task(sessions.serve("edge-1", cloud_end))
+        await sessions.wait("edge-1", connected=True)
+        assert sessions.find("edge-1").node == "edge-1"
+        await asyncio.sleep(3600)
+        await edge_end.close()
+        await sessions.wait("edge-1", connected=False)
+        gone = clock.now()
+        await asyncio.sleep(60)
+        assert f"no tunnel to the cloud since {rfc3339(gone)}" in why(sessions, "edge-1")
+        await task
+
+    run(main())
+
+
+def test_the_newest_tunnel_wins_and_ends_the_streams_of_the_older() -> None:
+    async def main() -> None:
+        sessions = Sessions(VirtualClock())
+        _, first = pair(Peer(node="edge-1"))
+        _, second = pair(Peer(node="edge-1"))
+        older = asyncio.create_task(sessions.serve("edge-1", first))
+        await sessions.wait("edge-1", connected=True)
+        stream = await sessions.find("edge-1").open(Kind.LOGS, Connector("/containerLogs/a/b/c"))
+        newer = asyncio.create_task(sessions.serve("edge-1", second))
+        await older
+        with pytest.raises(ConnectionClosed, match="a newer tunnel of node edge-1 took its place"):
+            await anext(stream.chunks())
+        assert list(sessions.connected) == ["edge-1"]
+        assert len(sessions.find("edge-1")) == 0
+        await sessions.end_all("stopping")
+        await newer
+        assert not sessions.connected
+
+    run(main())
