@@ -46,7 +46,7 @@ types:
 	@$(BIN)/mypy && $(BIN)/mypy --explicit-package-bases tests
 
 contracts:
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 tests:
 	@$(BIN)/pytest -n 2 tests --ignore tests/e2e

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 import time
+from pathlib import Path
 
 from octoedge.commands.asroot import ensure_root
 from octoedge.commands.prepare import stop_if
@@ -40,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _next(chosen: Layout) -> str:
     """What to type now."""
-    home = "" if "OCTOEDGE_HOME" not in os.environ else f"export OCTOEDGE_HOME={chosen.home}\n  "
+    user = pwd.getpwuid(int(os.environ.get("SUDO_UID", os.getuid()))).pw_dir
+    home = "" if chosen.home == Path(user) / ".octoedge" else f"export OCTOEDGE_HOME={chosen.home}\n  "
     return (
         "Next:\n"
         f"  {home}export KUBECONFIG={chosen.kubeconfig} PATH=$PWD/.venv/bin:$PATH\n"
