@@ -55,7 +55,9 @@ def _program(name: str) -> str:
 
 
 def _apiserver_command(layout: Layout) -> tuple[str, ...]:
-    advertised = [part for address in network.addresses() for part in ("--advertise-address", address)]
+    # The loopback first: it stands in the kubeconfigs, and does not change when the machine gets another address.
+    addresses = ("127.0.0.1", *network.addresses())
+    advertised = [part for address in addresses for part in ("--advertise-address", address)]
     return (
         _program("octoedge"), "apiserver",
         "--data-dir", str(layout.apiserver_data),
