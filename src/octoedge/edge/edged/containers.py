@@ -179,7 +179,7 @@ class Containers:
         tools, spec = self._tools, action.container
         try:
             variables = await environment(pod, spec, facts, tools.objects)
-            mounted = await tools.volumes.prepare(pod, facts)
+            mounted = await tools.volumes.of(pod, facts)
             if tools.network.api_server is not None:
                 host, port = tools.network.api_server
                 variables.update({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port})

@@ -134,6 +134,12 @@ class Edged:
         finally:
             await self._runtime.close()
 
+    @property
+    def health(self) -> str:
+        """How the container runtime is, in words; empty when it is well."""
+        known = self.node.health
+        return ", ".join(text for text in (known.runtime, known.network) if text)
+
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
         """`ContainerLogs` for EdgeStream."""
         return await self._logs.logs(request)
@@ -161,25 +167,25 @@ class Edged:
 
     async def _take_in(self) -> None:
         """Look at the runtime once and wake every pod that is wanted, found, or has left something on disk."""
-        await self._briefly(self.observer.look())
-        leftovers = set() if self._metadata.rebuilt else self._volumes.known()
+        looked = await self._briefly(self.observer.look())
+        leftovers = self._volumes.known() if looked and not self._metadata.rebuilt else set()
         for uid in self.pods.uids() | self.observer.pods.keys():
             self.sync.wake(uid)
         for uid in leftovers - self.pods.uids() - self.observer.pods.keys():
             await self._remove_leftover(uid)
 
-    async def _briefly(self, look: Awaitable[object]) -> None:
-        """Look at the runtime, but do not let one that hangs keep the node from starting."""
+    async def _briefly(self, look: Awaitable[object]) -> bool:
+        """Look at the runtime, but do not let one that hangs keep the node from starting; whether that worked."""
         try:
             async with asyncio.timeout(_START_PATIENCE):
                 await look
         except (OctoedgeError, TimeoutError) as error:
             log.warning("the container runtime cannot be looked at yet: %s", error or "it hangs")
+            return False
+        return True
 
     async def _remove_leftover(self, uid: str) -> None:
         """Volumes of a pod that neither the store nor the runtime knows."""
-        if self.node.health.runtime:
-            return  # The runtime is away: it may know the pod well.
         try:
             await self._volumes.remove(uid)
         except (OctoedgeError, OSError, ValueError) as error:

@@ -37,6 +37,10 @@ class Layout:
     def pod(self, uid: str) -> Path:
         return self.pods / _safe(uid)
 
+    def mark(self, uid: str) -> Path:
+        """A file that says that the pod's directory is ours: another kubelet may use the same root."""
+        return self.pod(uid) / ".octoedge"
+
     def volume(self, uid: str, plugin: str, name: str) -> Path:
         return self.pod(uid) / "volumes" / f"kubernetes.io~{plugin}" / _safe(name)
 
@@ -57,8 +61,12 @@ class Layout:
 
 
 def make_private(path: Path) -> Path:
-    """A directory that only root may look into, whatever the umask says."""
-    path.mkdir(parents=True, exist_ok=True)
+    """A directory that only root may look into, whatever the umask says; one that is there keeps its mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return path
     path.chmod(0o700)
     return path
 

@@ -56,6 +56,7 @@ class Volumes:
         self._tokens = tokens
         self._mounter = mounter
         self._clock = clock
+        self._set_up: dict[str, dict[str, Mounted]] = {}
 
     async def start(self) -> None:
         """Make the roots; a tmpfs for secrets where the system allows one."""
@@ -65,13 +66,19 @@ class Volumes:
             await self._mounter.tmpfs(self._layout.volatile, 0, 0o700)
         except MountFailed as error:
             log.warning("volumes with secrets are kept on disk, readable by root only: %s", error)
-        make_private(self._layout.volatile)
+        make_private(self._layout.volatile).chmod(0o700)
 
     async def prepare(self, pod: Pod, facts: Facts) -> dict[str, Mounted]:
         """Set up every volume of `pod`; by volume name. Raises `VolumeFailed`."""
         uid = pod.metadata.uid
         make_private(self._layout.pod(uid))
-        return {volume.name: await self._one(pod, volume, facts) for volume in pod.spec.volumes}
+        self._layout.mark(uid).touch()
+        self._set_up[uid] = {volume.name: await self._one(pod, volume, facts) for volume in pod.spec.volumes}
+        return self._set_up[uid]
+
+    async def of(self, pod: Pod, facts: Facts) -> dict[str, Mounted]:
+        """The volumes as they were set up, or set them up. Raises `VolumeFailed`."""
+        return self._set_up.get(pod.metadata.uid) or await self.prepare(pod, facts)
 
     async def refresh(self, pod: Pod, facts: Facts) -> None:
         """Bring the content of a running pod's volumes up to date."""
@@ -86,15 +93,12 @@ class Volumes:
                 await self._mounter.unmount(path)
             await remove_tree(folder)
         self._tokens.forget(uid)
+        self._set_up.pop(uid, None)
 
     def known(self) -> set[str]:
-        """uids of pods that have something on disk."""
-        return {
-            entry.name
-            for root in (self._layout.pods, self._layout.volatile)
-            if root.is_dir()
-            for entry in root.iterdir()
-        }
+        """uids of pods of ours that have something on disk."""
+        pods = {path.parent.name for path in self._layout.pods.glob("*/.octoedge")}
+        return pods | {path.name for path in self._layout.volatile.glob("*")}
 
     async def _one(self, pod: Pod, volume: Volume, facts: Facts) -> Mounted:
         setup: Callable[[Pod, Volume, Facts], Awaitable[Mounted]]

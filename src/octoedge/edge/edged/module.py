@@ -1,0 +1,64 @@
+"""From the section `modules.edged` of edgecore.yaml to a running edged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from octoedge.edge.edged.containers import Network
+from octoedge.edge.edged.cri.client import CriClient
+from octoedge.edge.edged.edged import Edged, EdgedSettings
+from octoedge.edge.edged.hosts import ClusterDns
+from octoedge.edge.edged.machine import interface_address
+from octoedge.edge.edged.nodestatus import NodeSettings
+from octoedge.edge.ports import Change, Metadata
+from octoedge.runtime.channel import Receiver
+from octoedge.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from octoedge.api.config.edgecore import Edged as EdgedConfig
+
+CGROUP_ROOT = "/octoedge"
+"""Where pods live when the configuration names no place. Never `/kubepods`: a kubelet on the same machine kills what it
+finds there and does not know."""
+
+
+def build(config: EdgedConfig, metadata: Metadata, changes: Receiver[Change], clock: Clock) -> Edged:
+    """The module that `config` describes."""
+    runtime = CriClient(config.tailored_kubelet_config.container_runtime_endpoint)
+    return Edged(settings(config), runtime, metadata, changes, clock=clock)
+
+
+def settings(config: EdgedConfig) -> EdgedSettings:
+    """What edged takes from its section."""
+    kubelet = config.tailored_kubelet_config
+    root = kubelet.cgroup_root.strip("/")
+    return EdgedSettings(
+        node=node_settings(config),
+        root=Path(config.root_directory),
+        logs=Path(kubelet.pod_logs_dir),
+        cgroup_root=f"/{root}" if root else CGROUP_ROOT,
+        systemd_cgroups=kubelet.cgroup_driver == "systemd",
+        seccomp_default=bool(config.seccomp_default or kubelet.seccomp_default),
+        network=Network(
+            resolv_conf=kubelet.resolv_conf or "/dev/null",
+            cluster_dns=ClusterDns(tuple(kubelet.cluster_dns), kubelet.cluster_domain),
+        ),
+        report_events=config.report_event,
+    )
+
+
+def node_settings(config: EdgedConfig) -> NodeSettings:
+    """What the node object takes from the section."""
+    kubelet = config.tailored_kubelet_config
+    by_interface = interface_address(config.custom_interface_name) if config.custom_interface_name else ""
+    return NodeSettings(
+        name=config.hostname_override,
+        ip=config.node_ip or by_interface,
+        labels=dict(config.node_labels),
+        schedulable=config.register_schedulable,
+        taints=tuple((taint.key, taint.value, taint.effect) for taint in kubelet.register_with_taints),
+        max_pods=kubelet.max_pods,
+        reserved=(dict(kubelet.system_reserved), dict(kubelet.kube_reserved)),
+        eviction=dict(kubelet.eviction_hard),
+    )
