@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.metamanager.metamanager import MetaManager, Settings
 from octoedge.edge.metamanager.schema import Opened, open_store
-from octoedge.edge.ports import Change, ContainerLogs
+from octoedge.edge.ports import Change
 from octoedge.edge.status import StatusSocket
 from octoedge.errors import ConfigError
 from octoedge.runtime.channel import Receiver, Sender, channel
@@ -29,6 +29,7 @@ from octoedge.runtime.supervisor import Module, Supervisor
 
 if TYPE_CHECKING:
     from octoedge.api.config.edgecore import EdgeCoreConfig
+    from octoedge.edge.edged.edged import Edged
     from octoedge.edge.edgehub.hub import EdgeHub
     from octoedge.transport.connection import Connection
 
@@ -47,7 +48,7 @@ class EdgeCore:
     supervisor: Supervisor
     metamanager: MetaManager
     hub: EdgeHub | None
-    edged: Module | None
+    edged: Edged | None
     store_id: str
 
     async def run(self) -> None:
@@ -72,7 +73,7 @@ class EdgeCore:
             "trouble": hub.trouble if hub else "edgeHub is switched off",
             "waitingFor": self.supervisor.waiting_for,
             "outbox": len(self.metamanager.outbox),
-            "runtime": str(getattr(self.edged, "health", "")) if self.edged else "off",
+            "runtime": (self.edged.health or "ok") if self.edged else "off",
             "store": self.store_id,
         }
 
@@ -151,17 +152,23 @@ def _add_hub(
     return hub
 
 
-def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[Change], clock: Clock) -> Module:
+def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[Change], clock: Clock) -> Edged:
     from octoedge.edge.edged.module import build as build_edged
 
     return build_edged(config.modules.edged, metadata=metamanager, changes=changes, clock=clock)
 
 
-def _edgestream(config: EdgeCoreConfig, edged: Module | None) -> Module:
-    from octoedge.edge.edgestream.module import build as build_stream
+def _edgestream(config: EdgeCoreConfig, edged: Edged | None) -> Module:
+    from octoedge.edge.edgestream.edgestream import EdgeStream, tunnel_dial
 
-    logs = edged if isinstance(edged, ContainerLogs) else None
-    return build_stream(config.modules.edge_stream, node=config.modules.edged.hostname_override, logs=logs)
+    if edged is None:
+        raise ConfigError("modules.edgeStream.enable is true, but edged, whose logs it serves, is switched off")
+    given = config.modules.edge_stream
+    node = edged.node
+    dial = tunnel_dial(given, config.modules.edged.hostname_override, lambda: next(iter(node.addresses), ""))
+    return EdgeStream(
+        dial, edged, needs=("edged",), write_seconds=given.write_deadline, silence_seconds=given.read_deadline
+    )
 
 
 def _bootstrap_file(config_file: Path | None, default: Path) -> Path:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Payload
@@ -189,7 +189,6 @@ class HttpAnswer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@runtime_checkable
 class ContainerLogs(Protocol):
     """Edged, as EdgeStream sees it."""
 
