@@ -27,6 +27,7 @@ PROGRAMS = {
 }
 """What the in-memory runtime does for the commands of this suite."""
 
+_NAMESPACES = f.NamespaceOption(network=f.NamespaceMode.NODE)
 _LABELS = {"edge.octoedge.io/suite": "lifecycle"}
 
 
@@ -144,6 +145,8 @@ async def _create(
         labels=_LABELS,
         annotations={"a": "b"},
         log_path=f"{name}/0.log",
+        # Its own process namespace: as process 1 a program without a handler ignores TERM.
+        linux=f.LinuxContainerConfig(security_context=f.ContainerSecurityContext(namespace_options=_NAMESPACES)),
     )
     os.makedirs(os.path.join(sandbox.log_directory, name))
     return await runtime.create_container(sandbox_id, config, sandbox)
@@ -168,14 +171,13 @@ async def _refusal(call: Awaitable[object]) -> CriError:
 
 
 def _sandbox(logs: Path) -> f.SandboxConfig:
-    namespaces = f.NamespaceOption(network=f.NamespaceMode.NODE)
     return f.SandboxConfig(
         metadata=f.SandboxMetadata("suite", "uid-suite", "default", 4),
         log_directory=str(logs),
         labels=_LABELS,
         linux=f.LinuxSandboxConfig(
             cgroup_parent="/octoedge-test-d/suite",
-            security_context=f.SandboxSecurityContext(namespace_options=namespaces),
+            security_context=f.SandboxSecurityContext(namespace_options=_NAMESPACES),
         ),
     )
 
