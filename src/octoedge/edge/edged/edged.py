@@ -117,7 +117,7 @@ class Edged:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Keep this node's pods running until cancelled."""
-        await self._volumes.start()
+        self._volumes.start()
         await self._briefly(self.node.check_runtime())
         for obj in await self._metadata.list("pod"):
             self.pods.put(obj)

@@ -9,6 +9,7 @@ that a container has mounted is never replaced.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -56,17 +57,13 @@ class Volumes:
         self._tokens = tokens
         self._mounter = mounter
         self._clock = clock
+        self._volatile = asyncio.Lock()
         self._set_up: dict[str, dict[str, Mounted]] = {}
 
-    async def start(self) -> None:
-        """Make the roots; a tmpfs for secrets where the system allows one."""
+    def start(self) -> None:
+        """Make the roots."""
         make_private(self._layout.root)
         make_private(self._layout.pods)
-        try:
-            await self._mounter.tmpfs(self._layout.volatile, 0, 0o700)
-        except MountFailed as error:
-            log.warning("volumes with secrets are kept on disk, readable by root only: %s", error)
-        make_private(self._layout.volatile).chmod(0o700)
 
     async def prepare(self, pod: Pod, facts: Facts) -> dict[str, Mounted]:
         """Set up every volume of `pod`; by volume name. Raises `VolumeFailed`."""
@@ -92,6 +89,9 @@ class Volumes:
             for path in sorted(mounted_below(folder), reverse=True):
                 await self._mounter.unmount(path)
             await remove_tree(folder)
+        async with self._volatile:
+            if not any(self._layout.volatile.glob("*")):
+                await self._mounter.unmount(self._layout.volatile)
         self._tokens.forget(uid)
         self._set_up.pop(uid, None)
 
@@ -142,16 +142,27 @@ class Volumes:
         payload = await self._render(pod, volume, facts)
         if _secret(volume):
             path = self._layout.volatile_volume(uid, volume.name)
+            async with self._volatile:
+                await self._hold_volatile()
+                _make_volume(path)
         else:
             path = self._layout.volume(uid, "configmap" if volume.config_map else "downward-api", volume.name)
-        if not path.is_dir():
-            make_private(path.parent)
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(0o755)
+            _make_volume(path)
         stamp = f"{self._clock.now():.9f}".replace(".", "_")
         if atomic.write(path, payload, stamp, _fs_group(pod)):
             log.debug("= volume %s of pod %s/%s written", volume.name, pod.metadata.namespace, pod.metadata.name)
         return Mounted(path, safe_inside=True)
+
+    async def _hold_volatile(self) -> None:
+        """A tmpfs for secrets where the system allows one; mounted while a pod needs it."""
+        root = self._layout.volatile
+        if root.is_dir() and any(root.glob("*")):
+            return
+        make_private(root).chmod(0o700)
+        try:
+            await self._mounter.tmpfs(root, 0, 0o700)
+        except MountFailed as error:
+            log.warning("volumes with secrets are kept on disk, readable by root only: %s", error)
 
     async def _render(self, pod: Pod, volume: Volume, facts: Facts) -> Payload:
         if volume.config_map is not None:
@@ -295,6 +306,13 @@ def check_host_path(path: Path, kind: str) -> None:
         return
     if not path.exists() or not expected[1](path.stat().st_mode):
         raise ValueError(f"hostPath type check failed: {path} is not {expected[0]}")
+
+
+def _make_volume(path: Path) -> None:
+    if not path.is_dir():
+        make_private(path.parent)
+        path.mkdir()
+        path.chmod(0o755)
 
 
 def _downward(pod: Pod, facts: Facts, items: Iterable[core.DownwardItem], mode: int) -> Payload:
