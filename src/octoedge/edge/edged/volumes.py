@@ -90,7 +90,7 @@ class Volumes:
                 await self._mounter.unmount(path)
             await remove_tree(folder)
         async with self._volatile:
-            if not any(self._layout.volatile.glob("*")):
+            if not _entries(self._layout.volatile):
                 await self._mounter.unmount(self._layout.volatile)
         self._tokens.forget(uid)
         self._set_up.pop(uid, None)
@@ -98,7 +98,7 @@ class Volumes:
     def known(self) -> set[str]:
         """uids of pods of ours that have something on disk."""
         pods = {path.parent.name for path in self._layout.pods.glob("*/.octoedge")}
-        return pods | {path.name for path in self._layout.volatile.glob("*")}
+        return pods | set(_entries(self._layout.volatile))
 
     async def _one(self, pod: Pod, volume: Volume, facts: Facts) -> Mounted:
         setup: Callable[[Pod, Volume, Facts], Awaitable[Mounted]]
@@ -156,7 +156,7 @@ class Volumes:
     async def _hold_volatile(self) -> None:
         """A tmpfs for secrets where the system allows one; mounted while a pod needs it."""
         root = self._layout.volatile
-        if root.is_dir() and any(root.glob("*")):
+        if _entries(root):
             return
         make_private(root).chmod(0o700)
         try:
@@ -306,6 +306,10 @@ def check_host_path(path: Path, kind: str) -> None:
         return
     if not path.exists() or not expected[1](path.stat().st_mode):
         raise ValueError(f"hostPath type check failed: {path} is not {expected[0]}")
+
+
+def _entries(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
 
 
 def _make_volume(path: Path) -> None:
