@@ -16,8 +16,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """UUIDv4 text, unique per message."""
     parent_msg_id: str = ""
     """Id of the message that this one answers or acknowledges; empty when it is no answer."""
-    timestamp: int = 0
-    """Creation time in milliseconds since the Unix epoch."""
+    timestamp: int = msgspec.field(default_factory=int)
+    """Creation time in milliseconds since the Unix epoch; written even when 0, as Go does, hence the factory."""
     resourceversion: str = ""
     """Kubernetes resourceVersion of the object in `content`: a decimal number or empty."""
     sync: bool = False
