@@ -213,8 +213,15 @@ async def world(folder: Path, *, organization: str = "system:masters") -> AsyncI
             edge = EdgeStream(tunnel_dial(edge_settings(tls, cloud), "edge-1", lambda: "192.0.2.7"), logs)
             edge_task = group.create_task(edge.run(lambda: None))
             inside = World(
-                tls, kubernetes, api, cloud, edge, logs, session,
-                client_tls(folder, kubernetes.ca, organization), edge_task,
+                tls,
+                kubernetes,
+                api,
+                cloud,
+                edge,
+                logs,
+                session,
+                client_tls(folder, kubernetes.ca, organization),
+                edge_task,
             )
             await cloud.wait("edge-1", connected=True)
             try:

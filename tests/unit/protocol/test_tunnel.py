@@ -112,9 +112,7 @@ def _objects(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     return st.dictionaries(st.sampled_from(["url", "Path", "RawPath", "header", "a"]), inner, max_size=4)
 
 
-@given(
-    st.binary(max_size=60) | st.recursive(st.none() | st.text(max_size=5), _objects).map(msgspec.json.encode)
-)
+@given(st.binary(max_size=60) | st.recursive(st.none() | st.text(max_size=5), _objects).map(msgspec.json.encode))
 def test_any_bytes_are_a_connector_or_an_error(data: bytes) -> None:
     try:
         connector = decode_connector(data)

@@ -116,8 +116,9 @@ async def _pass_on(request: web.Request, stream: Stream) -> web.StreamResponse:
     response.enable_chunked_encoding()
     await response.prepare(request)
     try:
-        async for chunk in stream.chunks():
-            await response.write(chunk)
+        async with contextlib.aclosing(stream.chunks()) as chunks:
+            async for chunk in chunks:
+                await response.write(chunk)
         await response.write_eof()
     except ConnectionClosed as error:
         log.debug("= %s broke off: %s", request.path, error)

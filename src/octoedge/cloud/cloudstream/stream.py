@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from octoedge.errors import ApiError, ConnectionClosed
 from octoedge.protocol.tunnel import WINDOW, Answer, Kind, encode, uvarint
@@ -81,7 +81,7 @@ class Stream:
             return self._answer
         raise self._failure or ApiError(502, "InternalError", "the node ended the request without an answer")
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes as they come; raises when the stream broke off."""
         while True:
             while self._chunks:
