@@ -17,7 +17,7 @@ _SEQUENCE = 0x30
 _SET = 0x31
 _EXPLICIT_VERSION = 0xA0
 _COMMON_NAME = bytes((0x55, 0x04, 0x03))
-_TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
+_UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 _MAX_FILE = 1024 * 1024
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
@@ -114,10 +114,16 @@ class _Reader:
 
 
 def _time(tag: int, contents: bytes) -> float:
-    form = _TIMES.get(tag)
-    if form is None:
+    text = contents.decode("ascii")
+    if tag == _UTC_TIME:  # two digits of the year: from 1950 to 2049
+        text = ("19" if text >= "50" else "20") + text
+    elif tag != _GENERALIZED_TIME:
         raise ValueError(f"element {tag:#x} is no time")
-    return datetime.strptime(contents.decode("ascii"), form).replace(tzinfo=UTC).timestamp()
+    if len(text) != 15 or text[14] != "Z" or not text[:14].isdigit():
+        raise ValueError(f"{text[:20]!r} is no time")
+    year, *rest = (int(text[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14)))
+    month, day, hour, minute, second = rest
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
 
 
 def _common_name(subject: _Reader) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
@@ -50,16 +51,25 @@ class Opened:
 def open_store(path: Path, now: float, open_database: Callable[..., Database] = Database.open) -> Opened:
     """Open or make the database; a damaged one is replaced, said aloud. Blocks, for start-up."""
     new = not path.exists()
+    _keep_private(path)
     try:
         database = open_database(path, MIGRATIONS)
     except StoreCorrupt as error:
         aside = set_aside(path, now)
+        _keep_private(path)
         log.error("%s; it lies in %s now and a new one takes its place", error, aside)
         database = open_database(path, MIGRATIONS)
         new = True
         taken = _take_over(path, aside)
         log.error("%d objects could be read from the damaged database; the cloud sends what is missing", taken)
     return Opened(database, _identity(path), new)
+
+
+def _keep_private(path: Path) -> None:
+    """Secrets and tokens are in it; the companions that SQLite makes get the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
+    path.chmod(0o600)
 
 
 def _identity(path: Path) -> str:

@@ -84,3 +84,14 @@ def test_a_database_of_kubeedge_is_taken_as_it_is(tmp_path: Path) -> None:
     found = store.database.read_now(lambda c: records.get(c, Resource("default", "pod", "web")))
     store.database.close()
     assert found == b'{"metadata":{"name":"web"}}'
+
+
+def test_nobody_else_may_read_what_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "edgecore.db"
+    path.touch(mode=0o644)
+    store = open_store(path, 0.0)
+    asyncio.run(store.database.write(lambda connection: connection.execute("DELETE FROM token").rowcount))
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    store.database.close()
+    assert set(modes.values()) == {0o600}
+    assert "edgecore.db-wal" in modes
