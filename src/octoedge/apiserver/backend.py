@@ -247,23 +247,25 @@ class Backend:
             if isinstance(edit, Keep):
                 items.append(edit.item)
                 continue
-            change = self._change_of(edit, view, version + len(changes) + 1)
+            change = self._change_of(edit, view, version + len(changes) + 1, dry_run=request.dry_run)
             changes.append((edit.resource, change))
             items.append(change.item)
         return changes, items
 
-    def _change_of(self, edit: Put | Drop, view: View, version: int) -> Change:
+    def _change_of(self, edit: Put | Drop, view: View, version: int, *, dry_run: bool) -> Change:
         if isinstance(edit, Put):
-            item = self._item(edit.resource, edit.obj, version)
-            before = view.get(edit.resource, item.namespace, item.name)
-            return Change("MODIFIED" if before else "ADDED", item, before)
+            about = edit.obj["metadata"]
+            before = view.get(edit.resource, about.get("namespace", ""), about["name"])
+            if dry_run:
+                version = before.version if before else 0
+            return Change("MODIFIED" if before else "ADDED", self._item(edit.resource, edit.obj, version), before)
         before = view.get(edit.resource, edit.namespace, edit.name)
         if before is None:
             raise StoreError(f"{edit.resource} {edit.namespace}/{edit.name} was to be removed and is not there")
         return Change("DELETED", self._item(edit.resource, msgspec.json.decode(before.data), version), before)
 
     def _item(self, resource: str, obj: Json, version: int) -> Item:
-        metadata = {**obj["metadata"], "resourceVersion": str(version)}
+        metadata = {**obj["metadata"], **({"resourceVersion": str(version)} if version else {})}
         stamped = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], **obj, "metadata": metadata}
         data = msgspec.json.encode(stamped)
         namespace = metadata.get("namespace", "")

@@ -9,11 +9,14 @@ import msgspec
 
 from octoedge.apiserver.kinds import Kind, Kinds
 from octoedge.apiserver.requests import Answer, Request, json_answer
+from octoedge.apiserver.rest import JSON_PATCH, MERGE, STRATEGIC
 from octoedge.apiserver.schema import Definition, Field, Schema
 
 Json = dict[str, Any]
 
 _YEAR = 31536000
+_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""OpenAPI v2 in protobuf, in which nothing at all is the empty document."""
 _SCALARS: dict[str, Json] = {
     "string": {"type": "string"},
     "bytes": {"type": "string", "format": "byte"},
@@ -44,6 +47,9 @@ class OpenApi:
         path = request.path.rstrip("/")
         if path == "/openapi/v3":
             return self._index(request)
+        if path == "/openapi/v2":
+            # kubectl asks for it when v3 does not know a kind; without it, it complains of that and not of the kind.
+            return Answer(b"", content_type=_V2)
         found = self._groups().get(path.removeprefix("/openapi/v3/"))
         if found is None:
             return None
@@ -172,6 +178,9 @@ def _operations(kind: Kind, verbs: tuple[str, ...], listed: bool) -> Json:
                 "x-kubernetes-action": verb if verb != "create" else "post",
                 "x-kubernetes-group-version-kind": named,
             }
+    if "patch" in item:
+        types = [JSON_PATCH, MERGE, *([STRATEGIC] if kind.strategic else [])]
+        item["patch"]["requestBody"] = {"content": {name: {"schema": {"type": "object"}} for name in types}}
     if listed:
         item["get"] = {
             "operationId": f"list{kind.version}{kind.kind}",

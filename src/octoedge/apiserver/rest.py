@@ -211,7 +211,7 @@ def _check_preconditions(place: Place, behaviour: Behaviour, new: Json, old: Jso
 
 def _only_part(place: Place, behaviour: Behaviour, new: Json, old: Json) -> Json:
     """What the subresource lets through: the status only below /status, everything else otherwise."""
-    if not place.kind.subresource("status"):
+    if not place.kind.subresource("status") or place.subresource == "binding":
         return new
     status_part = place.subresource == "status"
     kept = old if status_part else new

@@ -30,6 +30,7 @@ Json = dict[str, Any]
 Key = tuple[str, str]
 
 NAME = "default-scheduler"
+RETRY_SECONDS = 0.5
 _OVER = ("Succeeded", "Failed")
 
 
@@ -40,15 +41,16 @@ class Ledger:
         self.rooms: dict[str, Room] = {}
         self._pods: dict[Key, tuple[str, Demand]] = {}
 
-    def node(self, item: Item, removed: bool) -> None:
-        """A node was seen."""
+    def node(self, item: Item, removed: bool) -> bool:
+        """A node was seen; whether anything about it changed that counts."""
+        before = self.rooms.pop(item.name, None)
         if removed:
-            self.rooms.pop(item.name, None)
-            return
+            return before is not None
         room = self.rooms[item.name] = Room.of(msgspec.json.decode(item.data))
         for name, needed in self._pods.values():
             if name == room.name:
                 room.add(needed)
+        return room != before
 
     def pod(self, item: Item, removed: bool) -> None:
         """A Pod was seen."""
@@ -86,6 +88,8 @@ class Scheduler:
         self._clock = clock
         self._ledger = Ledger()
         self._waiting: dict[Key, None] = {}
+        self._retry: asyncio.TimerHandle | None = None
+        self._retried = float("-inf")
         # One at a time: each decision counts on those before it.
         self._queue: KeyedQueue[Key] = KeyedQueue(self._schedule, workers=1, name="schedule")
 
@@ -100,9 +104,25 @@ class Scheduler:
             group.create_task(follow(self._rest.backend, "nodes", self._node), name="scheduler nodes")
             group.create_task(follow(self._rest.backend, "pods", self._pod), name="scheduler pods")
             ready()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                if self._retry is not None:
+                    self._retry.cancel()
 
     def _node(self, item: Item, removed: bool) -> None:
-        self._ledger.node(item, removed)
+        if self._ledger.node(item, removed):
+            self._try_waiting()
+
+    def _try_waiting(self) -> None:
+        """Try the Pods that found no node again, not more often than once a while: there may be many."""
+        if self._retry is None:
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_at(max(loop.time(), self._retried + RETRY_SECONDS), self._try_now)
+
+    def _try_now(self) -> None:
+        self._retry = None
+        self._retried = asyncio.get_running_loop().time()
         for key in self._waiting:
             self._queue.add(key)
 
@@ -115,8 +135,7 @@ class Scheduler:
             return
         self._waiting.pop(item.key, None)
         if removed or item.fields.get("status.phase") in _OVER:
-            for key in self._waiting:
-                self._queue.add(key)
+            self._try_waiting()
 
     async def _schedule(self, key: Key) -> None:
         item = self._rest.backend.get("pods", *key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     from octoedge.runtime import logs
 
     logs.set_up(arguments.log_level)
+    os.umask(0o077)  # the database holds Secrets
     uvloop.run(_serve(_settings(arguments)))
     return 0
 
