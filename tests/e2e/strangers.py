@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,14 +54,16 @@ def foreign_identity(folder: Path, node: str) -> tuple[Path, Path]:
     return files
 
 
-def dial(installation: Installation, node: str, identity: tuple[Path, Path] | None) -> ClientConnection:
+@contextlib.contextmanager
+def dial(installation: Installation, node: str, identity: tuple[Path, Path] | None) -> Iterator[ClientConnection]:
     """A WebSocket to CloudHub as a node, with certificate and key from files."""
     tls = ssl.create_default_context(cafile=str(installation.layout.edge / "pki" / "rootCA.crt"))
     if identity:
         tls.load_cert_chain(*identity)
     url = f"wss://127.0.0.1:{installation.layout.ports.cloudhub}/{PROJECT}/{node}/events"
-    headers = {"node_id": node, "project_id": PROJECT}
-    return connect(url, ssl=tls, additional_headers=headers, max_size=None, open_timeout=10, close_timeout=5)
+    headers = {"node_id": node, "project_id": PROJECT, "ConnectionUse": "msg"}
+    with connect(url, ssl=tls, additional_headers=headers, open_timeout=10, close_timeout=5) as connection:
+        yield connection
 
 
 def own_identity(installation: Installation) -> tuple[Path, Path]:
