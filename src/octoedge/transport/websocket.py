@@ -1,10 +1,9 @@
 """The edge's way to the cloud: a WebSocket over mutual TLS.
 
-    bytes ⇄ asyncio streams (TLS) ⇄ `websockets.client.ClientProtocol` (no I/O) ⇄ whole messages
+    bytes ⇄ asyncio streams (TLS) ⇄ `rfc6455` (no I/O) ⇄ whole messages
 
 Nothing runs in the background: pings of the peer are answered, and pongs noticed, by whoever is in `receive()`, which
-the session always is. The library's own asyncio client is not used because it hides the TLS alert by which a cloud
-refuses our certificate (with TLS 1.3 it comes after the handshake, at the first read), and costs 0.8 MiB more.
+the session always is.
 """
 
 from __future__ import annotations
@@ -12,25 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import urllib.parse
 from asyncio import sslproto
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
-from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Response
-from websockets.protocol import State
-from websockets.uri import parse_uri
-
-from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, ConnectionRefusedByPeer
+from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, ConnectionRefusedByPeer, ProtocolError
 from octoedge.protocol.codec import MAX_BYTES
+from octoedge.transport import rfc6455
 from octoedge.transport.connection import Peer
+from octoedge.transport.rfc6455 import Close, FrameError, FrameReader, Message, Opcode, Ping, Pong, Upgraded
 
 _READ_BYTES = 64 * 1024
 _CLOSE_SECONDS = 1.0
 _TLS_BUFFER_BYTES = 16 * 1024
+_SWITCHING = 101
+_TOLD = 300
+"""Bytes of a refusal's text that are passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,82 +59,74 @@ def small_tls_buffers() -> None:
 
 async def connect(endpoint: Endpoint) -> WebSocketConnection:
     """Open a connection; raises `ConnectError`, or `ConnectionRefusedByPeer` when the cloud does not want us."""
-    try:
-        uri = parse_uri(endpoint.url)
-    except InvalidURI as error:
-        raise ConfigError(f"{endpoint.url!r} is no WebSocket address: {error}") from error
-    protocol = ClientProtocol(uri, max_size=endpoint.max_bytes)
+    host, port, path = _address(endpoint.url)
     try:
         async with asyncio.timeout(endpoint.timeout):
             reader, writer = await asyncio.open_connection(
-                uri.host, uri.port, ssl=_context(endpoint), server_hostname=uri.host, limit=_READ_BYTES,
-                ssl_handshake_timeout=endpoint.timeout, ssl_shutdown_timeout=_CLOSE_SECONDS,
+                host,
+                port,
+                ssl=_context(endpoint),
+                server_hostname=host,
+                limit=_READ_BYTES,
+                ssl_handshake_timeout=endpoint.timeout,
+                ssl_shutdown_timeout=_CLOSE_SECONDS,
             )
             try:
-                response = await _upgrade(protocol, reader, writer, endpoint)
+                answer = await _upgrade(reader, writer, endpoint, f"{host}:{port}", path)
             except BaseException:
                 writer.transport.abort()
                 raise
     except TimeoutError as error:
         raise ConnectError(f"{endpoint.url} did not answer within {endpoint.timeout:.0f} s") from error
-    except (OSError, InvalidHandshake, EOFError) as error:
+    except (OSError, EOFError, asyncio.LimitOverrunError, ProtocolError) as error:
         raise _refusal(endpoint, error) from error
-    headers = {name.lower(): value for name, value in response.headers.raw_items()}
-    return WebSocketConnection(Peer(address=f"{uri.host}:{uri.port}", headers=headers), protocol, reader, writer)
+    return WebSocketConnection(
+        Peer(address=f"{host}:{port}", headers=answer.headers), endpoint.max_bytes, reader, writer
+    )
 
 
 class WebSocketConnection:
     """An open connection; make it with `connect`."""
 
-    def __init__(
-        self, peer: Peer, protocol: ClientProtocol, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, peer: Peer, max_bytes: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._peer = peer
-        self._protocol = protocol
+        self._frames = FrameReader(max_bytes)
         self._reader = reader
         self._writer = writer
-        self._partial = bytearray()
         self._pong: asyncio.Event = asyncio.Event()
-        self._messages: list[bytes] = []
+        self._messages: deque[bytes] = deque()
+        self._over = ""
+        """Why the connection is over; empty while it is open."""
 
     @property
     def peer(self) -> Peer:
         return self._peer
 
     async def send(self, data: bytes) -> None:
-        if self._protocol.state is not State.OPEN:
-            raise ConnectionClosed(self._why())
-        self._protocol.send_text(data)
-        await self._flush()
+        await self._write(rfc6455.encode(Opcode.TEXT, data))
 
     async def receive(self) -> bytes:
-        while True:
-            self._take_events()
-            if self._messages:
-                return self._messages.pop(0)
-            if self._protocol.state is not State.OPEN:
-                raise ConnectionClosed(self._why())
+        while not self._messages:
+            if self._over:
+                raise ConnectionClosed(self._over)
             try:
                 data = await self._reader.read(_READ_BYTES)
             except OSError as error:
-                self._protocol.receive_eof()
-                raise ConnectionClosed(f"the connection to {self._peer.address} broke: {error}") from error
-            if data:
-                self._protocol.receive_data(data)
-            else:
-                self._protocol.receive_eof()
+                self._end(f"the connection to {self._peer.address} broke: {error}")
+                continue
+            if not data:
+                self._end(f"{self._peer.address} dropped the connection")
+                continue
             with contextlib.suppress(ConnectionClosed):  # what was received with the end of the connection still counts
-                await self._flush()
+                await self._take(data)
+        return self._messages.popleft()
 
     async def ping(self, timeout: float) -> None:
         """Return when the peer has answered a ping; `ConnectionClosed` when it has not in `timeout` seconds."""
-        if self._protocol.state is not State.OPEN:
-            raise ConnectionClosed(self._why())
         self._pong.clear()
-        self._protocol.send_ping(b"")
         try:
             async with asyncio.timeout(timeout):
-                await self._flush()
+                await self._write(rfc6455.encode(Opcode.PING, b""))
                 await self._pong.wait()
         except TimeoutError as error:
             raise ConnectionClosed(f"{self._peer.address} did not answer a ping within {timeout:.0f} s") from error
@@ -143,47 +134,61 @@ class WebSocketConnection:
     async def close(self) -> None:
         with contextlib.suppress(OSError, TimeoutError, ConnectionClosed):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                if self._protocol.state is State.OPEN:
-                    self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
-                    await self._flush()
+                if not self._over:
+                    await self._write(rfc6455.encode_close(rfc6455.NORMAL))
+                self._end("the connection was closed here")
                 self._writer.close()
                 await self._writer.wait_closed()
         self._writer.transport.abort()
 
-    async def _flush(self) -> None:
+    async def _take(self, data: bytes) -> None:
         try:
-            for data in self._protocol.data_to_send():
-                if data:
-                    self._writer.write(data)
+            for event in self._frames.feed(data):
+                match event:
+                    case Message():
+                        self._messages.append(event.data)
+                    case Ping():
+                        await self._write(rfc6455.encode(Opcode.PONG, event.data))
+                    case Pong():
+                        self._pong.set()
+                    case Close():
+                        await self._answer_close(event)
+                        return
+        except FrameError as error:
+            await self._write(rfc6455.encode_close(error.code, str(error)))
+            self._end(f"the connection to {self._peer.address} was ended: {error}")
+
+    async def _answer_close(self, event: Close) -> None:
+        try:
+            await self._write(rfc6455.encode_close(rfc6455.NORMAL))
+        finally:
+            self._end(f"{self._peer.address} closed the connection: {event}")
+
+    async def _write(self, frame: bytes) -> None:
+        if self._over:
+            raise ConnectionClosed(self._over)
+        try:
+            self._writer.write(frame)
             await self._writer.drain()
         except OSError as error:
-            self._protocol.receive_eof()
-            raise ConnectionClosed(f"the connection to {self._peer.address} broke: {error}") from error
+            self._end(f"the connection to {self._peer.address} broke: {error}")
+            raise ConnectionClosed(self._over) from error
 
-    def _take_events(self) -> None:
-        for event in self._protocol.events_received():
-            if isinstance(event, Frame):
-                self._take_frame(event)
+    def _end(self, why: str) -> None:
+        """The first reason is the one to tell."""
+        self._over = self._over or why
 
-    def _take_frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.PONG:
-            self._pong.set()
-        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            if frame.fin and not self._partial:
-                self._messages.append(bytes(frame.data))
-                return
-            self._partial += frame.data
-            if frame.fin:
-                self._messages.append(bytes(self._partial))
-                self._partial = bytearray()
 
-    def _why(self) -> str:
-        error = self._protocol.parser_exc
-        if error is not None and not isinstance(error, EOFError):
-            return f"the connection to {self._peer.address} was ended: {error}"
-        if self._protocol.close_rcvd is not None:
-            return f"{self._peer.address} closed the connection: {self._protocol.close_rcvd}"
-        return f"{self._peer.address} dropped the connection"
+def _address(url: str) -> tuple[str, int, str]:
+    """host, port and path of a `wss://` address."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port or 443
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is no WebSocket address: {error}") from error
+    if parts.scheme != "wss" or not parts.hostname:
+        raise ConfigError(f"{url!r} is no WebSocket address: it must be wss://host:port/path")
+    return parts.hostname, port, parts.path or "/"
 
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:
@@ -200,37 +205,25 @@ def _context(endpoint: Endpoint) -> ssl.SSLContext:
     return context
 
 
+class _Refused(ProtocolError):
+    """The server answered, but not with a WebSocket."""
+
+
 async def _upgrade(
-    protocol: ClientProtocol, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, endpoint: Endpoint
-) -> Response:
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, endpoint: Endpoint, host: str, path: str
+) -> Upgraded:
     """Ask for the WebSocket; the cloud's answer, when it agrees."""
-    request = protocol.connect()
-    for name, value in endpoint.headers.items():
-        request.headers[name] = value
-    protocol.send_request(request)
-    for data in protocol.data_to_send():
-        writer.write(data)
-    response: Response | None = None
-    while response is None and protocol.handshake_exc is None:
-        data = await reader.read(_READ_BYTES)
-        if data:
-            protocol.receive_data(data)
-        else:
-            protocol.receive_eof()
-        response = _take_response(protocol)
-    if protocol.handshake_exc is not None:
-        raise protocol.handshake_exc
-    assert response is not None
-    return response
-
-
-def _take_response(protocol: ClientProtocol) -> Response | None:
-    """The handshake's answer, once it is there; frames that came along with it stay for `receive()`."""
-    for position, event in enumerate(protocol.events):
-        if isinstance(event, Response):
-            del protocol.events[position]
-            return event
-    return None
+    key = rfc6455.new_key()
+    writer.write(rfc6455.upgrade_request(host, path, endpoint.headers, key))
+    head = await reader.readuntil(b"\r\n\r\n")
+    if len(head) > rfc6455.MAX_HEAD:
+        raise ProtocolError(f"the head of the answer is longer than {rfc6455.MAX_HEAD} bytes")
+    answer = Upgraded.parse(head)
+    if answer.status != _SWITCHING:
+        said = (await reader.read(_TOLD)).decode(errors="replace").strip()
+        raise _Refused(f"HTTP {answer.status} {said}".rstrip())
+    answer.check(key)
+    return answer
 
 
 def _refusal(endpoint: Endpoint, error: Exception) -> ConnectError:
@@ -245,15 +238,11 @@ def _refusal(endpoint: Endpoint, error: Exception) -> ConnectError:
             f"{endpoint.url} does not accept our certificate {endpoint.certificate_file} ({error.reason}); "
             "it belongs to another cloud or has expired: remove the certificate files and join again with a new token"
         )
-    if isinstance(error, InvalidStatus):
-        said = bytes(error.response.body or b"")[:300].decode(errors="replace").strip()
-        return ConnectionRefusedByPeer(f"{endpoint.url} refused us: HTTP {error.response.status_code} {said}".rstrip())
-    if isinstance(error, WebSocketException):
-        cause = error.__cause__ or error
-        if isinstance(cause, EOFError):
-            return _dropped(endpoint)
-        return ConnectError(f"{endpoint.url} does not speak WebSocket: {cause}")
-    if isinstance(error, ConnectionResetError):
+    if isinstance(error, _Refused):
+        return ConnectionRefusedByPeer(f"{endpoint.url} refused us: {error}")
+    if isinstance(error, ProtocolError | asyncio.LimitOverrunError):
+        return ConnectError(f"{endpoint.url} does not speak WebSocket: {error}")
+    if isinstance(error, EOFError | ConnectionResetError):
         return _dropped(endpoint)
     return ConnectError(f"cannot connect to {endpoint.url}: {error}; is CloudCore running and reachable?")
 
