@@ -1,12 +1,15 @@
 """A Kubernetes API client that leaves objects as the bytes they are.
 
 `Access` (how to reach the server) → `Client` (one method per verb) → bytes, or `ApiError` with what the server said, or
-`ConnectError` when there was no answer. Every wait has a deadline and every read a limit.
+`ConnectError` when there was no answer (said once in the log, and once when it is over). Every wait has a deadline and
+every read a limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 import ssl
 import time
@@ -24,7 +27,10 @@ from yarl import URL
 from octoedge.errors import ApiError, ConnectError, bad_request, gone
 from octoedge.kube.access import Access
 from octoedge.kube.kinds import Kind
+from octoedge.runtime.logs import SaidOnce
 from octoedge.version import VERSION
+
+log = logging.getLogger(__name__)
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -75,6 +81,7 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
         self._token = access.token
         self._token_read = float("-inf")
+        self._said = SaidOnce(log)
 
     async def __aenter__(self) -> Self:
         return self
@@ -178,11 +185,16 @@ class Client:
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False,
                 server_hostname=self.access.server_hostname,
             ) as response:
+                self._said.over("API server", f"{self.access.server} answers again")
                 if response.status >= 300:
                     raise _as_error(response.status, await _body(response, _MAX_EVENT))
                 yield response
+        except aiohttp.ClientPayloadError as error:
+            raise ConnectError(f"{method} {where}: the API server ended its answer in the middle") from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            raise ConnectError(f"{method} {where}: the API server at {self.access.server} {_why(error)}") from error
+            why = f"the API server at {self.access.server} {_why(error)}"
+            self._said.trouble("API server", f"{why}; trying again")
+            raise ConnectError(f"{method} {where}: {why}") from error
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -283,7 +295,10 @@ def _why(error: BaseException) -> str:
         return "gave no answer in time"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"shows a certificate that the kubeconfig's CA did not sign: {error.certificate_error}"
-    return f"cannot be reached: {error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        code = error.os_error.errno
+        return f"cannot be reached: {os.strerror(code) if code else error.os_error}"
+    return f"cannot be reached: {error or type(error).__name__}"
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:

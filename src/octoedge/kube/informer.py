@@ -99,7 +99,7 @@ class Informer:
 
     async def run(self) -> None:
         """List and watch until cancelled; trouble is said once and retried with back-off."""
-        backoff = Backoff(first=0.2, limit=10.0)
+        backoff = Backoff(first=0.2, limit=5.0)
         subject = f"watching {self.kind.plural}"
         while True:
             try:
@@ -114,7 +114,9 @@ class Informer:
                     self._version = ""
                 else:
                     self._said.trouble(subject, f"{error}; trying again")
-            except (TransportError, MessageError) as error:
+            except TransportError as error:
+                log.debug("= %s: %s; trying again", subject, error)  # the client says it aloud, once for all informers
+            except MessageError as error:
                 self._said.trouble(subject, f"{error}; trying again")
             await asyncio.sleep(backoff.next())
 

@@ -107,7 +107,9 @@ class Upstream:
         try:
             reply = await self._carry_out(key[0], request.payload)
         except ApiError as error:
-            log.info("node %s, %s %s: %s", key[0], type(request.payload).__name__, request.payload.resource, error)
+            level = logging.DEBUG if error.code == 404 else logging.INFO
+            what = type(request.payload).__name__
+            log.log(level, "node %s, %s %s: %s", key[0], what, request.payload.resource, error)
             reply = Reply(failure(request.payload, error))
         finally:
             if waiting:
