@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_PATTERN = re.compile(r"([+-]?)(\d{1,18})?(?:\.(\d{0,18}))?(?:([eE][+-]?\d{1,2})|([numkMGTPE]|[KMGTPE]i))?")
+_PATTERN = re.compile(r"([+-]?)(\d{1,18})?(?:\.(\d{0,18}))?(?:([eE][+-]?\d{1,2})|([numkMGTPE]|[KMGTPE]i))?", re.ASCII)
 _BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50, "Ei": 1 << 60}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 

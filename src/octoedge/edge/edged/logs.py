@@ -10,9 +10,10 @@ chunks, and follows it by looking ten times a second while somebody does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -31,7 +32,9 @@ _POLL = 0.1
 _MOST_LINE = 1024 * 1024
 """A file without a newline for so long is no log: it is passed on as it is."""
 
-_WHOLE_PREFIX = re.compile(rb"^[^ \n]+ std(?:out|err) F[^ \n]* ", re.MULTILINE)
+_WHOLE = b" F "
+_EARLIEST, _LATEST = len("2026-01-01T00:00:00Z stdout"), len("2026-01-01T00:00:00.123456789+00:00 stdout F ")
+"""Between which places the mark of a whole line can stand: most lines need no more than this to be read."""
 _LINE = re.compile(rb"([^ ]+) (?:stdout|stderr) ([FP])[^ ]* (.*)", re.DOTALL)
 
 
@@ -55,10 +58,12 @@ class LogText:
         text = whole + newline
         if not text:
             return b""
-        simple = not self._timestamps and self._since is None and self._new_line
-        if simple and b" P " not in text and b" P:" not in text:
-            return _WHOLE_PREFIX.sub(b"", text)
-        return b"".join([self._line(line) for line in text.split(b"\n")[:-1]] if newline else [text])
+        lines = text.split(b"\n")
+        if newline and not self._timestamps and self._since is None and self._new_line:
+            starts = [line.find(_WHOLE, _EARLIEST, _LATEST) for line in lines[:-1]]
+            if -1 not in starts:
+                return b"\n".join([line[at + 3 :] for line, at in zip(lines, starts, strict=False)]) + b"\n"
+        return b"".join([self._line(line) for line in lines[:-1]] if newline else [text])
 
     def _line(self, line: bytes) -> bytes:
         match = _LINE.fullmatch(line)
@@ -124,7 +129,7 @@ class Logs:
 
     async def _read(
         self, file: BinaryIO, path: Path, text: LogText, request: LogRequest, uid: str, container_id: str
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         with file:
             if request.tail_lines is not None:
                 file.seek(tail_offset(file, request.tail_lines))
@@ -169,16 +174,15 @@ def tail_offset(file: BinaryIO, lines: int) -> int:
     return 0
 
 
-async def _limited(source: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
+async def _limited(source: AsyncGenerator[bytes, None], limit: int | None) -> AsyncIterator[bytes]:
     left = limit
-    async for data in source:
-        if left is None:
-            yield data
-            continue
-        yield data[:left]
-        left -= len(data)
-        if left <= 0:
-            return
+    async with contextlib.aclosing(source):
+        async for data in source:
+            yield data if left is None else data[:left]
+            if left is not None:
+                left -= len(data)
+                if left <= 0:
+                    return
 
 
 def _choose(request: LogRequest, seen: PodSeen) -> ContainerSeen:

@@ -130,8 +130,18 @@ def spec_hash(container: Container) -> str:
     return hashlib.sha256(f"{container.name}\0{container.image}".encode()).hexdigest()[:16]
 
 
-def note_exit(history: History, container: ContainerSeen, seconds_ago: float, now: float) -> None:
-    """Remember that a container ended `seconds_ago`, once per container: this is where back-off grows."""
+def note_exits(history: History, seen: PodSeen, wall_now: float, now: float) -> None:
+    """Remember what has ended, once per container: this is where back-off grows.
+
+    How long ago it ended counts towards the waiting time; a wall clock that jumped neither lengthens nor spoils it.
+    """
+    for container in seen.containers:
+        if container.state is ContainerState.EXITED and container is seen.latest(container.name):
+            ago = wall_now - container.finished_at / 1e9 if container.finished_at else 0.0
+            _note_exit(history, container, ago, now)
+
+
+def _note_exit(history: History, container: ContainerSeen, seconds_ago: float, now: float) -> None:
     last = history.crashes.get(container.name)
     if last is not None and last.container_id == container.id:
         return

@@ -19,7 +19,6 @@ import msgspec
 from octoedge.api.core import Pod
 from octoedge.edge.edged import plan
 from octoedge.edge.edged.containers import RETRY, ActionFailed, Containers
-from octoedge.edge.edged.cri.fields import ContainerState
 from octoedge.edge.edged.cri.interface import ContainerRuntime
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.events import Recorder
@@ -216,10 +215,7 @@ class Sync:
         if round_.refused and round_.pod is not None and history.refused != round_.refused:
             self._parts.recorder.pod(round_.pod, "Warning", "Unsupported", round_.refused)
         history.refused = round_.refused
-        for container in seen.containers:
-            if container.state is ContainerState.EXITED and container is seen.latest(container.name):
-                ago = self._parts.clock.now() - container.finished_at / 1e9 if container.finished_at else 0.0
-                plan.note_exit(history, container, ago, now)
+        plan.note_exits(history, seen, self._parts.clock.now(), now)
         pod = round_.pod
         if pod is None or pod.metadata.deletion_timestamp is not None:
             history.stopping_since = now if history.stopping_since is None else history.stopping_since
