@@ -1,0 +1,247 @@
+"""One cloud and many nodes in one process, in virtual time: all parts are real but network, runtime and disk.
+
+    MemoryApi ── CloudCore ══ Cable (memory) ══ EdgeHub ── MetaManager (SQLite) ── Edged ── MemoryRuntime
+
+Cables can be cut and mended, clouds and nodes killed and started again; API, databases, runtimes stay as disks and
+containers do. A kill gives nobody the chance to finish anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from octoedge.api.config.load import parse_cloudcore
+from octoedge.cloud.cloudcore import CloudCore
+from octoedge.edge.edged.edged import Edged
+from octoedge.edge.edged.nodestatus import NodeSettings
+from octoedge.edge.edgehub.hub import EdgeHub
+from octoedge.edge.edgehub.uplink import Uplink
+from octoedge.edge.metamanager.metamanager import MetaManager
+from octoedge.edge.metamanager.schema import open_store
+from octoedge.edge.ports import Change
+from octoedge.errors import ApiError, ConnectError
+from octoedge.kube.kinds import PODS, Kind
+from octoedge.runtime.channel import Receiver, Sender, channel
+from octoedge.runtime.supervisor import Module, Supervisor
+from octoedge.testing.clock import VirtualClock
+from octoedge.testing.cri import MemoryRuntime
+from octoedge.testing.inline import InlineDatabase
+from octoedge.testing.kube import MemoryApi
+from octoedge.testing.node import MACHINE, PlainMounter, settings
+from octoedge.transport.connection import Connection, Peer
+from octoedge.transport.memory import MemoryConnection, pair
+
+IMAGE = "edge.local/busybox:1"
+
+
+class Cable:
+    """The way between one node and the cloud; may be cut while messages are on it, which then are lost."""
+
+    def __init__(self, node: str, cluster: Cluster) -> None:
+        self._node = node
+        self._cluster = cluster
+        self._ends: list[MemoryConnection] = []
+        self.whole = True
+        self.dials = 0
+
+    async def dial(self, headers: dict[str, str]) -> Connection:
+        """The node connects."""
+        self.dials += 1
+        cloud = self._cluster.cloud
+        peer = Peer(self._node, f"system:node:{self._node}", f"cable of {self._node}", headers)
+        if not self.whole or cloud is None or cloud.hub.admit(peer):
+            raise ConnectError(f"nobody answers {self._node}")
+        edge, far = pair(peer, Peer(address="cloud in memory", headers=self._cluster.answer_headers))
+        self._ends = [edge, far]
+        self._cluster.spawn(cloud.hub.serve(far), f"session of {self._node}")
+        return edge
+
+    async def cut(self) -> None:
+        """End the connection and let no other one through."""
+        self.whole = False
+        await self.drop()
+
+    async def drop(self) -> None:
+        """End the connection."""
+        for end in self._ends:
+            await end.close()
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self.whole = True
+
+
+class EdgeNode:
+    """One node: what survives its death is here, what dies is made by `start`."""
+
+    def __init__(self, name: str, cluster: Cluster, seed: int) -> None:
+        self.name = name
+        self.cable = Cable(name, cluster)
+        self.runtime = MemoryRuntime(cluster.clock, images=(IMAGE,))
+        self.directory = cluster.directory / name
+        self.meta: MetaManager | None = None
+        self.hub: EdgeHub | None = None
+        self.edged: Edged | None = None
+        self._cluster = cluster
+        self._rng = random.Random(seed)  # noqa: S311 - a simulation that repeats
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the agent; returns when its modules are ready, connected or not."""
+        cluster = self._cluster
+        store = open_store(self.directory / "edgecore.db", cluster.clock.now(), InlineDatabase.open)
+        ends: tuple[Sender[Change], Receiver[Change]] = channel("changes", 1024)
+        sender, receiver = ends
+        uplink = Uplink(cluster.clock)
+        self.meta = MetaManager(store, uplink, cluster.clock, sender)
+        headers = {"node_id": self.name, "octoedge-store": store.store_id}
+        self.hub = EdgeHub(lambda: self.cable.dial(headers), uplink, self.meta.receive, None, rng=self._rng)
+        ours = settings(self.directory, node=NodeSettings(self.name, ip="192.0.2.7"))
+        self.edged = Edged(
+            ours, self.runtime, self.meta, receiver, clock=cluster.clock, mounter=PlainMounter(), machine=MACHINE
+        )
+        modules: list[Module] = [self.meta, self.hub, self.edged]
+        supervisor = Supervisor(modules)
+        self._task = cluster.spawn(supervisor.run(), f"edgecore {self.name}")
+        await supervisor.all_ready()
+
+    async def kill(self) -> None:
+        """End the agent between two instructions; containers run on."""
+        await self.cable.drop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        if self.meta is not None:
+            self.meta.close()
+
+    async def restart(self) -> None:
+        """`kill` and `start`."""
+        await self.kill()
+        await self.start()
+
+    def running(self) -> list[str]:
+        """Names of the pods whose containers run."""
+        names = [
+            self.runtime.sandboxes[container.sandbox_id].config.metadata.name for container in self.runtime.running()
+        ]
+        return sorted(names)
+
+
+class Cluster:
+    """A cloud and its nodes; make it with `cluster()`."""
+
+    def __init__(self, directory: Path, group: asyncio.TaskGroup) -> None:
+        self.directory = directory
+        self.clock = VirtualClock()
+        self.api = MemoryApi()
+        self.client = self.api.client()
+        self.cloud: CloudCore | None = None
+        self.nodes: dict[str, EdgeNode] = {}
+        self.answer_headers: dict[str, str] = {}
+        """What the cloud says in its handshake."""
+        self._group = group
+        self._cloud_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count(1)
+
+    def spawn(self, work: Any, name: str) -> asyncio.Task[None]:
+        """Run something for as long as the cluster lives."""
+        task: asyncio.Task[None] = self._group.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def start_cloud(self) -> None:
+        """Start CloudCore; returns when it admits nodes."""
+        self.cloud = CloudCore(parse_cloudcore(b"{}", "test"), self.api.client(), self.clock, listen=False)
+        self._cloud_task = self.spawn(self.cloud.run(), "cloudcore")
+        await self.cloud.ready()
+
+    async def kill_cloud(self) -> None:
+        """End CloudCore between two instructions."""
+        self.cloud = None
+        if self._cloud_task is not None:
+            self._cloud_task.cancel()
+            await asyncio.wait([self._cloud_task])
+        for node in self.nodes.values():
+            await node.cable.drop()
+
+    async def add_node(self, name: str) -> EdgeNode:
+        """Start a new node."""
+        node = self.nodes[name] = EdgeNode(name, self, next(self._numbers))
+        await node.start()
+        return node
+
+    async def create_pod(self, name: str, node: str, **spec: Any) -> dict[str, Any]:
+        """Create a Pod that is bound to `node`, as user and scheduler do."""
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {
+                "nodeName": node,
+                "restartPolicy": "Always",
+                "terminationGracePeriodSeconds": 5,
+                "containers": [{"name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent"}],
+                **spec,
+            },
+            "status": {"phase": "Pending", "qosClass": "BestEffort"},
+        }
+        return await self.create(PODS, "default", pod)
+
+    async def create(self, kind: Kind, namespace: str, obj: dict[str, Any]) -> dict[str, Any]:
+        """Create an object as a user does."""
+        made: dict[str, Any] = msgspec.json.decode(await self.client.create(kind, namespace, msgspec.json.encode(obj)))
+        return made
+
+    async def pod(self, name: str) -> dict[str, Any]:
+        """The Pod as the API shows it; `ApiError` 404 when it is gone."""
+        found: dict[str, Any] = msgspec.json.decode(await self.client.get(PODS, "default", name))
+        return found
+
+    async def phase(self, name: str) -> str:
+        """The Pod's phase in the API; empty when it is gone."""
+        try:
+            return str((await self.pod(name)).get("status", {}).get("phase", ""))
+        except ApiError:
+            return ""
+
+    async def until(self, so: Callable[[], Any], seconds: float = 120.0) -> None:
+        """Wait in virtual time until `so()` (which may be a coroutine function) is true."""
+        async with asyncio.timeout(seconds):
+            while True:
+                answer = so()
+                if await answer if asyncio.iscoroutine(answer) else answer:
+                    return
+                await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        """End everything."""
+        for node in self.nodes.values():
+            await node.kill()
+        await self.kill_cloud()
+        for task in list(self._tasks):
+            task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def cluster(directory: Path, *nodes: str) -> AsyncIterator[Cluster]:
+    """A running cloud with these nodes."""
+    async with asyncio.TaskGroup() as group:
+        made = Cluster(directory, group)
+        try:
+            await made.start_cloud()
+            for name in nodes:
+                await made.add_node(name)
+            yield made
+        finally:
+            await made.close()
