@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from octoedge.keadm.host import Listener, holder, is_free
 from octoedge.testing.eventually import eventually
 from octoedge.testing.installation import Installation
 
@@ -29,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def running() -> Iterator[Installation]:
     """The installation, brought up once and removed at the end."""
+    assert is_free(Listener(30080, "hello")), f"the sample's port 30080 is taken{holder(30080)}; free it first"
     home = Path(tempfile.mkdtemp(prefix="octoedge-e2e-"))
     installation = Installation(home, OFFSET)
     try:
