@@ -6,6 +6,7 @@ does not need, because what is once imported stays in memory.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,10 +64,9 @@ def _main(arguments: list[str]) -> int:
 
 
 def _run(config_file: Path) -> int:
-    from octoedge.api.config.load import load_edgecore
+    config = _read_in_child(config_file)
     from octoedge.runtime import logs
 
-    config = load_edgecore(config_file, local_ip="127.0.0.1")
     logs.set_up(config.octoedge.log_level)
 
     import asyncio
@@ -78,6 +78,44 @@ def _run(config_file: Path) -> int:
         asyncio.run(_serve(config, config_file))
     except BaseExceptionGroup as group:
         raise _first(group) from None
+    return 0
+
+
+def _read_in_child(config_file: Path) -> EdgeCoreConfig:
+    """Read and check the file in a child: what that imports would stay in the agent's memory (1.5 MiB)."""
+    from octoedge.api.config.handover import unpack
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = EXIT_FAILED
+        try:
+            os.close(reader)
+            status = _hand_over(config_file, writer)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        handed = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) == 0:
+        return unpack(handed)
+    raise ConfigError(handed.decode(errors="replace") or f"the process that reads {config_file} died")
+
+
+def _hand_over(config_file: Path, writer: int) -> int:
+    """In the child: the packed configuration, or the sentence that says what is wrong with it."""
+    from octoedge.api.config.handover import pack
+    from octoedge.api.config.load import load_edgecore
+
+    with os.fdopen(writer, "wb") as pipe:
+        try:
+            pipe.write(pack(load_edgecore(config_file, local_ip="127.0.0.1")))
+        except OctoedgeError as error:
+            pipe.write(str(error).encode())
+            return EXIT_CONFIG
     return 0
 
 
@@ -130,7 +168,10 @@ def _min_config() -> None:
 
 
 _PRINTS = {
-    "--version": _version, "--help": _usage, "-h": _usage, "--defaultconfig": _default_config,
+    "--version": _version,
+    "--help": _usage,
+    "-h": _usage,
+    "--defaultconfig": _default_config,
     "--minconfig": _min_config,
 }
 

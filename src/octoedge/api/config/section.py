@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -46,6 +46,15 @@ def parse_duration(text: str) -> Duration:
         raise ValueError(f"{text[:_LONGEST]!r} is not a duration such as 1m0s or 100ms")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(rest))
     return Duration(-seconds if text[0] == "-" else seconds)
+
+
+def decode_hook(kind: type[Any], value: Any) -> Any:
+    """How msgspec decodes what it does not know: durations."""
+    if kind is Duration:
+        if not isinstance(value, str):
+            raise ValueError(f"Expected a duration such as `1m0s`, got `{type(value).__name__}`")
+        return parse_duration(value)
+    raise NotImplementedError(f"{kind} in a configuration file")
 
 
 def format_duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 from msgspec.structs import fields as struct_fields
 
-from octoedge.api.config.section import Duration, Section, parse_duration
+from octoedge.api.config.section import Section, decode_hook
 from octoedge.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
@@ -46,24 +46,16 @@ MOVED = {
 def convert(data: Any, kind: type[S], where: str) -> S:
     """`data` as a section of `kind`; `ConfigError` names `where` and every wrong key."""
     try:
-        return msgspec.convert(data, kind, dec_hook=_decode)
+        return msgspec.convert(data, kind, dec_hook=decode_hook)
     except (msgspec.ValidationError, RecursionError):
         problems: list[str] = []
         tidied = _tidy(data, kind, "", problems)
     if not problems:
         try:
-            return msgspec.convert(tidied, kind, dec_hook=_decode)
+            return msgspec.convert(tidied, kind, dec_hook=decode_hook)
         except msgspec.ValidationError as error:
             problems = [_sentence(str(error))]
     raise ConfigError(f"{where}: " + "; ".join(problems))
-
-
-def _decode(kind: type[Any], value: Any) -> Any:
-    if kind is Duration:
-        if not isinstance(value, str):
-            raise ValueError(f"Expected a duration such as `1m0s`, got `{type(value).__name__}`")
-        return parse_duration(value)
-    raise NotImplementedError(f"{kind} in a configuration file")
 
 
 def _tidy(value: Any, kind: Any, path: str, problems: list[str]) -> Any:
