@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.apiserver.api import Api
@@ -13,15 +13,14 @@ from octoedge.apiserver.backend import Backend
 from octoedge.apiserver.bodies import Bodies
 from octoedge.apiserver.controllers.bootstrap import Bootstrap
 from octoedge.apiserver.controllers.namespaces import NamespaceController
-from octoedge.apiserver.controllers.nodes import NodeLifecycle, NodeTimes
-from octoedge.apiserver.controllers.recorder import EventSweeper, Recorder
+from octoedge.apiserver.controllers.node_lifecycle import NodeLifecycle
+from octoedge.apiserver.controllers.sweeper import Sweeper
 from octoedge.apiserver.credentials import Credentials
 from octoedge.apiserver.deletion import Deletion
 from octoedge.apiserver.kinds import Kinds
 from octoedge.apiserver.podlogs import KubeletLogs
 from octoedge.apiserver.rest import Rest
 from octoedge.apiserver.reviews import Reviews
-from octoedge.apiserver.scheduler import NAME as SCHEDULER
 from octoedge.apiserver.scheduler import Scheduler
 from octoedge.apiserver.schema import Schema
 from octoedge.apiserver.server import Server
@@ -41,7 +40,10 @@ class Settings:
     advertise: tuple[str, ...] = ("127.0.0.1",)
     kubelet_endpoint: str = "https://127.0.0.1:10003"
     kubelet_ca: Path | None = None
-    node_times: NodeTimes = field(default_factory=NodeTimes)
+    node_grace: float = 40.0
+    """Seconds that a node may be silent."""
+    node_period: float = 5.0
+    """Seconds between two looks at the nodes."""
 
 
 class ApiServer:
@@ -75,11 +77,9 @@ class ApiServer:
             Bootstrap(rest, kinds, self.credentials.ca_pem, clock),
             Server(settings.host, settings.port, self.credentials, authenticator, api),
             NamespaceController(rest, deletion, kinds),
-            NodeLifecycle(
-                rest, deletion, kinds, Recorder(rest, kinds, clock, "node-controller"), clock, settings.node_times
-            ),
-            Scheduler(rest, kinds, Recorder(rest, kinds, clock, SCHEDULER), clock),
-            EventSweeper(rest, clock),
+            NodeLifecycle(self.backend, clock, grace=settings.node_grace, period=settings.node_period),
+            Scheduler(self.backend, clock),
+            Sweeper(self.backend, clock),
         )
         self._supervisor = Supervisor(modules)
 

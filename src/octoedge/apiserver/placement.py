@@ -9,14 +9,29 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
-from octoedge.api.core import Container, Node, Pod, Taint, Toleration
+from octoedge.api.core import Container, Node, Pod, PodSpec, Taint, Toleration
 from octoedge.apiserver.quantity import parse
+from octoedge.kube.selector import from_label_selector
 
 DEFAULT_MAX_PODS = Fraction(110)
 
 HostPort = tuple[str, int]
 """(protocol, port)"""
+
+
+class PlacedSpec(PodSpec, frozen=True):
+    """A Pod's spec with what only its placement depends on; the edge needs none of it."""
+
+    affinity: dict[str, Any] | None = None
+    scheduling_gates: list[Any] | None = None
+
+
+class PlacedPod(Pod, frozen=True):
+    """A Pod as the scheduler sees it."""
+
+    spec: PlacedSpec = PlacedSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,7 @@ class Unplaceable:
     message: str
 
 
-def demand(pod: Pod) -> Demand:
+def demand(pod: PlacedPod) -> Demand:
     """What a pod asks for: the sum of its containers, or its largest init container when that is more."""
     spec = pod.spec
     return Demand(
@@ -72,7 +87,7 @@ def demand(pod: Pod) -> Demand:
     )
 
 
-def choose(pod: Pod, nodes: Mapping[str, Node], usage: Mapping[str, Usage]) -> str | Unplaceable:
+def choose(pod: PlacedPod, nodes: Mapping[str, Node], usage: Mapping[str, Usage]) -> str | Unplaceable:
     """The node with the fewest pods among those that fit; ties go by name, so the choice repeats."""
     wanted = demand(pod)
     reasons: Counter[str] = Counter()
@@ -97,7 +112,7 @@ def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
     return any(_matches(toleration, taint) for toleration in tolerations)
 
 
-def _obstacle(pod: Pod, wanted: Demand, node: Node, used: Usage) -> str:
+def _obstacle(pod: PlacedPod, wanted: Demand, node: Node, used: Usage) -> str:
     """Why this node does not take the pod; empty when it does."""
     if node.metadata.deletion_timestamp:
         return "node(s) were being deleted"
@@ -110,11 +125,28 @@ def _obstacle(pod: Pod, wanted: Demand, node: Node, used: Usage) -> str:
     if ready != "True":
         return "node(s) were not ready"
     labels = node.metadata.labels or {}
-    if any(labels.get(key) != value for key, value in pod.spec.node_selector.items()):
+    selected = all(labels.get(key) == value for key, value in pod.spec.node_selector.items())
+    if not selected or not _affine(pod.spec.affinity or {}, labels, node.metadata.name):
         return "node(s) didn't match Pod's node affinity/selector"
     if used.ports and any(used.ports[port] > 0 for port in wanted.ports):
         return "node(s) didn't have free ports for the requested pod ports"
     return _shortage(wanted, node.status.allocatable or node.status.capacity, used)
+
+
+def _affine(affinity: Mapping[str, Any], labels: Mapping[str, str], name: str) -> bool:
+    """Whether the required node affinity, if there is any, lets the pod onto a node: one of its terms must hold."""
+    required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    if not required:
+        return True
+    for term in required.get("nodeSelectorTerms") or []:
+        expressions = [*(term.get("matchExpressions") or []), *(term.get("matchFields") or [])]
+        if expressions and _matches_all(expressions, {**labels, "metadata.name": name}):
+            return True
+    return False
+
+
+def _matches_all(expressions: list[Any], labels: Mapping[str, str]) -> bool:
+    return from_label_selector({"matchExpressions": expressions}).matches(labels)
 
 
 def _shortage(wanted: Demand, allocatable: Mapping[str, str], used: Usage) -> str:
@@ -151,7 +183,7 @@ def _request(container: Container, resource: str) -> Fraction:
     return Fraction(0) if value is None else parse(str(value))
 
 
-def _host_ports(pod: Pod) -> Iterable[HostPort]:
+def _host_ports(pod: PlacedPod) -> Iterable[HostPort]:
     for container in [*pod.spec.containers, *pod.spec.init_containers]:
         for port in container.ports:
             if port.host_port:

@@ -120,6 +120,10 @@ class Rest:
 
     def _fill(self, kind: Kind, behaviour: Behaviour, obj: Json) -> None:
         definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
+        for part in ("spec", "status") if kind.strategic else ():
+            # Built-in kinds always show both, clients rely on it.
+            if part in definition.fields:
+                obj.setdefault(part, {})
         defaults.fill(self.bodies.schema, definition, obj)
         behaviour.normalize(obj)
 

@@ -1,28 +1,25 @@
-"""A minimal scheduler: a Pod without a node goes to a Ready node that it fits on, the one with the fewest Pods.
+"""The scheduler: gives every Pod without a node one, or says why not.
 
-    pods, nodes (followed) → Ledger: what is taken where → fit → binding, event Scheduled
-                                                             └→ condition PodScheduled=False, event FailedScheduling
+It follows pods and nodes in the store, keeps what each node has to carry, and decides with `placement`. A decision is
+written only if the Pod is still unbound when it is its turn, so two schedulers could not place it twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.controllers.following import follow
-from octoedge.apiserver.controllers.recorder import Recorder
-from octoedge.apiserver.fit import Demand, Room, demand, reasons_against, summary
-from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.rest import Place, Rest
-from octoedge.apiserver.subresources import bind
-from octoedge.errors import ApiError
-from octoedge.kube.read import Item
+from octoedge.api.core import Node, view
+from octoedge.apiserver.backend import Backend, Edit, Put, View
+from octoedge.apiserver.controllers.events import event
+from octoedge.apiserver.placement import Demand, PlacedPod, Unplaceable, Usage, choose, demand
+from octoedge.errors import ApiError, OctoedgeError
+from octoedge.kube.read import Change, Item
 from octoedge.runtime.clock import Clock, rfc3339
-from octoedge.runtime.keyed import KeyedQueue
 
 log = logging.getLogger(__name__)
 
@@ -30,165 +27,182 @@ Json = dict[str, Any]
 Key = tuple[str, str]
 
 NAME = "default-scheduler"
-RETRY_SECONDS = 0.5
-_OVER = ("Succeeded", "Failed")
+FINISHED = ("Succeeded", "Failed")
+RETRY_SECONDS = 1.0
 
 
-class Ledger:
-    """Which node has which room, kept up to date change by change."""
+class Placed:
+    """What is known of pods and nodes, kept up to date change by change."""
 
     def __init__(self) -> None:
-        self.rooms: dict[str, Room] = {}
-        self._pods: dict[Key, tuple[str, Demand]] = {}
+        self.nodes: dict[str, Node] = {}
+        self.usage: dict[str, Usage] = {}
+        self.pending: dict[Key, Item] = {}
+        self._placed: dict[Key, tuple[str, Demand]] = {}
 
-    def node(self, item: Item, removed: bool) -> bool:
-        """A node was seen; whether anything about it changed that counts."""
-        before = self.rooms.pop(item.name, None)
-        if removed:
-            return before is not None
-        room = self.rooms[item.name] = Room.of(msgspec.json.decode(item.data))
-        for name, needed in self._pods.values():
-            if name == room.name:
-                room.add(needed)
-        return room != before
+    def put_node(self, item: Item) -> bool:
+        """A node is there, or has changed; whether in anything that counts (a heartbeat does not)."""
+        before, node = self.nodes.get(item.name), view(Node, item.data)
+        self.nodes[item.name] = node
+        return before is None or _what_counts(before) != _what_counts(node)
 
-    def pod(self, item: Item, removed: bool) -> None:
-        """A Pod was seen."""
-        node = item.fields.get("spec.nodeName") or ""
-        over = removed or item.fields.get("status.phase") in _OVER
-        known = self._pods.get(item.key)
-        if known and (over or known[0] != node):
-            self._count(known, -1)
-            del self._pods[item.key]
-        if node and not over and item.key not in self._pods:
-            self.take(item.key, node, demand(msgspec.json.decode(item.data).get("spec") or {}))
+    def drop_node(self, item: Item) -> None:
+        """A node is gone."""
+        self.nodes.pop(item.name, None)
 
-    def take(self, key: Key, node: str, needed: Demand) -> None:
-        """Count a Pod on a node."""
-        if key not in self._pods:
-            self._pods[key] = (node, needed)
-            self._count(self._pods[key], 1)
+    def put_pod(self, item: Item) -> None:
+        """A pod is there, or has changed."""
+        self.drop_pod(item)
+        if item.fields.get("status.phase") in FINISHED:
+            return
+        node = item.fields.get("spec.nodeName", "")
+        if not node:
+            if item.fields.get("spec.schedulerName", "") in ("", NAME):
+                self.pending[item.key] = item
+            return
+        wanted = demand(view(PlacedPod, item.data))
+        self._placed[item.key] = (node, wanted)
+        self.usage.setdefault(node, Usage()).add(wanted)
 
-    def _count(self, entry: tuple[str, Demand], sign: int) -> None:
-        room = self.rooms.get(entry[0])
-        if room:
-            room.add(entry[1], sign)
+    def drop_pod(self, item: Item) -> None:
+        """A pod is gone."""
+        self.pending.pop(item.key, None)
+        placed = self._placed.pop(item.key, None)
+        if placed is not None:
+            node, wanted = placed
+            self.usage[node].remove(wanted)
 
 
 class Scheduler:
-    """A module of the API server."""
+    """The module."""
 
     name = "scheduler"
-    needs: tuple[str, ...] = ("bootstrap",)
+    needs: tuple[str, ...] = ("backend",)
+    restart = True
 
-    def __init__(self, rest: Rest, kinds: Kinds, recorder: Recorder, clock: Clock) -> None:
-        self._rest = rest
-        self._pods = kinds.named("pods")
-        self._recorder = recorder
+    def __init__(self, backend: Backend, clock: Clock) -> None:
+        self._backend = backend
         self._clock = clock
-        self._ledger = Ledger()
-        self._waiting: dict[Key, None] = {}
-        self._retry: asyncio.TimerHandle | None = None
-        self._retried = float("-inf")
-        # One at a time: each decision counts on those before it.
-        self._queue: KeyedQueue[Key] = KeyedQueue(self._schedule, workers=1, name="schedule")
+        self._placed = Placed()
+        self._wake = asyncio.Event()
+        self._said: dict[Key, str] = {}
+        self._room = True
+        """Whether something happened that may help pods which found no node before."""
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Schedule until cancelled."""
-        for item in self._rest.backend.items("nodes"):
-            self._ledger.node(item, False)
-        for item in self._rest.backend.items("pods"):
-            self._ledger.pod(item, False)
+        """Schedule until cancelled; starts from what is stored."""
+        self._placed = Placed()
+        self._room = True
+        version = self._backend.version
+        for item in self._backend.items("nodes"):
+            self._placed.put_node(item)
+        for item in self._backend.items("pods"):
+            self._placed.put_pod(item)
+        self._wake.set()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._queue.run(), name="scheduler queue")
-            group.create_task(follow(self._rest.backend, "nodes", self._node), name="scheduler nodes")
-            group.create_task(follow(self._rest.backend, "pods", self._pod), name="scheduler pods")
+            group.create_task(self._follow("nodes", version, self._node_changed), name="scheduler nodes")
+            group.create_task(self._follow("pods", version, self._pod_changed), name="scheduler pods")
+            group.create_task(self._place_forever(), name="scheduler")
             ready()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                if self._retry is not None:
-                    self._retry.cancel()
 
-    def _node(self, item: Item, removed: bool) -> None:
-        if self._ledger.node(item, removed):
-            self._try_waiting()
+    async def _follow(self, resource: str, version: int, changed: Callable[[Change], None]) -> None:
+        cursor = self._backend.follow(resource, version)
+        while True:
+            for change in await cursor.next():
+                changed(change)
+            self._wake.set()
 
-    def _try_waiting(self) -> None:
-        """Try the Pods that found no node again, not more often than once a while: there may be many."""
-        if self._retry is None:
-            loop = asyncio.get_running_loop()
-            self._retry = loop.call_at(max(loop.time(), self._retried + RETRY_SECONDS), self._try_now)
+    def _node_changed(self, change: Change) -> None:
+        if change.type == "DELETED":
+            self._placed.drop_node(change.item)
+        elif self._placed.put_node(change.item):
+            self._room = True
 
-    def _try_now(self) -> None:
-        self._retry = None
-        self._retried = asyncio.get_running_loop().time()
-        for key in self._waiting:
-            self._queue.add(key)
+    def _pod_changed(self, change: Change) -> None:
+        if change.type == "DELETED":
+            self._placed.drop_pod(change.item)
+            self._said.pop(change.item.key, None)
+            self._room = True
+        else:
+            self._placed.put_pod(change.item)
+            self._room = self._room or change.item.fields.get("status.phase") in FINISHED
 
-    def _pod(self, item: Item, removed: bool) -> None:
-        self._ledger.pod(item, removed)
-        ours = item.fields.get("spec.schedulerName") == NAME and not item.fields.get("spec.nodeName")
-        if ours and not removed and item.fields.get("status.phase") not in _OVER:
-            self._waiting[item.key] = None
-            self._queue.add(item.key)
+    async def _place_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            everybody, self._room = self._room, False
+            waiting = [item for key, item in self._placed.pending.items() if everybody or key not in self._said]
+            for item in waiting:
+                try:
+                    await self._place(item)
+                except (ApiError, OctoedgeError) as error:
+                    log.warning("pod %s/%s could not be scheduled: %s", item.namespace, item.name, error)
+                    self._said.pop(item.key, None)
+                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
+
+    async def _place(self, item: Item) -> None:
+        pod = view(PlacedPod, item.data)
+        if pod.metadata.deletion_timestamp or pod.spec.scheduling_gates:
             return
-        self._waiting.pop(item.key, None)
-        if removed or item.fields.get("status.phase") in _OVER:
-            self._try_waiting()
-
-    async def _schedule(self, key: Key) -> None:
-        item = self._rest.backend.get("pods", *key)
-        if item is None or item.fields.get("spec.nodeName"):
+        chosen = choose(pod, self._placed.nodes, self._placed.usage)
+        if isinstance(chosen, Unplaceable):
+            if self._said.get(item.key) != chosen.message:
+                await self._backend.change(lambda seen: self._refuse(seen, item, chosen.message))
+                self._said[item.key] = chosen.message
             return
-        pod: Json = msgspec.json.decode(item.data)
-        spec = pod["spec"]
-        if pod["metadata"].get("deletionTimestamp") or spec.get("schedulingGates"):
-            return
-        needed = demand(spec)
-        against = {name: reasons_against(room, spec, needed) for name, room in self._ledger.rooms.items()}
-        fitting = [name for name, reasons in against.items() if not reasons]
-        if not fitting:
-            await self._fail(pod, summary(against.values(), len(against)))
-            return
-        node = min(fitting, key=lambda name: (self._ledger.rooms[name].taken["pods"], name))
-        await self._bind(pod, key, node, needed)
+        written = await self._backend.change(lambda seen: self._bind(seen, item, chosen))
+        for bound in written[:1]:
+            # The change comes by watch as well; counting it now keeps the next decision honest.
+            self._placed.put_pod(bound)
 
-    async def _bind(self, pod: Json, key: Key, node: str, needed: Demand) -> None:
-        try:
-            await bind(self._rest, Place(self._pods, *key), node, rfc3339(self._clock.now()), {})
-        except ApiError as error:
-            if error.code not in (404, 409):
-                raise
-            return
-        self._ledger.take(key, node, needed)
-        await self._recorder.record(pod, "Scheduled", f"Successfully assigned {key[0]}/{key[1]} to {node}")
+    def _bind(self, seen: View, item: Item, node: str) -> Sequence[Edit]:
+        pod = _still_unbound(seen, item)
+        if pod is None:
+            return []
+        pod["spec"] = {**pod["spec"], "nodeName": node}
+        _set_scheduled(pod, "True", "", "", self._clock.now())
+        text = f"Successfully assigned {item.namespace}/{item.name} to {node}"
+        return [Put("pods", pod), event(seen, pod, "Scheduled", text, self._clock.now(), warning=False, component=NAME)]
 
-    async def _fail(self, pod: Json, message: str) -> None:
-        about = pod["metadata"]
-        now = rfc3339(self._clock.now())
-        said = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-        before = _scheduled(pod)
-        if before and before.get("message") == message:
-            return
-
-        def change(obj: Json) -> Json:
-            status = obj.setdefault("status", {})
-            others = [one for one in status.get("conditions") or [] if one.get("type") != "PodScheduled"]
-            same = before and before.get("status") == "False"
-            since = before["lastTransitionTime"] if before and same else now
-            status["conditions"] = [*others, {**said, "lastProbeTime": None, "lastTransitionTime": since}]
-            return obj
-
-        try:
-            await self._rest.edit(Place(self._pods, about["namespace"], about["name"], "status"), change, {})
-        except ApiError as error:
-            if error.code != 404:
-                raise
-            return
-        await self._recorder.record(pod, "FailedScheduling", message, "Warning")
+    def _refuse(self, seen: View, item: Item, why: str) -> Sequence[Edit]:
+        pod = _still_unbound(seen, item)
+        if pod is None:
+            return []
+        told = event(seen, pod, "FailedScheduling", why, self._clock.now(), warning=True, component=NAME)
+        changed = _set_scheduled(pod, "False", "Unschedulable", why, self._clock.now())
+        return [Put("pods", pod), told] if changed else [told]
 
 
-def _scheduled(pod: Json) -> Json | None:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return next((one for one in conditions if one.get("type") == "PodScheduled"), None)
+def _what_counts(node: Node) -> tuple[Any, ...]:
+    """What decides whether pods fit on the node."""
+    conditions = [(one.type, one.status) for one in node.status.conditions if one.type == "Ready"]
+    room = node.status.allocatable or node.status.capacity
+    return node.metadata.labels, node.spec, room, conditions, node.metadata.deletion_timestamp
+
+
+def _still_unbound(seen: View, item: Item) -> Json | None:
+    """The Pod as it is now, if it is the one that was decided about and has no node yet."""
+    found = seen.get("pods", item.namespace, item.name)
+    if found is None or found.fields.get("spec.nodeName"):
+        return None
+    pod: Json = msgspec.json.decode(found.data)
+    return None if pod["metadata"].get("deletionTimestamp") else pod
+
+
+def _set_scheduled(pod: Json, status: str, reason: str, message: str, now: float) -> bool:
+    """Write the PodScheduled condition; False when it says so already."""
+    conditions: list[Json] = list(pod.get("status", {}).get("conditions") or [])
+    known = next((condition for condition in conditions if condition["type"] == "PodScheduled"), None)
+    if known is not None and (known["status"], known.get("message", "")) == (status, message):
+        return False
+    condition = {
+        "type": "PodScheduled",
+        "status": status,
+        "lastProbeTime": None,
+        "lastTransitionTime": rfc3339(now),
+        **({"reason": reason, "message": message} if reason else {}),
+    }
+    rest = [other for other in conditions if other is not known]
+    pod["status"] = {**pod.get("status", {}), "conditions": [*rest, condition]}
+    return True

@@ -71,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Any:
     from octoedge.apiserver.apiserver import Settings
-    from octoedge.apiserver.controllers.nodes import NodeTimes
 
     host, _, port = arguments.listen.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65536:
@@ -85,7 +84,8 @@ def _settings(arguments: argparse.Namespace) -> Any:
         advertise=tuple(shown),
         kubelet_endpoint=arguments.kubelet_endpoint,
         kubelet_ca=arguments.kubelet_ca,
-        node_times=NodeTimes(grace=arguments.node_monitor_grace_period, period=arguments.node_monitor_period),
+        node_grace=arguments.node_monitor_grace_period,
+        node_period=arguments.node_monitor_period,
     )
 
 

@@ -14,14 +14,12 @@ from octoedge.api.core import (
     Node,
     NodeSpec,
     NodeStatus,
-    Pod,
-    PodSpec,
     ResourceRequirements,
     Taint,
     Toleration,
 )
 from octoedge.api.meta import ObjectMeta
-from octoedge.apiserver.placement import Unplaceable, Usage, choose, demand, tolerates
+from octoedge.apiserver.placement import PlacedPod, PlacedSpec, Unplaceable, Usage, choose, demand, tolerates
 
 
 def node(*, ready: str = "True", cpu: str = "2", pods: str = "110", taints: tuple[Taint, ...] = ()) -> Node:
@@ -35,17 +33,17 @@ def node(*, ready: str = "True", cpu: str = "2", pods: str = "110", taints: tupl
     )
 
 
-def pod(*, cpu: str = "0", port: int = 0, selector: dict[str, str] | None = None) -> Pod:
+def pod(*, cpu: str = "0", port: int = 0, selector: dict[str, str] | None = None) -> PlacedPod:
     container = Container(
         name="c",
         image="i",
         resources=ResourceRequirements(requests={"cpu": cpu}),
         ports=[ContainerPort(container_port=80, host_port=port)] if port else [],
     )
-    return Pod(spec=PodSpec(containers=[container], node_selector=selector or {}))
+    return PlacedPod(spec=PlacedSpec(containers=[container], node_selector=selector or {}))
 
 
-def why(wanted: Pod, found: Node, used: Usage | None = None) -> str:
+def why(wanted: PlacedPod, found: Node, used: Usage | None = None) -> str:
     chosen = choose(wanted, {"n": found}, {"n": used or Usage()})
     assert isinstance(chosen, Unplaceable)
     return chosen.message
@@ -63,6 +61,17 @@ def test_it_says_why_in_known_words() -> None:
     taint = Taint(key="node.kubernetes.io/unreachable", effect="NoSchedule")
     assert "untolerated taint {node.kubernetes.io/unreachable: }" in why(pod(), node(taints=(taint,)))
     assert why(pod(), node(pods="0")) == "0/1 nodes are available: 1 Too many pods."
+
+
+def test_a_required_affinity_holds() -> None:
+    def wanting(operator: str, *values: str) -> PlacedPod:
+        term = {"matchExpressions": [{"key": "disk", "operator": operator, "values": list(values)}]}
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}, term]}}
+        return PlacedPod(spec=PlacedSpec(affinity={"nodeAffinity": required}))
+
+    assert choose(wanting("In", "ssd", "nvme"), {"n": node()}, {}) == "n"
+    assert "node affinity" in why(wanting("NotIn", "ssd"), node())
+    assert "node affinity" in why(wanting("DoesNotExist"), node())
 
 
 def test_a_host_port_is_given_once() -> None:
