@@ -7,15 +7,16 @@ import asyncio
 import os
 
 from octoedge.commands.asroot import ensure_root
+from octoedge.edge.edged import names
 from octoedge.edge.edged.cri.client import CriClient
-from octoedge.edge.edged.cri.fields import Sandbox
+from octoedge.edge.edged.cri.fields import Container, Sandbox
 from octoedge.keadm import layout
 from octoedge.keadm.installation import remove_data, take_down
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.steps import retreat
 
-GRACE = 10.0
-"""Seconds that a container gets to end by itself."""
+GRACE = 10
+"""Seconds that a container gets to end by itself, unless its pod asks for less."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +48,17 @@ async def _stop_pods(runtime: CriClient, remove: bool) -> None:
         containers = await runtime.list_containers({})
         async with asyncio.TaskGroup() as group:
             for container in containers:
-                group.create_task(runtime.stop_container(container.id, GRACE))
+                group.create_task(runtime.stop_container(container.id, _grace(container)))
         async with asyncio.TaskGroup() as group:
             for sandbox in await runtime.list_sandboxes({}):
                 group.create_task(_stop_sandbox(runtime, sandbox, remove))
     finally:
         await runtime.close()
+
+
+def _grace(container: Container) -> int:
+    wanted = container.annotations.get(names.GRACE, "")
+    return min(int(wanted), GRACE) if wanted.isdecimal() else GRACE
 
 
 async def _stop_sandbox(runtime: CriClient, sandbox: Sandbox, remove: bool) -> None:
