@@ -97,7 +97,7 @@ class CloudCore:
         self.websocket = EdgeListener(
             WebSocketServer(
                 hub.websocket.address, hub.websocket.port, tls=lambda: self._tls(ClientCertificate.REQUIRED),
-                serve=self.hub.serve, admit=self.hub.admit, max_bytes=MAX_BYTES,
+                serve=self.hub.serve, admit=self.hub.admit, answer_headers=self.hub.answer_headers, max_bytes=MAX_BYTES,
             )
         )
         readings = Readings(

@@ -52,6 +52,10 @@ class Upstream(Protocol):
 class Checkpoints(Protocol):
     """What each node is known to have, durable (spec: channel, section 8)."""
 
+    def opened(self, node: str, store: str) -> None:
+        """A session began; `store` names the node's database (empty: a Go edge). Another database has nothing yet."""
+        ...
+
     def version(self, node: str, uid: str) -> int | None:
         """The version that the node has; 0 when it may have something; None when it was never sent the object."""
         ...
@@ -64,8 +68,8 @@ class Checkpoints(Protocol):
         """
         ...
 
-    def reached(self, node: str, item: Item) -> None:
-        """The node has stored the item; written behind, the latest only."""
+    def reached(self, node: str, item: Item, store: str) -> None:
+        """The node has stored the item in this database; written behind, the latest only."""
         ...
 
 

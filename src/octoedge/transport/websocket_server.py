@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import WSMsgType, web
 
@@ -34,6 +34,7 @@ class WebSocketServer:
         tls: Callable[[], ssl.SSLContext | None],
         serve: Callable[[Connection], Awaitable[None]],
         admit: Callable[[Peer], str],
+        answer_headers: Callable[[Peer], Mapping[str, str]],
         max_bytes: int,
     ) -> None:
         self._host = host
@@ -41,6 +42,7 @@ class WebSocketServer:
         self._tls = tls
         self._serve = serve
         self._admit = admit
+        self._answer_headers = answer_headers
         self._max_bytes = max_bytes
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -66,6 +68,7 @@ class WebSocketServer:
         socket = web.WebSocketResponse(
             timeout=_CLOSE_SECONDS, max_msg_size=self._max_bytes, compress=False, decode_text=False
         )
+        socket.headers.update(self._answer_headers(peer))
         await socket.prepare(request)
         connection = _WebSocketConnection(socket, peer)
         try:

@@ -107,9 +107,12 @@ class World:
             await asyncio.wait([task])
 
     @asynccontextmanager
-    async def edge(self, core: CloudCore, store: dict[str, Json] | None = None) -> AsyncIterator[Edge]:
-        """A connected edge."""
-        mine, theirs = pair(Peer(node="edge-1", certificate_name="system:node:edge-1"))
+    async def edge(
+        self, core: CloudCore, store: dict[str, Json] | None = None, database: str = ""
+    ) -> AsyncIterator[Edge]:
+        """A connected edge; one of ours when it names its database."""
+        headers = {"octoedge-store": database} if database else {}
+        mine, theirs = pair(Peer("edge-1", "system:node:edge-1", headers=headers))
         edge = Edge(mine, {} if store is None else store)
         tasks = [
             self.group.create_task(core.hub.serve(theirs), name="serve"),
@@ -164,6 +167,7 @@ def test_a_node_gets_itself_its_pod_and_what_the_pod_needs() -> None:
             await world.node()
             await world.make(CONFIGMAPS, {"metadata": {"name": "page"}, "data": {"a": "b"}}, "default")
             await world.make(CONFIGMAPS, {"metadata": {"name": "other"}}, "default")
+            await asyncio.sleep(1.0)
             await world.pod()
             await world.pod("elsewhere", node="edge-2")
             await asyncio.sleep(3.0)
@@ -468,3 +472,19 @@ async def _meddle(world: World, rng: random.Random) -> None:
             if error.code not in (404, 409):
                 raise
     world.api.away = False
+
+
+def test_an_edge_that_lost_its_database_gets_everything_again() -> None:
+    async def main() -> None:
+        async with _world() as world:
+            await world.node()
+            pod = await world.pod()
+            for database, expected in (("first", 1), ("first", 0), ("second", 1), ("second", 0)):
+                async with world.cloud() as core, world.edge(core, database=database) as edge:
+                    await asyncio.sleep(10.0)
+                    assert [name for _, name, _ in edge.seen].count("default/pod/web") == expected, database
+            [sync] = world.api.within(f"{OBJECTSYNCS.root}/{OBJECTSYNCS.plural}")
+            assert sync["metadata"]["annotations"] == {"octoedge.io/store": "second"}
+            assert sync["status"]["objectResourceVersion"] == pod["metadata"]["resourceVersion"]
+
+    run(main())

@@ -196,6 +196,17 @@ def test_a_name_that_is_connected_is_taken(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_cloud_of_ours_shows_itself_to_edges_of_ours_only(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with _doors(tmp_path) as doors:
+            for store, shown in (({}, False), ({"octoedge-store": "x"}, True)):
+                async with doors.channel(doors.tls("edge-1"), {**HEADERS, **store}) as socket:
+                    headers = socket._response.headers
+                    assert ("octoedge-version" in headers) is shown
+
+    asyncio.run(main())
+
+
 def test_other_paths_and_methods(tmp_path: Path) -> None:
     async def main() -> None:
         async with _doors(tmp_path) as doors:

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from octoedge.kube.kinds import NODES, PODS
 from octoedge.testing.clock import run
 from octoedge.testing.cluster import Cluster, cluster
@@ -144,7 +142,6 @@ def test_a_killed_cloud_loses_nothing_and_has_its_nodes_back_soon(tmp_path: Path
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(reason="CloudHub does not compare the header octoedge-store yet")
 def test_a_lost_database_costs_no_container_and_is_filled_again(tmp_path: Path) -> None:
     """The cloud has written down that the node holds everything; by the store's new name it knows better."""
 

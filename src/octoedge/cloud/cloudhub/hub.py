@@ -12,15 +12,18 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from octoedge.cloud.cloudhub.session import Session
+from octoedge.cloud.cloudhub.session import STORE_HEADER, Session
 from octoedge.cloud.ports import Checkpoints, SessionListener, Upstream
 from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Message
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Connection, Peer
+from octoedge.version import VERSION
 
 log = logging.getLogger(__name__)
 
+VERSION_HEADER = "octoedge-version"
+"""By this header a cloud of ours shows itself: then what a Go cloud leaves unanswered (events) is answered too."""
 _MAX_NAME = 253
 
 
@@ -116,6 +119,10 @@ class CloudHub:
             return f"this CloudCore serves {self._node_limit} nodes already (modules.cloudHub.nodeLimit)"
         return ""
 
+    def answer_headers(self, peer: Peer) -> dict[str, str]:
+        """What the handshake's answer says to an edge of ours; a Go edge gets a bare one."""
+        return {VERSION_HEADER: VERSION} if STORE_HEADER in peer.headers else {}
+
     async def serve(self, connection: Connection) -> None:
         """Run the session of an open connection until it ends."""
         peer = connection.peer
@@ -128,6 +135,7 @@ class CloudHub:
             connection, self._upstream.receive, self._checkpoints, self._clock,
             keepalive_seconds=self._keepalive_seconds, write_seconds=self._write_seconds,
         )
+        self._checkpoints.opened(peer.node, session.store)
         with self._sessions.entered(session, f"the node connected anew from {peer.address}"):
             count = len(self._sessions.connected)
             log.info("= node %s connected from %s (%d connected)", peer.node, peer.address, count)

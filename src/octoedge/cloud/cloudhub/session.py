@@ -1,7 +1,7 @@
 """One node's session: what comes in, what goes out, how long it lives (spec: channel, sections 4 to 6).
 
     receive → Keepalive: the timer · Ack: delivery → checkpoint · everything else: upstream
-    offer → (first time: a checkpoint) → delivery → send, again until acknowledged
+    offer → (first time: a checkpoint, in order) → delivery → send, again until acknowledged
     answer → send, once, before what is offered
 
 Ends when the connection does, when no keepalive comes in time, or when somebody calls `end`.
@@ -30,6 +30,8 @@ from octoedge.transport.connection import Connection
 
 log = logging.getLogger(__name__)
 
+STORE_HEADER = "octoedge-store"
+"""By this header an edge of ours names its database; when the name changes, what was sent before is sent again."""
 _MAX_ANSWERS = 1024
 """Answers that may wait for the socket; a node that does not read them loses the oldest and asks again."""
 _VIADUCT = ("ping", "pong", "config")
@@ -49,6 +51,7 @@ class Session:
         keepalive_seconds: float, write_seconds: float = 30.0,
     ) -> None:
         self.node = connection.peer.node
+        self.store = connection.peer.headers.get(STORE_HEADER, "")[:64]
         self._connection = connection
         self._receive = receive
         self._checkpoints = checkpoints
@@ -57,6 +60,7 @@ class Session:
         self._write_seconds = write_seconds
         self._delivery = Delivery(_new_id)
         self._expecting: dict[str, Item] = {}
+        self._expected: set[str] = set()
         self._answers: deque[Message] = deque(maxlen=_MAX_ANSWERS)
         self._wake = asyncio.Event()
         self._heard = asyncio.Event()
@@ -76,7 +80,7 @@ class Session:
             self._deliver(item)
         else:
             self._expecting[item.uid] = item
-            self._checkpoints.expect(self.node, item, partial(self._expected, item.uid))
+            self._checkpoints.expect(self.node, item, partial(self._is_expected, item.uid))
 
     def answer(self, message: Message) -> None:
         """Send an answer once."""
@@ -104,10 +108,12 @@ class Session:
             await self._connection.close()
         return reason
 
-    def _expected(self, uid: str) -> None:
-        item = self._expecting.pop(uid, None)
-        if item is not None:
-            self._deliver(item)
+    def _is_expected(self, uid: str) -> None:
+        """A checkpoint is durable: send what waited for it, in the order in which it was offered."""
+        self._expected.add(uid)
+        while self._expecting and (first := next(iter(self._expecting))) in self._expected:
+            self._expected.discard(first)
+            self._deliver(self._expecting.pop(first))
 
     def _deliver(self, item: Item) -> None:
         if self._delivery.offer(item):
@@ -149,7 +155,7 @@ class Session:
     def _confirm(self, message_id: str) -> None:
         item = self._delivery.acknowledge(message_id)
         if item is not None:
-            self._checkpoints.reached(self.node, item)
+            self._checkpoints.reached(self.node, item, self.store)
         self._wake.set()
 
     def _answer_viaduct(self, message: Message) -> None:

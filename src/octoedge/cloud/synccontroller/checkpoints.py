@@ -3,6 +3,9 @@
     expect(node, item) → created, then the caller may send         (what the node may have is never forgotten)
     reached(node, item) → status written a moment later, the latest version only; a delete removes the object
 
+A checkpoint counts for the database (`store`) that it was acknowledged from: an edge that lost its disk gets everything
+again. The name of the database is an annotation, since KubeEdge's ObjectSync has no field for it.
+
 Everything is decided by the table in memory; the API is brought to it key by key, with bounded concurrency. A write
 that does not happen (kill -9) only costs that an object is sent once more.
 """
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -33,6 +36,8 @@ _BEHIND_SECONDS = 1.0
 _UNCONFIRMED_SECONDS = 15.0
 """After this an object that was sent and not acknowledged gets its "0", so that a Go CloudCore would resend it."""
 _AGAIN_SECONDS = 3.0
+STORE = "octoedge.io/store"
+"""Annotation: the edge's database that the checkpoint speaks of; absent for a Go edge."""
 _DELETE_NOW = msgspec.json.encode({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0})
 
 Key = tuple[str, str]
@@ -52,6 +57,7 @@ class _Status(msgspec.Struct, frozen=True):
 class _Meta(msgspec.Struct, frozen=True):
     name: str = ""
     namespace: str = ""
+    annotations: dict[str, str] | None = None
 
 
 class ObjectSync(msgspec.Struct, frozen=True):
@@ -70,6 +76,9 @@ class _Record:
     exists: bool = False
     written: str = ""
     """status.objectResourceVersion in the API; empty when there is none."""
+    store: str = ""
+    written_store: str = ""
+    """The annotation in the API."""
     gone: bool = False
     refused: bool = False
     """The API takes no checkpoint for it (its namespace is going): kept in memory."""
@@ -82,24 +91,39 @@ class ObjectSyncs:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._nodes: dict[str, dict[str, _Record]] = {}
+        self._stores: dict[str, str] = {}
         self._queue: KeyedQueue[Key] = KeyedQueue(self._write, workers=_WORKERS, name="checkpoint")
         self._said = SaidOnce(log)
         self.durable = True
         """False when the API server knows no ObjectSyncs: then the table lives in memory only."""
 
     def known(self, node: str) -> Mapping[str, Known]:
-        """The checkpoints of a node by uid."""
-        return {uid: record.known for uid, record in self._nodes.get(node, {}).items() if not record.gone}
+        """The checkpoints of a node by uid; version 0 for what another database of the node has acknowledged."""
+        store = self._stores.get(node)
+        return {
+            uid: record.known if store in (None, record.store) else replace(record.known, version=0)
+            for uid, record in self._nodes.get(node, {}).items()
+            if not record.gone
+        }
 
     @property
     def nodes(self) -> list[str]:
         """Nodes that have checkpoints."""
         return [node for node, records in self._nodes.items() if records]
 
+    def opened(self, node: str, store: str) -> None:
+        """A session of the node began, with this database."""
+        self._stores[node] = store
+        others = sum(1 for record in self._nodes.get(node, {}).values() if record.store != store)
+        if others:
+            log.info("node %s has another database than before: %d objects are sent again", node, others)
+
     def version(self, node: str, uid: str) -> int | None:
         """The version that the node has; 0 when it may have something; None when it was never sent the object."""
         record = self._nodes.get(node, {}).get(uid)
-        return record.known.version if record is not None and (record.exists or not self.durable) else None
+        if record is None or not (record.exists or not self.durable):
+            return None
+        return record.known.version if self._stores.get(node) in (None, record.store) else 0
 
     def expect(self, node: str, item: Item, then: Callable[[], None]) -> None:
         """Make a checkpoint for an object that is about to be sent; `then` is called once it is durable."""
@@ -110,14 +134,17 @@ class ObjectSyncs:
         record.waiting.append(then)
         self._queue.add((node, item.uid))
 
-    def reached(self, node: str, item: Item) -> None:
-        """The node has stored the item."""
+    def reached(self, node: str, item: Item, store: str) -> None:
+        """The node has stored the item in this database."""
+        if store != self._stores.get(node, store):
+            return
         if item.deletes:
             self._drop(node, item.uid)
             return
         record = self._record(node, item)
-        if item.version > record.known.version:
+        if item.version > record.known.version or record.store != store:
             record.known = Known(item.key, item.uid, item.version)
+        record.store = store
         self._queue.add_later((node, item.uid), _BEHIND_SECONDS)
 
     def forget_node(self, node: str) -> None:
@@ -151,6 +178,7 @@ class ObjectSyncs:
         if record is None:
             seen = view(item.payload.body)
             record = _Record(Known(item.key, item.uid, 0), seen.api_version or "v1", seen.kind)
+            record.store = self._stores.get(node, "")
             records[item.uid] = record
         return record
 
@@ -159,10 +187,13 @@ class ObjectSyncs:
         resource = Resource(sync.metadata.namespace or CLUSTER, sync.spec.objectKind.lower(), sync.spec.objectName)
         records = self._nodes.setdefault(node, {})
         record = records.get(uid)
+        store = (sync.metadata.annotations or {}).get(STORE, "")
         if record is None:
             record = _Record(Known(resource, uid, version), sync.spec.objectAPIVersion, sync.spec.objectKind)
+            record.store = store
             records[uid] = record
-        if version > record.known.version:
+        record.written_store = store
+        if store == record.store and version > record.known.version:
             record.known = Known(resource, uid, version)
         record.exists = True
         record.written = sync.status.objectResourceVersion
@@ -172,7 +203,7 @@ class ObjectSyncs:
         record = self._nodes.get(node, {}).get(uid)
         if record is None:
             return
-        record.exists, record.written = False, ""
+        record.exists, record.written, record.written_store = False, "", ""
         if record.gone:
             self._pop(node, uid)
         else:
@@ -229,23 +260,37 @@ class ObjectSyncs:
             await self._create(kind, namespace, name, record)
             later = _BEHIND_SECONDS if record.known.version else _UNCONFIRMED_SECONDS
             self._queue.add_later((node, uid), later)
-        elif record.written != str(record.known.version):
-            version = str(record.known.version)
-            status = msgspec.json.encode({"status": {"objectResourceVersion": version}})
+        else:
             try:
-                await self._client.patch(kind, namespace, name, status, sub="status")
-                record.written = version
+                await self._patch(kind, namespace, name, record)
             except ApiError as error:
                 if error.code != 404:
                     raise
                 record.exists = False
                 self._queue.add((node, uid))
 
+    async def _patch(self, kind: Kind, namespace: str, name: str, record: _Record) -> None:
+        # First the version, then whose it is: a kill in between leaves a checkpoint that does not count.
+        version, store = str(record.known.version), record.store
+        if record.written != version:
+            status = msgspec.json.encode({"status": {"objectResourceVersion": version}})
+            await self._client.patch(kind, namespace, name, status, sub="status")
+            record.written = version
+        if record.written_store != store:
+            annotations = msgspec.json.encode({"metadata": {"annotations": {STORE: store or None}}})
+            await self._client.patch(kind, namespace, name, annotations)
+            record.written_store = store
+
     async def _create(self, kind: Kind, namespace: str, name: str, record: _Record) -> None:
+        metadata: dict[str, object] = {"name": name}
+        if namespace:
+            metadata["namespace"] = namespace
+        if record.store:
+            metadata["annotations"] = {STORE: record.store}
         body = {
             "apiVersion": kind.api_version,
             "kind": kind.kind,
-            "metadata": {"name": name, "namespace": namespace} if namespace else {"name": name},
+            "metadata": metadata,
             "spec": {
                 "objectAPIVersion": record.api_version,
                 "objectKind": record.kind,
@@ -261,7 +306,7 @@ class ObjectSyncs:
                 record.refused = True
             elif error.code != 409:
                 raise
-        record.exists = True
+        record.exists, record.written_store = True, record.store
         self._release(record)
 
 

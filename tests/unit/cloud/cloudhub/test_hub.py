@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
@@ -22,6 +22,7 @@ from octoedge.transport.connection import Peer
 from octoedge.transport.memory import MemoryConnection, pair
 
 POD = Resource("default", "pod", "web")
+OTHER = Resource("default", "pod", "other")
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Notebook:
     versions: dict[tuple[str, str], int] = field(default_factory=dict)
     waiting: list[Callable[[], None]] = field(default_factory=list)
     slow: bool = False
+    stores: list[str] = field(default_factory=list)
 
     def receive(self, node: str, message: Message, payload: Payload) -> None:
         self.received.append((node, payload))
@@ -46,7 +48,10 @@ class Notebook:
         else:
             then()
 
-    def reached(self, node: str, item: Item) -> None:
+    def opened(self, node: str, store: str) -> None:
+        self.stores.append(store)
+
+    def reached(self, node: str, item: Item, store: str) -> None:
         if item.deletes:
             self.versions.pop((node, item.uid), None)
         else:
@@ -211,6 +216,23 @@ def test_nothing_is_sent_before_its_checkpoint_is_durable() -> None:
             [then] = world.notebook.waiting
             then()
             assert (await _next(edge)).header.resourceversion == "3"
+
+    run(main())
+
+
+def test_a_pod_does_not_overtake_the_configmap_whose_checkpoint_takes_longer() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            world.notebook.slow = True
+            edge = world.connect()
+            await asyncio.sleep(0.1)
+            world.sessions.offer("edge-1", _item(1, "config"))
+            world.sessions.offer("edge-1", replace(_item(2, "pod"), payload=ObjectUpdate(resource=OTHER, version="2")))
+            config, pod = world.notebook.waiting
+            pod()
+            assert not await _is_closed(edge)
+            config()
+            assert [(await _next(edge)).header.resourceversion for _ in range(2)] == ["1", "2"]
 
     run(main())
 
