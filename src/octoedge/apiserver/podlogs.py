@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,7 +30,7 @@ class KubeletLogs:
         self._ca = ca
         self._context: ssl.SSLContext | None = None
 
-    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """The log as it comes; `ApiError` when there is none to be had."""
         path = "/".join(quote(part, safe="") for part in ("containerLogs", namespace, pod, container))
         url = URL(f"{self._endpoint}/{path}", encoded=True).with_query(dict(query))
@@ -61,7 +61,7 @@ class KubeletLogs:
         return self._context
 
 
-async def _chunks(session: aiohttp.ClientSession, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(session: aiohttp.ClientSession, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
     async with session, response:
         try:
             async for chunk in response.content.iter_any():

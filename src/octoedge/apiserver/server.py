@@ -10,6 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 
 from aiohttp import web
 
@@ -146,10 +147,11 @@ async def _stream(http: web.BaseRequest, stream: Stream) -> web.StreamResponse:
     headers = {"Content-Type": stream.content_type, "Cache-Control": "no-cache, private"}
     response = web.StreamResponse(status=stream.code, headers=headers)
     response.enable_chunked_encoding()
-    await response.prepare(http)
     try:
-        async for chunk in stream.chunks:
-            await _write(response, chunk)
+        async with aclosing(stream.chunks) as chunks:
+            await response.prepare(http)
+            async for chunk in chunks:
+                await _write(response, chunk)
         await response.write_eof()
     except (TimeoutError, ConnectionError, ApiError) as error:
         log.debug("= %s ended: %s", http.path, error or type(error).__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ _DEFAULT_SECONDS = 3600
 class LogSource(Protocol):
     """Where the logs of containers come from."""
 
-    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """The log as it comes; `ApiError` when there is none to be had."""
         ...
 

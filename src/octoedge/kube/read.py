@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -361,7 +362,7 @@ class Watch:
     bookmark: Callable[[int, bool], bytes]
     """Makes a bookmark line of (version, whether it ends the initial events)."""
 
-    def open(self) -> AsyncIterator[bytes]:
+    def open(self) -> AsyncGenerator[bytes, None]:
         """The lines of the watch until its time is over; one chunk may hold several lines.
 
         What cannot be resumed raises the `gone` error here; later that ends the stream with an ERROR line.
@@ -369,15 +370,16 @@ class Watch:
         after = self.reader.version if self._from_now else int(self.options.resource_version)
         return self._frames(self.reader.follow(self.resource, after), after)
 
-    async def _frames(self, cursor: Cursor, after: int) -> AsyncIterator[bytes]:
+    async def _frames(self, cursor: Cursor, after: int) -> AsyncGenerator[bytes, None]:
         options = self.options
         if self._from_now and options.initial_events is not False:
             yield b"".join(self._initial())
         if options.initial_events and options.bookmarks:
             yield self.bookmark(after, True)
         try:
-            async for chunk in self._following(cursor):
-                yield chunk
+            async with aclosing(self._following(cursor)) as following:
+                async for chunk in following:
+                    yield chunk
         except ApiError as error:
             yield error_frame(error)
 
@@ -389,7 +391,7 @@ class Watch:
         for item in select(self.reader, self.resource, self.namespace, self.options):
             yield frame("ADDED", self.renderer.one(item))
 
-    async def _following(self, cursor: Cursor) -> AsyncIterator[bytes]:
+    async def _following(self, cursor: Cursor) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         end = loop.time() + (self.options.timeout_seconds or DEFAULT_WATCH_SECONDS)
         while (left := end - loop.time()) > 0:
