@@ -39,4 +39,7 @@ def rfc3339_micro(seconds: float) -> str:
 
 def parse_rfc3339(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time; `ValueError` when it is none."""
-    return datetime.fromisoformat(text).timestamp()
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment.timestamp()

@@ -19,7 +19,7 @@ class KeyedQueue(Generic[K]):
 
     def __init__(self, work: Callable[[K], Awaitable[None]], *, workers: int, name: str) -> None:
         self._work = work
-        self._slots = asyncio.Semaphore(workers)
+        self._workers = workers
         self._name = name
         self._waiting: dict[K, None] = {}
         self._running: set[K] = set()
@@ -51,38 +51,48 @@ class KeyedQueue(Generic[K]):
         """Drop a wish that has not begun."""
         self._cancel_timer(key)
         self._waiting.pop(key, None)
+        self._note_idle()
 
     async def idle(self) -> None:
         """Return when nothing waits and nothing runs (timers do not count)."""
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Work until cancelled. An error that `work` lets out ends the queue: catching is the worker's decision."""
+        """Work until cancelled. An error that `work` lets out ends the queue: catching is the worker's decision.
+
+        What was not finished then waits for the next `run`.
+        """
+        slots = asyncio.Semaphore(self._workers)
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
                     for key in [key for key in self._waiting if key not in self._running]:
-                        await self._slots.acquire()
-                        self._waiting.pop(key, None)
+                        await slots.acquire()
+                        if key not in self._waiting:  # forgotten while it waited for room
+                            slots.release()
+                            continue
+                        del self._waiting[key]
                         self._running.add(key)
-                        group.create_task(self._one(key), name=f"{self._name} {key}")
+                        group.create_task(self._one(key, slots), name=f"{self._name} {key}")
         finally:
-            for timer in self._timers.values():
-                timer.cancel()
-            self._timers.clear()
+            for key in [*self._running, *self._timers]:
+                self.add(key)
+            self._running.clear()
 
-    async def _one(self, key: K) -> None:
-        try:
-            await self._work(key)
-        finally:
-            self._running.discard(key)
-            self._slots.release()
-            if self._waiting:
-                self._wake.set()
-            elif not self._running:
-                self._idle.set()
+    async def _one(self, key: K, slots: asyncio.Semaphore) -> None:
+        await self._work(key)
+        # Only here: a key whose work was broken off stays in `_running`, from where `run` takes it up again.
+        self._running.discard(key)
+        slots.release()
+        if self._waiting:
+            self._wake.set()
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._waiting and not self._running:
+            self._idle.set()
 
     def _cancel_timer(self, key: K) -> None:
         timer = self._timers.pop(key, None)
