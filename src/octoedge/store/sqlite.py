@@ -38,31 +38,40 @@ MAX_WAITING = 10_000
 class Database:
     """An open database; make it with `Database.open`."""
 
-    def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, writer: sqlite3.Connection, max_waiting: int) -> None:
         self.path = path
         self._writer = writer
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_WAITING)
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
         self._reader = _connect(path)
+        self._reader.execute("PRAGMA query_only=ON")
         self._reader_lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._write_forever, name=f"sqlite {path.name}", daemon=True)
         self._thread.start()
 
     @classmethod
-    def open(cls, path: Path, migrations: Sequence[str]) -> Database:
+    def open(cls, path: Path, migrations: Sequence[str], *, max_waiting: int = MAX_WAITING) -> Database:
         """Open or create the file and bring its schema up to date (`PRAGMA user_version` counts applied migrations).
 
         Blocks; meant for start-up. Raises `StoreCorrupt` when the file is not a whole database, `StoreError` when it
         was written by a newer version.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            writer = _connect(path)
-            _check(writer, path)
-            _migrate(writer, path, migrations)
-        except sqlite3.DatabaseError as error:
-            raise _mapped(error, path) from error
-        return cls(path, writer)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Tokens and Secrets lie in here; SQLite gives its companion files the same mode.
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
+        with contextlib.ExitStack() as undo:
+            try:
+                writer = undo.enter_context(contextlib.closing(_connect(path)))
+                _check(writer, path)
+                _migrate(writer, path, migrations)
+                database = cls(path, writer, max_waiting)
+            except sqlite3.Error as error:
+                raise _mapped(error, path) from error
+            undo.pop_all()
+        return database
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction; its result is durable when this returns."""
@@ -72,7 +81,9 @@ class Database:
         try:
             self._jobs.put_nowait((work, future))
         except queue.Full:
-            raise StoreError(f"{self.path}: {MAX_WAITING} writes wait already; the disk does not keep up") from None
+            raise StoreError(
+                f"{self.path}: {self._jobs.maxsize} writes wait already; the disk does not keep up"
+            ) from None
         return await asyncio.wrap_future(future)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -84,7 +95,7 @@ class Database:
         with self._reader_lock:
             try:
                 return work(self._reader)
-            except sqlite3.DatabaseError as error:
+            except sqlite3.Error as error:
                 raise _mapped(error, self.path) from error
 
     def close(self) -> None:
@@ -94,6 +105,7 @@ class Database:
         self._closed = True
         self._jobs.put(None)
         self._thread.join()
+        self._refuse_rest()
         with self._reader_lock:
             self._reader.close()
         self._writer.close()
@@ -118,6 +130,14 @@ class Database:
             if last:
                 return
 
+    def _refuse_rest(self) -> None:
+        """Answer those who asked from another thread while the database was closing."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    _settle(job[1], error=StoreError(f"{self.path} is closed"))
+
     def _commit(self, group: list[_Job]) -> None:
         answers: list[tuple[Future[Any], Any]] = []
         try:
@@ -125,12 +145,13 @@ class Database:
             for work, future in group:
                 answers += self._run_one(work, future)
             self._writer.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except Exception as error:
+            # Whatever it was: nobody may be left waiting, and the thread must live.
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
             for _, future in group:
                 if not future.done():
-                    _settle(future, error=_mapped(error, self.path))
+                    _settle(future, error=_mapped(error, self.path) if isinstance(error, sqlite3.Error) else error)
             return
         for future, result in answers:
             _settle(future, result)
@@ -141,10 +162,12 @@ class Database:
         try:
             result = work(self._writer)
         except Exception as error:
-            # Rolling back fails when SQLite already gave up the whole transaction (full disk); then the group fails.
+            if not self._writer.in_transaction:
+                # SQLite gave up the whole transaction (full disk, I/O error): then the group fails for that reason.
+                raise
             self._writer.execute("ROLLBACK TO one")
             self._writer.execute("RELEASE one")
-            _settle(future, error=_mapped(error, self.path) if isinstance(error, sqlite3.DatabaseError) else error)
+            _settle(future, error=_mapped(error, self.path) if isinstance(error, sqlite3.Error) else error)
             return []
         self._writer.execute("RELEASE one")
         return [(future, result)]
@@ -172,9 +195,13 @@ def _settle(future: Future[Any], result: Any = None, error: BaseException | None
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
@@ -192,7 +219,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")
 
 
-def _mapped(error: sqlite3.DatabaseError, path: Path) -> StoreError:
+def _mapped(error: sqlite3.Error, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreCorrupt(f"{path} is not a whole database: {error}")
