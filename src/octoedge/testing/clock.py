@@ -87,7 +87,9 @@ def run(main: Coroutine[Any, Any, T], *, patience_for_threads: float = 0.0) -> T
             raise AssertionError(f"tasks left behind: {', '.join(task.get_name() for task in left)}")
         return result
     finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
+        if rest := asyncio.all_tasks(loop):
+            for task in rest:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(rest))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
