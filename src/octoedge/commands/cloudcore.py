@@ -90,8 +90,10 @@ async def _serve(config: CloudCoreConfig, access: Access) -> None:
     from octoedge.cloud.cloudcore import CloudCore
     from octoedge.kube.client import Client
     from octoedge.runtime.clock import SystemClock
+    from octoedge.transport.websocket_server import OneLineForGarbage
 
     log = logging.getLogger("octoedge.cloudcore")
+    logging.getLogger("aiohttp.server").addFilter(OneLineForGarbage())
     async with Client(access) as client:
         core = CloudCore(config, client, SystemClock())
         loop = asyncio.get_running_loop()

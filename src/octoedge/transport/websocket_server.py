@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from octoedge.errors import ConnectError, ConnectionClosed
 from octoedge.transport.connection import Connection, Peer
@@ -118,7 +120,21 @@ async def start(site: web.TCPSite, where: str) -> None:
     try:
         await site.start()
     except OSError as error:
-        raise ConnectError(f"cannot listen on {where}: {error.strerror}; is another CloudCore running?") from error
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ConnectError(f"cannot listen on {where}: {why}; is another program using this port?") from error
+
+
+class OneLineForGarbage(logging.Filter):
+    """For aiohttp's log: bytes that are no HTTP are worth a line, not a traceback with the bytes in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten the record when it is about such bytes; it is logged in any case."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.msg, record.exc_info = record.getMessage() + ": this is no HTTP", None
+            record.args = ()
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
 
 
 def _peer_of(request: web.BaseRequest) -> Peer:
