@@ -59,7 +59,7 @@ class Cable:
         peer = Peer(self._node, f"system:node:{self._node}", f"cable of {self._node}", headers)
         if not self.whole or cloud is None or cloud.hub.admit(peer):
             raise ConnectError(f"nobody answers {self._node}")
-        edge, far = pair(peer, Peer(address="cloud in memory", headers=self._cluster.answer_headers))
+        edge, far = pair(peer, Peer(address="cloud in memory", headers=cloud.hub.answer_headers(peer)))
         self._ends = [edge, far]
         self._cluster.spawn(cloud.hub.serve(far), f"session of {self._node}")
         return edge
@@ -123,6 +123,13 @@ class EdgeNode:
         if self.meta is not None:
             self.meta.close()
 
+    async def lose_database(self) -> None:
+        """Kill the agent and damage its disk; `start` finds a file that is no database."""
+        await self.kill()
+        for companion in self.directory.glob("edgecore.db-*"):
+            companion.unlink()
+        (self.directory / "edgecore.db").write_bytes(b"garbage" * 1000)
+
     async def restart(self) -> None:
         """`kill` and `start`."""
         await self.kill()
@@ -146,8 +153,6 @@ class Cluster:
         self.client = self.api.client()
         self.cloud: CloudCore | None = None
         self.nodes: dict[str, EdgeNode] = {}
-        self.answer_headers: dict[str, str] = {}
-        """What the cloud says in its handshake."""
         self._group = group
         self._cloud_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()

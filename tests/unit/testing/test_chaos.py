@@ -91,6 +91,11 @@ class Chaos:
         await self.ticks()
         await node.start()
 
+    async def lose_database(self) -> None:
+        node = self.node()
+        await node.lose_database()
+        await node.start()
+
     async def restart_cloud(self) -> None:
         await self.world.kill_cloud()
         await self.ticks()

@@ -150,10 +150,7 @@ def test_a_lost_database_costs_no_container_and_is_filled_again(tmp_path: Path) 
         await world.create_pod("web", "edge-1")
         await world.until(lambda: is_running(world, "web"))
         (before,) = node.runtime.running()
-        await node.kill()
-        (node.directory / "edgecore.db").write_bytes(b"\0garbage" * 1000)
-        for companion in node.directory.glob("edgecore.db-*"):
-            companion.unlink()
+        await node.lose_database()
         await node.start()
         assert node.meta is not None
         assert node.meta.rebuilt
