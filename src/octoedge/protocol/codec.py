@@ -22,6 +22,8 @@ def decode(data: bytes) -> Message:
     """The message in `data`; `MessageError` says what is wrong with it."""
     if len(data) > MAX_BYTES:
         raise MessageError(f"a message of {len(data)} bytes is larger than the limit of {MAX_BYTES}")
+    if not data.isascii():
+        _check_text(data)
     try:
         message = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -30,6 +32,14 @@ def decode(data: bytes) -> Message:
     if version and not (version.isascii() and version.isdigit() and len(version) <= 20):
         raise MessageError(f"resourceversion {version[:40]!r} is not a decimal number")
     return message
+
+
+def _check_text(data: bytes) -> None:
+    """The decoder passes over `content` without looking into its strings; whoever reads it later relies on UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise MessageError(f"not a KubeEdge message: {error.reason} at byte {error.start}: not UTF-8") from error
 
 
 def encode(message: Message) -> bytes:

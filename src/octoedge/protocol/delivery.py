@@ -72,7 +72,12 @@ class Delivery:
     """The messages of one session."""
 
     def __init__(
-        self, new_id: Callable[[], str], *, window: int = 32, resend: float = 5.0, resend_limit: float = 60.0,
+        self,
+        new_id: Callable[[], str],
+        *,
+        window: int = 32,
+        resend: float = 5.0,
+        resend_limit: float = 60.0,
         expiry: float = 300.0,
     ) -> None:
         self._new_id = new_id

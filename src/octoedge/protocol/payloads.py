@@ -199,6 +199,14 @@ def outcome(body: bytes) -> bytes:
         return body
     err = bytes(decoded.Err)
     if err not in (b"null", b""):
-        inner = msgspec.json.decode(err, type=_Outcome) if err[:1] == b"{" else _Outcome()
-        raise ApiError.from_status(inner.ErrStatus or {"message": err[:200].decode(errors="replace")})
+        raise _error_in(err)
     return bytes(decoded.Object)
+
+
+def _error_in(err: bytes) -> ApiError:
+    """The error that the field `Err` tells of: an error value, or whatever text there is."""
+    try:
+        status = msgspec.json.decode(err, type=_Outcome).ErrStatus if err[:1] == b"{" else None
+    except msgspec.DecodeError:
+        status = None
+    return ApiError.from_status(status or {"message": err[:200].decode(errors="replace")})

@@ -69,9 +69,7 @@ class Row:
 
 
 def _down(payload: type[p.Payload], operation: str) -> Row:
-    return Row(
-        payload, Direction.DOWN, "edgecontroller", "resource", operation, frozenset(), Confirm.ACK, Confirm.ACK
-    )
+    return Row(payload, Direction.DOWN, "edgecontroller", "resource", operation, frozenset(), Confirm.ACK, Confirm.ACK)
 
 
 def _up(
@@ -94,11 +92,27 @@ ROWS: tuple[Row, ...] = (
     _down(p.ObjectUpdate, "update"),
     _down(p.ObjectDelete, "delete"),
     Row(
-        p.Keepalive, Direction.UP, "websocket", "resource", "keepalive", frozenset(), Confirm.SOCKET, Confirm.SOCKET,
-        Lane.LIVENESS, "none", "node",
+        p.Keepalive,
+        Direction.UP,
+        "websocket",
+        "resource",
+        "keepalive",
+        frozenset(),
+        Confirm.SOCKET,
+        Confirm.SOCKET,
+        Lane.LIVENESS,
+        "none",
+        "node",
     ),
     Row(
-        p.CaQuery, Direction.UP, "metaserver", "meta", "query", frozenset(), Confirm.REPLY, Confirm.REPLY,
+        p.CaQuery,
+        Direction.UP,
+        "metaserver",
+        "meta",
+        "query",
+        frozenset(),
+        Confirm.REPLY,
+        Confirm.REPLY,
         literal="k8s/ca.crt",
     ),
     _up(p.ObjectQuery, "query", QUERIED),
@@ -190,9 +204,7 @@ def answer(request: Message, body: bytes, *, message_id: str, timestamp: int, ve
             timestamp=timestamp,
             resourceversion=version,
         ),
-        route=Route(
-            source="edgecontroller", group="resource", operation="response", resource=request.route.resource
-        ),
+        route=Route(source="edgecontroller", group="resource", operation="response", resource=request.route.resource),
         content=_content(body, False),
     )
 
@@ -235,10 +247,20 @@ def _build(kind: type[p.Payload], message: Message, resource: Resource) -> p.Pay
 
 
 def _content(body: bytes, as_text: bool) -> msgspec.Raw:
-    is_json = body[:1] in (b"{", b"[", b'"') or body == b"null"
-    if as_text or not is_json:
-        return msgspec.Raw(msgspec.json.encode(body.decode()))
-    return msgspec.Raw(body)
+    if not as_text and _is_document(body):
+        return msgspec.Raw(body)
+    return msgspec.Raw(msgspec.json.encode(body.decode(errors="replace")))
+
+
+def _is_document(body: bytes) -> bool:
+    """Whether the body is a JSON object, list, string or null; an error text may begin like one."""
+    if body[:1] not in (b"{", b"[", b'"'):
+        return body == b"null"
+    try:
+        _documents.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _text(route: Route) -> str:
@@ -254,12 +276,23 @@ def _index(rows: Iterable[Row]) -> dict[tuple[Direction, str, str], Row]:
     return index
 
 
+_documents = msgspec.json.Decoder(msgspec.Raw)
 _AS_TEXT = frozenset({p.NodeStatusPatch, p.PodStatusPatch})
 _BY_PAYLOAD = {row.payload: row for row in ROWS}
 _BY_TYPE = _index(ROWS)
 _BY_LITERAL = {(row.direction, row.operation, row.literal): row for row in ROWS if row.literal}
 
 __all__ = [
-    "CLUSTER", "ROWS", "Confirm", "Direction", "Lane", "Row", "acknowledge", "answer", "classify", "compose",
-    "dependency_key", "row_of",
+    "CLUSTER",
+    "ROWS",
+    "Confirm",
+    "Direction",
+    "Lane",
+    "Row",
+    "acknowledge",
+    "answer",
+    "classify",
+    "compose",
+    "dependency_key",
+    "row_of",
 ]
