@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, ConnectionRefusedByPeer, ProtocolError
 from octoedge.protocol.codec import MAX_BYTES
@@ -57,6 +58,15 @@ def small_tls_buffers() -> None:
     sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
 
 
+def tls_name(host: str) -> str:
+    """The name that a server's certificate must have, in the form that costs least.
+
+    As text, ssl would run it through the IDNA codec, whose tables (1 MiB) then stay in memory for good; as bytes it is
+    taken as it is. asyncio passes it on untouched.
+    """
+    return cast("str", host.encode()) if host.isascii() else host
+
+
 async def connect(endpoint: Endpoint) -> WebSocketConnection:
     """Open a connection; raises `ConnectError`, or `ConnectionRefusedByPeer` when the cloud does not want us."""
     host, port, path = _address(endpoint.url)
@@ -66,7 +76,7 @@ async def connect(endpoint: Endpoint) -> WebSocketConnection:
                 host,
                 port,
                 ssl=_context(endpoint),
-                server_hostname=host,
+                server_hostname=tls_name(host),
                 limit=_READ_BYTES,
                 ssl_handshake_timeout=endpoint.timeout,
                 ssl_shutdown_timeout=_CLOSE_SECONDS,
