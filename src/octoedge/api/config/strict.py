@@ -6,7 +6,6 @@ stays) or for a list or map (empty).
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from typing import Any, TypeVar
@@ -115,6 +114,8 @@ def _unknown(path: str, key: str, known: list[str]) -> str:
     moved = MOVED.get(path)
     if moved:
         return f"{path} is a key of an older format; it is {moved} now"
+    import difflib  # only for a person's mistakes; the agent that loads a right file does without
+
     near = difflib.get_close_matches(key, known, 1, 0.5)
     hint = f"the nearest is {near[0]!r}" if near else f"known: {', '.join(known)}"
     return f"{path} is not a known key; {hint}"

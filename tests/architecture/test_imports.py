@@ -1,0 +1,102 @@
+"""Imports go down the floors, and the agent imports nothing that it does not need."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EDGE = ROOT / "src" / "octoedge" / "edge"
+
+NEVER_IN_THE_AGENT = (
+    "aiohttp", "cryptography", "uvloop", "kubernetes_validate", "pydantic", "multiprocessing", "xml", "hypothesis",
+    "octoedge.cloud", "octoedge.kube", "octoedge.apiserver", "octoedge.keadm", "octoedge.testing", "octoedge.pki.x509",
+    "websockets.asyncio", "websockets.sync", "grpc", "importlib.metadata", "difflib",
+)  # fmt: skip
+"""Each costs the agent memory (cryptography 14 MiB, aiohttp 14, websockets.asyncio 1) or does not belong there."""
+
+
+def edge_modules() -> list[str]:
+    """Every module of the agent: all of the room `edge`."""
+    files = sorted(EDGE.rglob("*.py"))
+    parts = [file.relative_to(EDGE.parents[1]).with_suffix("").parts for file in files]
+    return [".".join(part for part in names if part != "__init__") for names in parts]
+
+
+def imported_by(code: str) -> set[str]:
+    """Names of all modules that a fresh interpreter has after running `code`."""
+    program = f"import json, sys\n{code}\nprint(json.dumps(sorted(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    return set(json.loads(result.stdout))
+
+
+def found(modules: set[str], forbidden: str) -> bool:
+    return any(name == forbidden or name.startswith(forbidden + ".") for name in modules)
+
+
+def test_the_contracts_between_floors_and_rooms_are_kept() -> None:
+    program = str(Path(sys.executable).with_name("lint-imports"))
+    result = subprocess.run([program], capture_output=True, text=True, timeout=110, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert "0 broken" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def agent() -> set[str]:
+    """What the whole agent imports, everything switched on."""
+    modules = edge_modules()
+    assert len(modules) > 30
+    return imported_by("\n".join(f"import {module}" for module in modules))
+
+
+@pytest.mark.parametrize("forbidden", NEVER_IN_THE_AGENT)
+def test_the_agent_does_not_import(agent: set[str], forbidden: str) -> None:
+    assert not found(agent, forbidden)
+
+
+def test_an_agent_that_was_put_together_from_a_file_has_not_imported_more(tmp_path: Path) -> None:
+    file = tmp_path / "edgecore.yaml"
+    file.write_text(
+        f"database: {{dataSource: {tmp_path}/edgecore.db}}\n"
+        f"modules: {{edged: {{rootDirectory: {tmp_path}/kubelet}}, edgeStream: {{enable: true}}}}\n"
+    )
+    code = f"""
+from pathlib import Path
+from octoedge.api.config.load import load_edgecore
+from octoedge.edge.edgecore import build
+core = build(load_edgecore({str(file)!r}), Path({str(file)!r}))
+core.metamanager.close()
+"""
+    modules = imported_by(code)
+    assert found(modules, "octoedge.edge.edgestream.tunnel")
+    assert [name for name in NEVER_IN_THE_AGENT if found(modules, name)] == []
+
+
+def test_the_watch_over_imports_would_notice() -> None:
+    modules = imported_by("import octoedge.pki.x509, difflib")
+    assert found(modules, "cryptography")
+    assert found(modules, "difflib")
+
+
+def test_yaml_is_read_only_when_a_file_is() -> None:
+    for module in ("octoedge.api.config.edgecore", "octoedge.api.config.load", "octoedge.edge.edgecore"):
+        assert not found(imported_by(f"import {module}"), "yaml"), module
+
+
+def test_what_is_switched_off_is_not_imported() -> None:
+    code = "import octoedge.edge.edgecore"
+    modules = imported_by(code)
+    for module in ("octoedge.edge.edged.edged", "octoedge.edge.edgestream", "octoedge.edge.edgehub.hub", "grpclib"):
+        assert not found(modules, module), module
+
+
+def test_the_answer_to_version_costs_next_to_nothing() -> None:
+    modules = imported_by("import octoedge.commands.edgecore")
+    for module in ("asyncio", "msgspec", "websockets", "sqlite3", "yaml"):
+        assert not found(modules, module), module
