@@ -311,7 +311,7 @@ def test_a_query_of_what_a_pod_uses_is_answered() -> None:
     async def main() -> None:
         async with _world() as world, world.cloud(ENFORCED) as core, world.edge(core) as edge:
             await world.node()
-            await world.pod()
+            pod = await world.pod()
             await asyncio.sleep(1.0)
             query = p.ObjectQuery(resource=Resource("default", "configmap", "page"))
             with pytest.raises(ApiError) as caught:
@@ -319,7 +319,9 @@ def test_a_query_of_what_a_pod_uses_is_answered() -> None:
             assert caught.value.reason == "NotFound"
             await world.make(CONFIGMAPS, {"metadata": {"name": "page"}, "data": {"a": "b"}}, "default")
             assert msgspec.json.decode(p.outcome(await edge.ask(query)))["data"] == {"a": "b"}
-            token = p.TokenQuery(resource=Resource("default", "serviceaccounttoken", "default"), body=b'{"spec":{}}')
+            bound = {"kind": "Pod", "name": "web", "uid": pod["metadata"]["uid"]}
+            body = msgspec.json.encode({"spec": {"boundObjectRef": bound}})
+            token = p.TokenQuery(resource=Resource("default", "serviceaccounttoken", "default"), body=body)
             assert msgspec.json.decode(p.outcome(await edge.ask(token)))["status"]["token"] == "token-of-default"
 
     run(main())

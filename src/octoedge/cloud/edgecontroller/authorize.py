@@ -75,13 +75,12 @@ def _token(node: str, payload: p.Payload, belongings: Belongings) -> str:
     resource = payload.resource
     bound = (_object(payload).get("spec") or {}).get("boundObjectRef") or {}
     for pod in belongings.pods_of(node):
-        if (pod.namespace, pod.service_account) != (resource.namespace, resource.name):
-            continue
-        if not bound or (bound.get("name"), bound.get("uid")) in ((pod.name, pod.uid), (pod.name, None)):
+        runs_as_it = (pod.namespace, pod.service_account) == (resource.namespace, resource.name)
+        if runs_as_it and (bound.get("kind"), bound.get("name"), bound.get("uid")) == ("Pod", pod.name, pod.uid):
             return ""
     return (
-        f"node {node} may not have a token of service account {resource.namespace}/{resource.name}: "
-        "no pod of the node runs as it"
+        f"node {node} may not have this token of service account {resource.namespace}/{resource.name}: "
+        "it must be bound to a pod of the node that runs as it"
     )
 
 

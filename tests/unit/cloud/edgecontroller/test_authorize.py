@@ -43,7 +43,8 @@ def _body(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-BOUND = {"spec": {"boundObjectRef": {"kind": "Pod", "name": "mine", "uid": "uid-mine"}}}
+OWN = {"kind": "Pod", "name": "mine", "uid": "uid-mine"}
+BOUND = {"spec": {"boundObjectRef": OWN}}
 MIRROR = {"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"nodeName": "edge-1"}}
 
 MAY: list[tuple[type[p.Payload], str, Any]] = [
@@ -59,7 +60,6 @@ MAY: list[tuple[type[p.Payload], str, Any]] = [
     (p.ObjectQuery, "kube-node-lease/lease/edge-1", None),
     (p.ObjectQuery, "default/persistentvolumeclaim/data", None),
     (p.TokenQuery, "default/serviceaccounttoken/runner", BOUND),
-    (p.TokenQuery, "default/serviceaccounttoken/runner", {"spec": {}}),
     (p.EventInsert, "default/event/e", {"involvedObject": {"kind": "Pod", "namespace": "default", "name": "mine"}}),
     (p.EventPatch, "default/event/e", {"event": {"involvedObject": {"kind": "Node", "name": "edge-1"}}}),
 ]
@@ -82,7 +82,9 @@ MAY_NOT: list[tuple[type[p.Payload], str, Any]] = [
     (p.ObjectQuery, "default/deployment/web", None),
     (p.TokenQuery, "default/serviceaccounttoken/admin", BOUND),
     (p.TokenQuery, "kube-system/serviceaccounttoken/runner", BOUND),
+    (p.TokenQuery, "default/serviceaccounttoken/runner", {"spec": {}}),
     (p.TokenQuery, "default/serviceaccounttoken/runner", {"spec": {"boundObjectRef": {"name": "theirs"}}}),
+    (p.TokenQuery, "default/serviceaccounttoken/runner", {"spec": {"boundObjectRef": {**OWN, "uid": "before"}}}),
     (p.EventInsert, "default/event/e", {"involvedObject": {"kind": "Pod", "namespace": "default", "name": "theirs"}}),
     (p.EventInsert, "default/event/e", {"involvedObject": {"kind": "Node", "name": "edge-2"}}),
     (p.Keepalive, "null/node/edge-1", None),
