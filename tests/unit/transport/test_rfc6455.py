@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame
 from websockets.frames import Opcode as JudgesOpcode
@@ -87,6 +87,7 @@ def test_the_judge_reads_what_we_write(payloads: list[bytes]) -> None:
     assert [event.data for event in server.events_received() if isinstance(event, Frame)] == payloads
 
 
+@settings(deadline=None)  # a piece of one byte at a time takes its time
 @given(st.lists(st.tuples(PAYLOADS, st.integers(1, 5)), max_size=4), st.integers(1, 5000))
 def test_we_read_what_the_judge_writes_in_whatever_pieces_it_comes(
     messages: list[tuple[bytes, int]], piece: int
