@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from octoedge.api.config.check import cloudcore_problems, edgecore_problems
-from octoedge.api.config.cloudcore import CloudCoreConfig
+from octoedge.api.config.check import edgecore_problems
 from octoedge.api.config.edgecore import EdgeCoreConfig
 from octoedge.api.config.kubelet import EVICTION_HARD
 from octoedge.api.config.strict import convert
 from octoedge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from octoedge.api.config.cloudcore import CloudCoreConfig
 
 MAX_BYTES = 1024 * 1024
 """Largest configuration file; real ones have under 20 KiB."""
@@ -43,6 +45,10 @@ def default_edgecore(*, local_ip: str = "127.0.0.1") -> EdgeCoreConfig:
 
 def parse_cloudcore(data: bytes, where: str, *, local_ip: str = "127.0.0.1") -> CloudCoreConfig:
     """CloudCore's configuration from the bytes of a file called `where` in errors."""
+    # The agent reads its own file by this module and does without the cloud's.
+    from octoedge.api.config.checkcloud import cloudcore_problems
+    from octoedge.api.config.cloudcore import CloudCoreConfig
+
     tree = _parse(data, where)
     _fill(tree, "modules.cloudHub.advertiseAddress", [local_ip])
     config = convert(tree, CloudCoreConfig, where)

@@ -1,0 +1,63 @@
+"""What CloudCore's configuration must fulfil beyond its types; apart, so that the agent does not carry it."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from octoedge.api.config.check import level, positive
+from octoedge.api.config.cloudcore import CloudCoreConfig, CloudHub
+
+
+def cloudcore_problems(config: CloudCoreConfig) -> list[str]:
+    """What is wrong with `config`, as sentences."""
+    modules = config.modules
+    problems = _address("commonConfig.monitorServer.bindAddress", config.common_config.monitor_server.bind_address)
+    if config.kube_api_config.kube_config and not config.kube_api_config.kube_config.startswith("/"):
+        problems.append(f"kubeAPIConfig.kubeConfig must be an absolute path, not {config.kube_api_config.kube_config}")
+    if modules.cloud_hub.enable:
+        problems += _cloud_hub(modules.cloud_hub)
+    if modules.edge_controller.enable:
+        problems += positive(
+            "modules.edgeController.nodeUpdateFrequency", modules.edge_controller.node_update_frequency
+        )
+    if modules.cloud_stream.enable:
+        problems += _port("modules.cloudStream.streamPort", modules.cloud_stream.stream_port)
+        problems += _port("modules.cloudStream.tunnelPort", modules.cloud_stream.tunnel_port)
+    if modules.iptables_manager.mode not in ("internal", "external"):
+        problems.append("modules.iptablesManager.mode must be internal or external")
+    return problems + level(config.octoedge.log_level)
+
+
+def _cloud_hub(hub: CloudHub) -> list[str]:
+    problems = _port("modules.cloudHub.https.port", hub.https.port)
+    problems += _port("modules.cloudHub.websocket.port", hub.websocket.port)
+    problems += _port("modules.cloudHub.quic.port", hub.quic.port)
+    problems += _ip("modules.cloudHub.websocket.address", hub.websocket.address)
+    problems += _ip("modules.cloudHub.https.address", hub.https.address)
+    problems += _ip("modules.cloudHub.quic.address", hub.quic.address)
+    socket = hub.unixsocket.address
+    if not socket.startswith("unix://"):
+        problems.append(f"modules.cloudHub.unixsocket.address must begin with unix://, not {socket}")
+    problems += positive("modules.cloudHub.tokenRefreshDuration", hub.token_refresh_duration)
+    problems += positive("modules.cloudHub.edgeCertSigningDuration", hub.edge_cert_signing_duration)
+    problems += positive("modules.cloudHub.keepaliveInterval", hub.keepalive_interval)
+    return problems + positive("modules.cloudHub.nodeLimit", hub.node_limit)
+
+
+def _port(key: str, value: int) -> list[str]:
+    return [] if 0 < value < 65536 else [f"{key} must be a port (1 to 65535), not {value}"]
+
+
+def _ip(key: str, value: str) -> list[str]:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return [f"{key} must be an IP address, not {value!r}"]
+    return []
+
+
+def _address(key: str, value: str) -> list[str]:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        return [f"{key} must be IP:port, not {value!r}"]
+    return _ip(key, host.strip("[]")) + _port(key, int(port))
