@@ -121,7 +121,7 @@ async def _remove_all(containerd: Containerd) -> None:
 def _images(home: Path) -> list[Path]:
     """A busybox and a pause image, built on the spot."""
     busybox = image.read_busybox()
-    files = []
+    files: list[Path] = []
     for made in (image.pause(busybox), replace(image.hello(busybox), name=IMAGE, entrypoint=())):
         files.append(home / f"{len(files)}.tar")
         files[-1].write_bytes(image.archive(made))
@@ -325,7 +325,7 @@ def test_a_crash_is_seen_at_once_and_the_previous_log_can_be_read(containerd: Co
 
         def looping(status: dict[str, Any]) -> bool:
             state = status.get("containerStatuses", [{}])[0].get("state", {})
-            return state.get("waiting", {}).get("reason") == "CrashLoopBackOff"
+            return bool(state.get("waiting", {}).get("reason") == "CrashLoopBackOff")
 
         status = await metadata.until_status("uid-crash", looping, 20)
         assert status["containerStatuses"][0]["restartCount"] == 1
@@ -358,7 +358,7 @@ def test_an_image_that_cannot_be_pulled_says_why(containerd: Containerd, tmp_pat
 
         def refused(status: dict[str, Any]) -> bool:
             state = status.get("containerStatuses", [{}])[0].get("state", {})
-            return state.get("waiting", {}).get("reason") == "ErrImagePull"
+            return bool(state.get("waiting", {}).get("reason") == "ErrImagePull")
 
         status = await metadata.until_status("uid-pull", refused, 20)
         assert "127.0.0.1:19999" in status["containerStatuses"][0]["state"]["waiting"]["message"]

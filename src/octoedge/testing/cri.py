@@ -376,7 +376,7 @@ class MemoryRuntime:
                 stream.put_nowait(changed)
 
     def _print(self, container: _Container) -> None:
-        if not container.log.parent.is_dir():
+        if not container.config.log_path or not container.log.parent.is_dir():
             return
         stamp = rfc3339_micro(self._clock.now()).replace("Z", "000Z")
         with open(container.log, "a", encoding="utf-8") as log:

@@ -27,7 +27,7 @@ PROGRAMS = {
 }
 """What the in-memory runtime does for the commands of this suite."""
 
-_NAMESPACES = f.NamespaceOption(network=f.NamespaceMode.NODE)
+_NAMESPACES = f.NamespaceOption(network=f.NamespaceMode.NODE, pid=f.NamespaceMode.CONTAINER)
 _LABELS = {"edge.octoedge.io/suite": "lifecycle"}
 
 

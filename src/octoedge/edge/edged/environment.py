@@ -19,7 +19,7 @@ class _Lookup(Protocol):
     async def __call__(self, namespace: str, name: str, *, optional: bool = False) -> dict[str, bytes] | None: ...
 
 
-_REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
+_REFERENCE = re.compile(r"\$(\$|\(([^)]*)\))")
 _ENV_NAME = re.compile(r"[^=\0]+")
 
 

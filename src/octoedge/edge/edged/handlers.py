@@ -6,6 +6,7 @@ One function, one answer: healthy or not, and a text that says why. Every try ha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 
 import msgspec
@@ -76,7 +77,7 @@ async def _exec(action: ExecAction, target: Target, timeout: float) -> Verdict:
 
 async def _tcp(action: TcpSocketAction, target: Target) -> Verdict:
     _, writer = await asyncio.open_connection(action.host or target.ip, port_number(action.port, target.container))
-    writer.close()
+    await _close(writer)
     return Verdict(True)
 
 
@@ -94,7 +95,13 @@ async def _http(action: HttpGetAction, target: Target, agent: str) -> Verdict:
         code = int(words[1])
         return Verdict(200 <= code < 400, f"HTTP probe failed with statuscode: {code}" if code >= 400 else "")
     finally:
-        writer.close()
+        await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 def _request(action: HttpGetAction, host: str, port: int, agent: str) -> bytes:

@@ -32,9 +32,7 @@ _POLL = 0.1
 _MOST_LINE = 1024 * 1024
 """A file without a newline for so long is no log: it is passed on as it is."""
 
-_WHOLE = b" F "
-_EARLIEST, _LATEST = len("2026-01-01T00:00:00Z stdout"), len("2026-01-01T00:00:00.123456789+00:00 stdout F ")
-"""Between which places the mark of a whole line can stand: most lines need no more than this to be read."""
+_STREAMS = (b"stdout", b"stderr")
 _LINE = re.compile(rb"([^ ]+) (?:stdout|stderr) ([FP])[^ ]* (.*)", re.DOTALL)
 
 
@@ -60,9 +58,9 @@ class LogText:
             return b""
         lines = text.split(b"\n")
         if newline and not self._timestamps and self._since is None and self._new_line:
-            starts = [line.find(_WHOLE, _EARLIEST, _LATEST) for line in lines[:-1]]
-            if -1 not in starts:
-                return b"\n".join([line[at + 3 :] for line, at in zip(lines, starts, strict=False)]) + b"\n"
+            simple = _whole_lines(lines[:-1])
+            if simple is not None:
+                return simple
         return b"".join([self._line(line) for line in lines[:-1]] if newline else [text])
 
     def _line(self, line: bytes) -> bytes:
@@ -77,6 +75,17 @@ class LogText:
         prefix = stamp + b" " if self._timestamps and self._new_line else b""
         self._new_line = tag == b"F"
         return prefix + text + (b"\n" if self._new_line else b"")
+
+
+def _whole_lines(lines: list[bytes]) -> bytes | None:
+    """The text of lines that are all whole ones, as most are: the fast way. None when they are not."""
+    parts = [line.split(b" ", 3) for line in lines]
+    try:
+        if any([part[2] != b"F" or part[1] not in _STREAMS for part in parts]):  # noqa: C419  (a list is faster)
+            return None
+        return b"\n".join([part[3] for part in parts]) + b"\n"
+    except IndexError:
+        return None
 
 
 class Logs:

@@ -42,7 +42,7 @@ class Pods:
             return None
         if pod.spec.node_name != self._node_name or not pod.metadata.uid or not pod.spec.containers:
             return None
-        self._pods[pod.metadata.uid] = Desired(pod, unsupported.message(unsupported.refusals(obj)))
+        self._pods[pod.metadata.uid] = Desired(pod, unsupported.message(unsupported.refusals(obj, pod)))
         self._ended.discard(pod.metadata.uid)
         return pod.metadata.uid
 

@@ -94,10 +94,10 @@ def _init_status(pod: Pod, spec: Container, seen: PodSeen, history: History, aro
     status = _container_status(
         pod, spec, seen, history, around, StateWaiting("PodInitializing"), _will_restart(pod, spec, seen)
     )
-    ended = status.state.terminated
-    if is_sidecar(spec) or ended is None:
+    if is_sidecar(spec):
         return status
-    return msgspec.structs.replace(status, ready=ended.exit_code == 0, started=False)
+    ended = status.state.terminated
+    return msgspec.structs.replace(status, ready=ended is not None and ended.exit_code == 0)
 
 
 def _container_status(

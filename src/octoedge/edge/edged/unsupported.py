@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from octoedge.api.core import PodSpec
+from octoedge.api.core import Pod, PodSpec
 
 ELSEWHERE = {
     "spec.affinity": "used by the scheduler",
@@ -53,13 +53,10 @@ _SAME_AS_UNSET: dict[str, object] = {
 _EMPTY: tuple[object, ...] = (None, "", 0, False, [], {})
 
 
-def refusals(pod: bytes) -> list[str]:
-    """Why a pod (its JSON) cannot run here; empty when it can."""
-    decoded = msgspec.json.decode(pod)
-    spec = decoded.get("spec") if isinstance(decoded, dict) else None
-    if not isinstance(spec, dict):
-        return []
-    return list(dict.fromkeys([*_unknown(spec, PodSpec, "spec"), *_values(spec)]))
+def refusals(obj: bytes, pod: Pod) -> list[str]:
+    """Why a pod (its JSON and its view) cannot run here; empty when it can."""
+    spec = msgspec.json.decode(obj).get("spec")
+    return list(dict.fromkeys([*_unknown(spec, PodSpec, "spec"), *_values(pod.spec)]))
 
 
 def message(reasons: list[str]) -> str:
@@ -100,13 +97,12 @@ def _inner(kind: object) -> object:
     return arguments[0] if arguments else None
 
 
-def _values(spec: dict[str, typing.Any]) -> Iterator[str]:
+def _values(spec: PodSpec) -> Iterator[str]:
     """Known fields with values that are not."""
-    if spec.get("runtimeClassName"):
+    if spec.runtime_class_name:
         yield _REASONS["spec.runtimeClassName"]
-    for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
-        if container.get("restartPolicy") not in (None, "", "Always"):
-            yield f"container restartPolicy {container['restartPolicy']!r} is not supported yet"
-        for mount in container.get("volumeMounts") or []:
-            if mount.get("subPath") and mount.get("subPathExpr"):
-                yield "subPath and subPathExpr exclude each other"
+    for container in (*spec.containers, *spec.init_containers):
+        if container.restart_policy not in ("", "Always"):
+            yield f"container restartPolicy {container.restart_policy!r} is not supported yet"
+        if any(mount.sub_path and mount.sub_path_expr for mount in container.volume_mounts):
+            yield "subPath and subPathExpr exclude each other"

@@ -127,7 +127,7 @@ class Mount(Message, frozen=True):
 
 class NamespaceOption(Message, frozen=True):
     network: int = NamespaceMode.POD
-    pid: int = NamespaceMode.CONTAINER
+    pid: int = NamespaceMode.POD
     ipc: int = NamespaceMode.POD
     target_id: str = ""
     WIRE: ClassVar[str] = "network:1:i pid:2:i ipc:3:i target_id:4:s"
