@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from octoedge.keadm.processes import find_by_arguments
 from octoedge.testing.eventually import eventually
 from octoedge.testing.installation import Installation, fetch
 
 from .pods import PAGE, URL, apply_hello, await_ready, container_id, is_node_ready, is_ready, pod, started_at
+
+NAMES = ["apiserver", "cloudcore", "containerd", "mosquitto", "edgecore"]
 
 
 def connected(installation: Installation) -> bool:
@@ -89,3 +98,43 @@ def test_containerd_may_be_killed_too(installation: Installation) -> None:
     installation.up()
     after = await_ready(installation, "hello")
     assert started_at(after) == started_at(before)
+
+
+def test_everything_may_be_killed_at_once(installation: Installation) -> None:
+    """As a machine that loses power, except that the kernel remembers mounts, namespaces and the bridge."""
+    before = apply_hello(installation)
+    for name in NAMES:
+        installation.kill(name)
+    shims = find_by_arguments(("-address", str(installation.layout.runtime_socket)))
+    assert shims
+    for pid in [*shims, *members(installation.layout.cgroup_root)]:
+        os.kill(pid, signal.SIGKILL)
+    installation.up()
+    after = eventually(
+        lambda: pod(installation, "hello"),
+        lambda found: is_ready(found) and container_id(found) != container_id(before),
+    )
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert eventually(lambda: fetch(URL)) == PAGE
+
+
+def members(cgroup: str) -> set[int]:
+    """The processes of the pods."""
+    lists = (entry for top in Path("/sys/fs/cgroup").glob(f"**{cgroup}") for entry in top.rglob("cgroup.procs"))
+    return {int(pid) for entry in lists for pid in entry.read_text().split()}
+
+
+@pytest.mark.parametrize("lines", [1, 3, 6, 8, 12])
+def test_up_may_be_killed_at_any_step_and_goes_on(installation: Installation, lines: int) -> None:
+    """It is killed right after it has printed so many lines; nothing that it started is lost sight of."""
+    installation.down()
+    command = (str(Path(sys.executable).with_name("octoedge")), "up")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=installation.environment) as process:
+        assert process.stdout is not None
+        for _ in range(lines):
+            process.stdout.readline()
+        process.kill()
+    installation.up()
+    assert all(part["ok"] for part in installation.status().values())
+    for name in NAMES:
+        assert len(find_by_arguments(installation.daemon(name).command)) == 1

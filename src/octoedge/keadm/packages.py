@@ -115,8 +115,9 @@ def install(plan: Plan) -> None:
 
 
 def _unobtainable(wanted: Sequence[str], words: str) -> Problem:
+    errors = [line for line in words.splitlines() if not line.startswith("W:")]
     return Problem(
-        f"missing, and apt cannot get it: {' '.join(wanted)}\n      {words.strip()}",
+        "\n      ".join((f"missing, and apt cannot get it: {' '.join(wanted)}", *errors)),
         "see to the package sources (/etc/apt) and the network, or install the packages by hand",
     )
 

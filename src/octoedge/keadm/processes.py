@@ -2,6 +2,8 @@
 
 A daemon is known by `run/NAME.pid`, which holds its pid, the time when the kernel started it, and the boot it belongs
 to. Only a process that matches all three is ours, so a pid that was given out again is never taken for the daemon.
+Where there is no such note, since the command that started the daemon was killed before it wrote one, the daemon is
+known by its whole command line, in which the installation's home stands.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ class Daemon:
 
     def pid(self) -> int | None:
         """The pid of the running daemon, or None."""
+        return self._noted() or next(iter(find_by_arguments(self.command)), None)
+
+    def _noted(self) -> int | None:
         try:
             pid, started, boot = self.pidfile.read_text().split()
         except (FileNotFoundError, ValueError):
@@ -182,7 +187,7 @@ def kill_leftovers(mark: Sequence[str], grace: float = 2) -> int:
 
 def find_by_arguments(mark: Sequence[str]) -> list[int]:
     """The processes whose arguments hold `mark` in a row."""
-    return [pid for pid in _pids() if _has(_arguments(pid), list(mark))]
+    return [pid for pid in _pids() if _has(_arguments(pid), list(mark)) and start_time(pid)]
 
 
 def _pids() -> list[int]:
@@ -197,7 +202,7 @@ def _arguments(pid: int) -> list[str]:
 
 
 def _has(arguments: list[str], mark: list[str]) -> bool:
-    return any(arguments[at : at + len(mark)] == mark for at in range(len(arguments)))
+    return bool(mark) and any(arguments[at : at + len(mark)] == mark for at in range(len(arguments)))
 
 
 def _end_or_kill(pid: int, started: str, grace: float) -> bool:

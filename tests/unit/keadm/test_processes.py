@@ -26,9 +26,14 @@ from octoedge.keadm.processes import (
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 
 
+def marked(folder: Path) -> tuple[str, ...]:
+    """A command that nobody else runs."""
+    return sys.executable, "-c", "import signal; signal.pause()", str(folder)
+
+
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Iterator[Daemon]:
-    daemon = Daemon("sleeper", ("sleep", "300"), tmp_path, tmp_path)
+    daemon = Daemon("sleeper", marked(tmp_path), tmp_path, tmp_path)
     yield daemon
     daemon.stop(1)
 
@@ -39,7 +44,15 @@ def python(tmp_path: Path, program: str) -> Daemon:
 
 def test_a_daemon_is_found_again_by_another_object(sleeper: Daemon, tmp_path: Path) -> None:
     pid = sleeper.start()
-    assert Daemon("sleeper", (), tmp_path, tmp_path).pid() == pid
+    assert Daemon("sleeper", ("another",), tmp_path, tmp_path).pid() == pid
+
+
+def test_a_daemon_without_its_note_is_found_by_its_command_line(sleeper: Daemon) -> None:
+    pid = sleeper.start()
+    sleeper.pidfile.unlink()
+    assert sleeper.pid() == pid
+    sleeper.stop(5)
+    assert start_time(pid) is None
 
 
 def test_it_has_a_session_of_its_own(sleeper: Daemon) -> None:
