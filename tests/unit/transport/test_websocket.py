@@ -196,8 +196,14 @@ def test_a_foreign_certificate_is_refused_in_words(
 
         def refuse() -> None:
             accepted, _ = listener.accept()
-            with accepted, contextlib.suppress(ssl.SSLError):
-                tls.wrap_socket(accepted, server_side=True)
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            session = tls.wrap_bio(incoming, outgoing, server_side=True)
+            with accepted, contextlib.suppress(OSError):
+                while data := accepted.recv(65536):  # to the end: closing with unread bytes would destroy the alert
+                    incoming.write(data)
+                    with contextlib.suppress(ssl.SSLError):
+                        session.do_handshake()
+                    accepted.sendall(outgoing.read())
 
         refusing = threading.Thread(target=refuse)
         refusing.start()
