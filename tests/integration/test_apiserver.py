@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -389,3 +390,68 @@ def until(read: Any, good: Any, seconds: float = 10) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"not within {seconds} s: {found}")
+
+
+def test_openapi_is_fetched_once(server: Server) -> None:
+    index = server.ask("GET", "/openapi/v3")[1]["paths"]["api/v1"]["serverRelativeURL"]
+    connection = server.connection()
+    connection.request("GET", index)
+    response = connection.getresponse()
+    document = json.loads(response.read())
+    assert "immutable" in response.headers["Cache-Control"]
+    assert response.headers["Expires"]
+    patch = document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "", "version": "v1", "kind": "Pod"}
+    assert "fieldValidation" in {parameter["name"] for parameter in patch["parameters"]}
+    connection.request("GET", index, headers={"If-None-Match": response.headers["ETag"]})
+    again = connection.getresponse()
+    assert (again.status, again.read()) == (304, b"")
+    connection.close()
+
+
+def test_kill_9_in_the_middle_of_many_writers(tmp_path: Path) -> None:
+    """Whatever was answered is there, whole; whatever was not is there whole or not at all."""
+    server = Server(tmp_path)
+    server.start()
+    answered: list[set[str]] = [set() for _ in range(4)]
+
+    def write(worker: int) -> None:
+        connection = server.connection()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            for number in range(100_000):
+                name = f"w-{worker}-{number}"
+                body = json.dumps({"metadata": {"name": name}, "data": {"name": name, "fill": "x" * 2000}})
+                connection.request("POST", MAPS, body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                response.read()
+                if response.status == 201:
+                    answered[worker].add(name)
+        connection.close()
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    until(lambda: sum(map(len, answered)), lambda count: count > 300)
+    server.stop(signal.SIGKILL)
+    for thread in threads:
+        thread.join(20)
+    server.start()
+    items = {item["metadata"]["name"]: item for item in server.ask("GET", MAPS)[1]["items"]}
+    assert set().union(*answered) <= set(items)
+    assert all(item["data"]["name"] == name for name, item in items.items() if name.startswith("w-"))
+    assert server.stop() == 0
+
+
+def test_a_stalled_watcher_costs_the_others_nothing(server: Server) -> None:
+    stalled = server.connection()
+    stalled.request("GET", f"{MAPS}?watch=true")
+    stalled.getresponse()  # and never read on
+    version = version_of(server, MAPS)
+    for number in range(60):
+        body = {"metadata": {"name": "big"}, "data": {"fill": f"{number}" + "x" * 200_000}}
+        method, path = ("POST", MAPS) if not number else ("PUT", f"{MAPS}/big")
+        assert server.ask(method, path, body)[0] in (200, 201)
+    code, answer = server.ask("GET", f"{MAPS}?watch=true&resourceVersion={version}&timeoutSeconds=1")
+    assert (code, answer["reason"]) == (410, "Expired")
+    server.ask("DELETE", f"{MAPS}/big")
+    stalled.close()

@@ -20,6 +20,7 @@ from octoedge.runtime.clock import parse_rfc3339, rfc3339, rfc3339_micro
 MAX_DEPTH = 64
 """Levels of nesting that an object may have (only JSON schemas of CRDs come near)."""
 
+_INDEX = re.compile(r"\[\d+\]")
 _SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _MICROSECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -80,6 +81,8 @@ class Decoder:
 
     def _single(self, field: Field, value: Any, path: str, depth: int) -> Any:
         if field.is_definition:
+            if not isinstance(value, dict):
+                raise WrongType(_cannot(value, field.owner, path, _go_name(field.type)))
             return self.decode(self._schema[field.type], value, path, depth + 1)
         try:
             return _SCALARS[field.type](value)
@@ -93,7 +96,7 @@ class _Unfit(Exception):
 
 
 def _cannot(value: Any, owner: str, path: str, wanted: str) -> str:
-    place = f" Go struct field {owner.rsplit('.', 1)[-1]}.{re.sub(r'[[][0-9]+[]]', '', path)}" if path else " Go value"
+    place = f" Go struct field {owner.rsplit('.', 1)[-1]}.{_INDEX.sub('', path)}" if path else " Go value"
     return f"json: cannot unmarshal {_json_name(value)} into{place} of type {wanted}"
 
 

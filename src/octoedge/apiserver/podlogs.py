@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ import msgspec
 from yarl import URL
 
 from octoedge.apiserver.credentials import Pair
+from octoedge.apiserver.requests import Chunks
 from octoedge.errors import ApiError
 
 _CONNECT_SECONDS = 10.0
@@ -30,7 +31,7 @@ class KubeletLogs:
         self._ca = ca
         self._context: ssl.SSLContext | None = None
 
-    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> Chunks:
         """The log as it comes; `ApiError` when there is none to be had."""
         path = "/".join(quote(part, safe="") for part in ("containerLogs", namespace, pod, container))
         url = URL(f"{self._endpoint}/{path}", encoded=True).with_query(dict(query))
@@ -61,7 +62,7 @@ class KubeletLogs:
         return self._context
 
 
-async def _chunks(session: aiohttp.ClientSession, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+async def _chunks(session: aiohttp.ClientSession, response: aiohttp.ClientResponse) -> Chunks:
     async with session, response:
         try:
             async for chunk in response.content.iter_any():

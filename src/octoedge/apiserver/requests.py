@@ -57,11 +57,14 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+Chunks = AsyncGenerator[bytes, None]
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """A response whose body is still being made: watches and logs."""
 
-    chunks: AsyncGenerator[bytes, None]
+    chunks: Chunks
     content_type: str = JSON
     code: int = 200
 

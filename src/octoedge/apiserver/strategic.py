@@ -108,7 +108,8 @@ class StrategicMerge:
         for name, value in patch.items():
             if name.startswith(_DELETE):
                 field = name.removeprefix(_DELETE)
-                result[field] = [one for one in result.get(field) or [] if one not in _list(value, name)]
+                taken = _list(value, name)
+                result[field] = [one for one in result.get(field) or [] if one not in taken]
             elif name.startswith(_ORDER):
                 field = name.removeprefix(_ORDER)
                 facts = definition.fields.get(field) if definition else None

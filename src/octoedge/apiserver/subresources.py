@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import msgspec
 from octoedge.apiserver.bodies import Bodies, Findings
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.requests import Request, Response, Stream, json_answer, success
+from octoedge.apiserver.requests import Chunks, Request, Response, Stream, json_answer, success
 from octoedge.apiserver.rest import Place, Rest, dry_run
 from octoedge.apiserver.tokens import ISSUER, MAX_SECONDS, MIN_SECONDS, Subject, Tokens
 from octoedge.errors import ApiError, bad_request, conflict, invalid, not_found
@@ -28,7 +28,7 @@ _DEFAULT_SECONDS = 3600
 class LogSource(Protocol):
     """Where the logs of containers come from."""
 
-    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> Chunks:
         """The log as it comes; `ApiError` when there is none to be had."""
         ...
 

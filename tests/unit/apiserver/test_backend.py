@@ -42,6 +42,10 @@ async def put(backend: Backend, *objects: Json) -> int:
     return items[-1].version
 
 
+async def drop(backend: Backend, name: str) -> None:
+    await backend.change(lambda _: [Drop("things", "ns", name)])
+
+
 def test_versions_rise_over_restarts_and_deletions(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(tmp_path, max_changes=2) as backend:
@@ -148,7 +152,7 @@ def test_a_watch_neither_misses_nor_repeats_over_restart_and_compaction(
                     if kind == "put":
                         await put(backend, thing(name, value))
                     elif kind == "drop" and backend.get("things", "ns", name):
-                        await backend.change(lambda _, name=name: [Drop("things", "ns", name)])
+                        await drop(backend, name)
                     elif kind == "read":
                         version = await catch_up(backend, known, version, seen)
                 version = await catch_up(backend, known, version, seen)
