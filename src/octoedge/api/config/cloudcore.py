@@ -55,6 +55,7 @@ class CloudHubQuic(Section, frozen=True):
     address: str = "0.0.0.0"  # noqa: S104  (edges come from everywhere; mTLS guards the door)
     """IP to listen on."""
     port: int = 10001
+    """UDP port."""
     max_incoming_streams: int = 10000
     """Streams of one connection."""
 
@@ -74,6 +75,7 @@ class CloudHubWebSocket(Section, frozen=True):
     address: str = "0.0.0.0"  # noqa: S104
     """IP to listen on."""
     port: int = 10000
+    """TCP port."""
 
 
 class CloudHubHttps(Section, frozen=True):
@@ -84,6 +86,7 @@ class CloudHubHttps(Section, frozen=True):
     address: str = "0.0.0.0"  # noqa: S104
     """IP to listen on."""
     port: int = 10002
+    """TCP port."""
 
 
 class AuthorizationMode(Section, frozen=True):
@@ -101,6 +104,7 @@ class Authorization(Section, frozen=True):
     debug: bool = True
     """Denials are logged only, not enforced."""
     modes: tuple[AuthorizationMode, ...] = (AuthorizationMode(),)
+    """Who decides; only the node authorizer exists."""
 
 
 class CloudHub(Section, frozen=True):
@@ -114,9 +118,11 @@ class CloudHub(Section, frozen=True):
     tls_ca_file: str = field(default="/etc/kubeedge/ca/rootCA.crt", name="tlsCAFile")
     """CA of the edges, PEM; when absent the Secret kubeedge/casecret is used, and made at first start."""
     tls_ca_key_file: str = field(default="/etc/kubeedge/ca/rootCA.key", name="tlsCAKeyFile")
+    """Private key of the edges' CA, PEM; used only together with `tlsCAFile`."""
     tls_cert_file: str = "/etc/kubeedge/certs/server.crt"
     """Serving certificate, PEM; when absent the Secret kubeedge/cloudcoresecret is used, and made at first start."""
     tls_private_key_file: str = "/etc/kubeedge/certs/server.key"
+    """Private key of the serving certificate, PEM; used only together with `tlsCertFile`."""
     write_timeout: int = 30
     """Seconds for one write to an edge."""
     quic: CloudHubQuic = CloudHubQuic()
@@ -263,14 +269,18 @@ class CloudStream(Section, frozen=True):
     tls_tunnel_cert_file: str = "/etc/kubeedge/certs/server.crt"
     """Serving certificate of the tunnel, PEM; when absent CloudHub's is used."""
     tls_tunnel_private_key_file: str = "/etc/kubeedge/certs/server.key"
+    """Private key of the tunnel's serving certificate, PEM."""
     tunnel_port: int = 10004
+    """TCP port that edges open their tunnel to."""
     tls_stream_ca_file: str = field(default="/etc/kubeedge/ca/streamCA.crt", name="tlsStreamCAFile")
     """CA of the stream server's clients, PEM; when absent the ConfigMap kube-system/extension-apiserver-authentication
     is read, where every API server publishes it."""
     tls_stream_cert_file: str = "/etc/kubeedge/certs/stream.crt"
     """Serving certificate of the stream server, PEM; when absent one is made from the edges' CA."""
     tls_stream_private_key_file: str = "/etc/kubeedge/certs/stream.key"
+    """Private key of the stream server's certificate, PEM."""
     stream_port: int = 10003
+    """TCP port that the API server asks for logs."""
 
 
 class Router(Section, frozen=True):
@@ -280,6 +290,7 @@ class Router(Section, frozen=True):
     address: str = "0.0.0.0"  # noqa: S104
     """IP to listen on."""
     port: int = 9443
+    """TCP port."""
     rest_timeout: int = 60
     """Seconds until a REST rule's request is given up."""
 
@@ -327,6 +338,7 @@ class CloudCoreConfig(Section, frozen=True):
     api_version: str = API_VERSION
     """Not checked, as in KubeEdge."""
     kind: str = "CloudCore"
+    """Not checked, as in KubeEdge."""
     common_config: CommonConfig = CommonConfig()
     kube_api_config: KubeApiConfig = field(default=KubeApiConfig(), name="kubeAPIConfig")
     modules: CloudModules = CloudModules()

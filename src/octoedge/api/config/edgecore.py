@@ -30,7 +30,9 @@ class Database(Section, frozen=True):
     """Where metadata is kept."""
 
     driver_name: str = "sqlite3"
+    """No effect: it is always SQLite."""
     alias_name: str = "default"
+    """No effect; a name inside the Go ORM."""
     data_source: str = "/var/lib/kubeedge/edgecore.db"
     """File; its directory is created."""
 
@@ -53,14 +55,19 @@ class Edged(Section, frozen=True):
     node_ip: str = field(default="", name="nodeIP")
     """The node's InternalIP; empty: that of the default route."""
     runtime_cgroups: str = ""
+    """No effect."""
     pod_sandbox_image: str = "kubeedge/pause:3.6"
     """Image of the pod sandbox; the runtime's own setting counts with containerd."""
     root_directory: str = "/var/lib/kubelet"
     """Directory of pod volumes and state."""
     windows_service: bool = False
+    """No effect; Linux only."""
     windows_priority_class: str = ""
+    """No effect; Linux only."""
     experimental_mounter_path: str = ""
+    """No effect."""
     experimental_node_allocatable_ignore_eviction_threshold: bool = False
+    """Whether eviction thresholds are left out of what pods may use."""
     node_labels: dict[str, str] = {}
     """Labels that the node registers with."""
     minimum_gc_age: Duration = field(default=Duration(0), name="minimumGCAge")
@@ -70,10 +77,13 @@ class Edged(Section, frozen=True):
     max_container_count: int = -1
     """Dead instances kept on the node; -1: no limit."""
     register_schedulable: bool = True
+    """Whether pods may be scheduled here from the beginning."""
     seccomp_default: bool = False
+    """Whether containers without a seccomp profile get the runtime's default one."""
     custom_interface_name: str = ""
     """Network interface whose address becomes `nodeIP`."""
     register_node_namespace: str = "default"
+    """No effect; nodes have no namespace."""
 
 
 class EdgeHubQuic(Section, frozen=True):
@@ -113,6 +123,7 @@ class EdgeHub(Section, frozen=True):
     message_qps: int = field(default=30, name="messageQPS")
     """Messages a second towards a Go cloud; 0: no limit."""
     message_burst: int = 60
+    """Messages at once above `messageQPS`."""
     project_id: str = field(default=PROJECT_ID, name="projectID")
     """First part of the channel's path."""
     tls_ca_file: str = _CA
@@ -120,6 +131,7 @@ class EdgeHub(Section, frozen=True):
     tls_cert_file: str = _CERTIFICATE
     """The node's certificate, PEM; written when the node joins."""
     tls_private_key_file: str = _KEY
+    """The node's private key, PEM; made on the node and never sent."""
     quic: EdgeHubQuic = EdgeHubQuic()
     websocket: EdgeHubWebSocket = EdgeHubWebSocket()
     token: str = ""
@@ -135,8 +147,11 @@ class EventBusTls(Section, frozen=True):
 
     enable: bool = False
     tls_mqtt_ca_file: str = field(default=_CA, name="tlsMqttCAFile")
+    """CA of the broker, PEM."""
     tls_mqtt_cert_file: str = _CERTIFICATE
+    """Client certificate towards the broker, PEM."""
     tls_mqtt_private_key_file: str = _KEY
+    """Its private key, PEM."""
 
 
 class EventBus(Section, frozen=True):
@@ -146,16 +161,21 @@ class EventBus(Section, frozen=True):
     mqtt_qos: int = field(default=0, name="mqttQOS")
     """0, 1 or 2."""
     mqtt_retain: bool = False
+    """Whether what is published stays with the broker."""
     mqtt_session_queue_size: int = 100
     """Messages kept for a client that is away (internal broker)."""
     mqtt_server_internal: str = "tcp://127.0.0.1:1884"
+    """Address of the own broker (modes 0 and 1)."""
     mqtt_server_external: str = "tcp://127.0.0.1:1883"
+    """Address of the external broker (modes 1 and 2)."""
     mqtt_sub_client_id: str = field(default="", name="mqttSubClientID")
     """Made up when empty."""
     mqtt_pub_client_id: str = field(default="", name="mqttPubClientID")
     """Made up when empty."""
     mqtt_username: str = ""
+    """User towards the external broker; empty: none."""
     mqtt_password: str = ""
+    """Password towards the external broker; never logged."""
     mqtt_mode: int = 2
     """0: own broker, 1: both, 2: an external broker."""
     event_bus_tls: EventBusTls = field(default=EventBusTls(), name="eventBusTLS")
@@ -169,9 +189,13 @@ class MetaServer(Section, frozen=True):
     server: str = "127.0.0.1:10550"
     """IP:port."""
     tls_ca_file: str = _CA
+    """CA that clients are checked with, PEM."""
     tls_cert_file: str = _CERTIFICATE
+    """Serving certificate, PEM."""
     tls_private_key_file: str = _KEY
+    """Its private key, PEM."""
     service_account_issuers: tuple[str, ...] = ("https://kubernetes.default.svc.cluster.local",)
+    """Issuers whose service account tokens are accepted."""
     api_audiences: tuple[str, ...] | None = None
     """The issuers when empty."""
     service_account_key_files: tuple[str, ...] | None = None
@@ -198,7 +222,9 @@ class ServiceBus(Section, frozen=True):
 
     enable: bool = False
     server: str = "127.0.0.1"
+    """IP to listen on."""
     port: int = 9060
+    """TCP port."""
     timeout: int = 60
     """Seconds until a request is given up."""
 
@@ -219,7 +245,9 @@ class EdgeStream(Section, frozen=True):
     tls_tunnel_ca_file: str = field(default=_CA, name="tlsTunnelCAFile")
     """CA that the cloud's certificate is checked with, PEM."""
     tls_tunnel_cert_file: str = _CERTIFICATE
+    """The node's certificate, PEM."""
     tls_tunnel_private_key_file: str = _KEY
+    """The node's private key, PEM."""
     handshake_timeout: int = 30
     """Seconds."""
     read_deadline: int = 15
@@ -265,6 +293,7 @@ class EdgeCoreConfig(Section, frozen=True):
     api_version: str = API_VERSION
     """Not checked, as in KubeEdge."""
     kind: str = "EdgeCore"
+    """Not checked, as in KubeEdge."""
     database: Database = Database()
     modules: EdgeModules = field(default_factory=EdgeModules)
     feature_gates: dict[str, bool] = {}
