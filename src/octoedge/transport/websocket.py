@@ -107,6 +107,7 @@ class WebSocketConnection:
         self._messages: deque[bytes] = deque()
         self._over = ""
         """Why the connection is over; empty while it is open."""
+        self._closing = False
 
     @property
     def peer(self) -> Peer:
@@ -142,14 +143,18 @@ class WebSocketConnection:
             raise ConnectionClosed(f"{self._peer.address} did not answer a ping within {timeout:.0f} s") from error
 
     async def close(self) -> None:
-        with contextlib.suppress(OSError, TimeoutError, ConnectionClosed):
+        if self._closing:  # asyncio's TLS of Python 3.11.2 breaks when it is closed twice
+            return
+        self._closing = True
+        try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 if not self._over:
                     await self._write(rfc6455.encode_close(rfc6455.NORMAL))
                 self._end("the connection was closed here")
                 self._writer.close()
                 await self._writer.wait_closed()
-        self._writer.transport.abort()
+        except (OSError, TimeoutError, ConnectionClosed):
+            self._writer.transport.abort()
 
     async def _take(self, data: bytes) -> None:
         try:
