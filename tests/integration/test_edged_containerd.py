@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from octoedge.edge.edged.cgroups import Cgroups
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.edge.edged.edged import Edged
 from octoedge.edge.edged.mounts import SystemMounter, mounted
@@ -129,9 +130,11 @@ def _images(home: Path) -> list[Path]:
 
 
 def _remove_cgroups() -> None:
-    for hierarchy in Path("/sys/fs/cgroup").iterdir():
-        for folder, _, _ in os.walk(hierarchy / CGROUP_ROOT.strip("/"), topdown=False):
-            os.rmdir(folder)
+    cgroups = Cgroups()
+    deadline = time.monotonic() + 5
+    while not cgroups.remove(CGROUP_ROOT):
+        assert time.monotonic() < deadline, "processes are left in the cgroups of the test"
+        time.sleep(0.05)
 
 
 def pod_cgroups() -> list[Path]:

@@ -40,13 +40,18 @@ class Cgroups:
         except OSError as error:
             self._complain(f"pod cgroup {parent} cannot be made: {error}")
 
-    def remove(self, parent: str) -> None:
-        """Remove a pod's cgroup with all below it; what is still in use stays."""
+    def remove(self, parent: str) -> bool:
+        """Remove a pod's cgroup with all below it; whether nothing of it is left.
+
+        The last process of a container may need a moment to leave: a cgroup that is still in use stays.
+        """
+        gone = True
         for hierarchy in self._hierarchies():
             base = hierarchy / parent.lstrip("/")
             if base.is_dir():
                 for folder, _, _ in os.walk(base, topdown=False):
-                    _rmdir(Path(folder))
+                    gone = _rmdir(Path(folder)) and gone
+        return gone
 
     def _hierarchies(self) -> Iterator[Path]:
         """Every hierarchy; in version 1 links such as cpu,cpuacct are left out."""
@@ -118,8 +123,12 @@ def _weight(shares: int) -> int:
     return 1 + (max(shares, 2) - 2) * 9999 // 262142 if shares else 0
 
 
-def _rmdir(folder: Path) -> None:
+def _rmdir(folder: Path) -> bool:
     try:
         folder.rmdir()
+    except FileNotFoundError:
+        return True
     except OSError as error:
         log.debug("cgroup %s stays: %s", folder, error)
+        return False
+    return True

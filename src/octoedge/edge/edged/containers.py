@@ -35,6 +35,7 @@ RETRY = 10.0
 """Seconds until something that failed is tried again, as the kubelet's sync back-off."""
 _SHOW_BACK_OFF = 2.0
 """Seconds after which a failed pull is shown as ImagePullBackOff."""
+_CGROUP_TRIES, _CGROUP_PAUSE = 20, 0.05
 _LEAST_TERM = 2.0
 """Seconds that a container always gets between TERM and KILL when a hook has used up the grace."""
 
@@ -143,7 +144,10 @@ class Containers:
             raise ActionFailed("Terminating", text, _now() + RETRY) from error
         root = tools.place.cgroup_root.rstrip("/")
         for tier in ("", "/burstable", "/besteffort"):
-            tools.cgroups.remove(f"{root}{tier}/pod{pod_uid}")
+            for _ in range(_CGROUP_TRIES):
+                if tools.cgroups.remove(f"{root}{tier}/pod{pod_uid}"):
+                    break
+                await asyncio.sleep(_CGROUP_PAUSE)
 
     async def _image(self, pod: Pod, spec: Container, sandbox: f.SandboxConfig, say: Say) -> f.Image:
         images = self._tools.images
