@@ -46,6 +46,7 @@ class WebSocketServer:
         self._admit = admit
         self._answer_headers = answer_headers
         self._max_bytes = max_bytes
+        self._open: set[_WebSocketConnection] = set()
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Listen until cancelled; `port` then is the real one, also when 0 was asked for."""
@@ -59,6 +60,8 @@ class WebSocketServer:
             ready()
             await asyncio.Event().wait()
         finally:
+            # Otherwise cleanup waits for connections that nobody has told to end.
+            await asyncio.gather(*(connection.close() for connection in self._open))
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -73,9 +76,11 @@ class WebSocketServer:
         socket.headers.update(self._answer_headers(peer))
         await socket.prepare(request)
         connection = _WebSocketConnection(socket, peer)
+        self._open.add(connection)
         try:
             await self._serve(connection)
         finally:
+            self._open.discard(connection)
             await connection.close()
         return socket
 

@@ -6,6 +6,7 @@ nothing came for `SILENCE_SECONDS`, not even a ping (edges send one each 5 s), i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import ssl
@@ -36,6 +37,7 @@ class Acceptor:
         self.port = port
         self._tls = tls
         self._serve = serve
+        self._open: set[_TunnelConnection] = set()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -50,6 +52,8 @@ class Acceptor:
             log.info("listening for edges' tunnels on port %s", self.port)
             yield
         finally:
+            # Otherwise cleanup waits for tunnels that nobody has told to end.
+            await asyncio.gather(*(connection.close() for connection in self._open))
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -65,9 +69,11 @@ class Acceptor:
             socket.headers[AGREEMENT] = VERSION
         await socket.prepare(request)
         connection = _TunnelConnection(socket, peer)
+        self._open.add(connection)
         try:
             await self._serve(peer.node, connection)
         finally:
+            self._open.discard(connection)
             await connection.close()
         return socket
 
