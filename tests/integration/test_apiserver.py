@@ -455,3 +455,19 @@ def test_a_stalled_watcher_costs_the_others_nothing(server: Server) -> None:
     assert (code, answer["reason"]) == (410, "Expired")
     server.ask("DELETE", f"{MAPS}/big")
     stalled.close()
+
+
+def test_server_side_apply(server: Server) -> None:
+    applying = {"Content-Type": "application/apply-patch+yaml"}
+    first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ssa"}, "data": {"a": "1", "b": "2"}}
+    code, made = server.ask("PATCH", f"{MAPS}/ssa?fieldManager=one", first, applying)
+    assert (code, made["data"]) == (200, {"a": "1", "b": "2"})
+    second = {**first, "data": {"b": "3"}}
+    code, refused = server.ask("PATCH", f"{MAPS}/ssa?fieldManager=two", second, applying)
+    assert (code, refused["reason"]) == (409, "Conflict")
+    code, taken = server.ask("PATCH", f"{MAPS}/ssa?fieldManager=two&force=true", second, applying)
+    assert (code, taken["data"]) == (200, {"a": "1", "b": "3"})
+    code, left = server.ask("PATCH", f"{MAPS}/ssa?fieldManager=one", {**first, "data": {}}, applying)
+    assert (code, left["data"]) == (200, {"b": "3"})
+    assert server.ask("PATCH", f"{MAPS}/ssa", first, applying)[0] == 422
+    assert server.ask("DELETE", f"{MAPS}/ssa")[0] == 200

@@ -99,6 +99,9 @@ def generate_name(metadata: Json, taken: Callable[[str], bool]) -> None:
 def prepare_update(new: Json, old: Json) -> None:
     """Keep what an update may not change."""
     metadata, before = new.setdefault("metadata", {}), old["metadata"]
+    if "managedFields" in before:
+        # Who leaves them out means nothing by it; who sends an empty list wants them gone.
+        metadata.setdefault("managedFields", before["managedFields"])
     for field in (*_ONLY_SERVER, "namespace", "generateName"):
         if field in before:
             metadata[field] = before[field]

@@ -9,7 +9,7 @@ import msgspec
 
 from octoedge.apiserver.kinds import Kind, Kinds
 from octoedge.apiserver.requests import Answer, Request, json_answer
-from octoedge.apiserver.rest import JSON_PATCH, MERGE, STRATEGIC
+from octoedge.apiserver.rest import APPLY, JSON_PATCH, MERGE, STRATEGIC
 from octoedge.apiserver.schema import Definition, Field, Schema
 
 Json = dict[str, Any]
@@ -179,7 +179,7 @@ def _operations(kind: Kind, verbs: tuple[str, ...], listed: bool) -> Json:
                 "x-kubernetes-group-version-kind": named,
             }
     if "patch" in item:
-        types = [JSON_PATCH, MERGE, *([STRATEGIC] if kind.strategic else [])]
+        types = [JSON_PATCH, MERGE, *([STRATEGIC] if kind.strategic else []), APPLY]
         item["patch"]["requestBody"] = {"content": {name: {"schema": {"type": "object"}} for name in types}}
     if listed:
         item["get"] = {

@@ -13,9 +13,18 @@ from typing import Any
 import msgspec
 
 from octoedge.apiserver import defaults, metadata, rules
+from octoedge.apiserver.apply import Applier
 from octoedge.apiserver.backend import Backend, Drop, Edit, Keep, Put, View
 from octoedge.apiserver.behaviour import Behaviour, behaviour_of
-from octoedge.apiserver.bodies import Bodies, Findings, decode_object, expect_object, judge_unknown, unknown_format
+from octoedge.apiserver.bodies import (
+    Bodies,
+    Findings,
+    check_kind,
+    decode_object,
+    expect_object,
+    judge_unknown,
+    unknown_format,
+)
 from octoedge.apiserver.kinds import Kind
 from octoedge.apiserver.serviceaccounts import check_namespace
 from octoedge.apiserver.strategic import StrategicMerge
@@ -80,6 +89,8 @@ class Rest:
     ) -> Item:
         """Change an object as a patch says."""
         patch = self.bodies.decode(body, media_type)
+        if media_type.partition(";")[0].strip().lower() == APPLY:
+            return await self._apply(place, patch, query, found)
         apply = self._patcher(place.kind, media_type, patch)
 
         def change(old: Json) -> Json:
@@ -93,6 +104,41 @@ class Rest:
         """Replace an object by what `change` makes of its newest version."""
         items = await self.backend.change(lambda view: self._update(view, place, change), dry_run=dry_run(query))
         return items[0]
+
+    async def _apply(self, place: Place, patch: Any, query: Mapping[str, str], found: Findings) -> Item:
+        """Server-side apply; makes the object when it is not there."""
+        expect_object(patch)
+        check_kind(patch, place.kind.api_version, place.kind.kind)
+        metadata.check_place(patch, place.namespace, place.name)
+        if patch["metadata"].get("managedFields"):
+            raise bad_request("metadata.managedFields must be nil")
+        applied = self._checked_patch(place.kind, patch, patch, query, found)
+        applied |= {"kind": place.kind.kind, "apiVersion": place.kind.api_version}
+        definition = self.bodies.schema.of_kind(place.kind.group, place.kind.version, place.kind.kind)
+        manager, force = query.get("fieldManager", ""), query.get("force", "").lower() == "true"
+        now = rfc3339(self.clock.now())
+
+        def change(live: Json) -> Json:
+            new = Applier(self.bodies.schema).apply(definition, live, applied, manager, force=force, now=now)
+            for name in ("uid", "resourceVersion"):
+                if name in applied.get("metadata", {}):
+                    new["metadata"][name] = applied["metadata"][name]
+            return new
+
+        def decide(view: View) -> list[Edit]:
+            if view.get(place.kind.resource, place.namespace, place.name) is not None:
+                return self._update(view, place, change)
+            if applied["metadata"].get("uid") or place.subresource:
+                raise place.missing()
+            fresh = {"kind": applied["kind"], "apiVersion": applied["apiVersion"], "metadata": {"name": place.name}}
+            return self._create(view, place, change(fresh), now)
+
+        return (await self.backend.change(decide, dry_run=dry_run(query)))[0]
+
+    def creation(self, view: View, place: Place, obj: Json) -> list[Edit]:
+        """The edits that create `obj`, for a deciding function of the server's own controllers."""
+        metadata.check_place(obj, place.namespace)
+        return self._create(view, place, obj, rfc3339(self.clock.now()))
 
     def _create(self, view: View, place: Place, obj: Json, now: str) -> list[Edit]:
         kind, behaviour = place.kind, behaviour_of(place.kind.resource)
@@ -148,7 +194,9 @@ class Rest:
             self._fill(kind, behaviour, new)
         causes = metadata.check(new["metadata"], behaviour.name_rule)
         if not place.subresource:
-            causes += behaviour.check_update(new, old)
+            definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
+            causes += rules.structure(self.bodies.schema, definition, new)
+            causes += [cause for cause in behaviour.check_update(new, old) if cause not in causes]
         metadata.refuse(kind.kind, kind.group, place.name, causes)
         if behaviour.counts_generations and new.get("spec") != old.get("spec"):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
@@ -158,16 +206,13 @@ class Rest:
         word = media_type.partition(";")[0].strip().lower()
         if word == JSON_PATCH:
             return lambda old: apply_json(old, patch)
-        if word == APPLY:
-            text = "server-side apply is not supported by the embedded API server"
-            raise ApiError(415, "UnsupportedMediaType", f"{text}; use kubectl apply without --server-side")
         expect_object(patch)
         if word == MERGE:
             return lambda old: apply_merge(old, patch)
         if word == STRATEGIC and kind.strategic:
             definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
             return lambda old: self._strategic.apply(definition, old, patch)
-        raise unknown_format((JSON_PATCH, MERGE, *([STRATEGIC] if kind.strategic else [])))
+        raise unknown_format((JSON_PATCH, MERGE, *([STRATEGIC] if kind.strategic else []), APPLY))
 
     def _checked_patch(self, kind: Kind, new: Json, patch: Any, query: Mapping[str, str], found: Findings) -> Json:
         definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)

@@ -13,9 +13,10 @@ from octoedge.kube.selector import EVERYTHING, Requirement, Selector, from_label
 
 LABELS = {"app": "web", "tier": "1", "gpu": ""}
 NAMES = st.from_regex(r"[a-z]([a-z0-9.-]{0,10}[a-z0-9])?", fullmatch=True)
+DOMAINS = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 VALUES = st.from_regex(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,10}[A-Za-z0-9])?)?", fullmatch=True)
 SETS = st.frozensets(VALUES, min_size=1, max_size=3)
-KEYS = st.one_of(NAMES.filter(lambda name: name not in ("in", "notin")), st.builds("{}.io/{}".format, NAMES, NAMES))
+KEYS = st.one_of(NAMES.filter(lambda name: name not in ("in", "notin")), st.builds("{}.io/{}".format, DOMAINS, NAMES))
 
 
 @pytest.mark.parametrize(
