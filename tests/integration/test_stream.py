@@ -414,6 +414,20 @@ def test_an_edge_does_not_talk_to_a_cloud_that_the_ca_does_not_vouch_for(tmp_pat
     in_world(tmp_path, test)
 
 
+def test_a_cloud_under_an_address_that_its_certificate_lacks_is_told_apart(tmp_path: Path) -> None:
+    async def test(w: World) -> None:
+        settings = edge_config.EdgeStream(
+            server=f"localhost:{w.cloud.tunnel_port}",
+            tls_tunnel_ca_file=str(w.tls.ca_file),
+            tls_tunnel_cert_file=str(w.tls.certificate_file),
+            tls_tunnel_private_key_file=str(w.tls.key_file),
+        )
+        with pytest.raises(TransportError, match=r"add this one to modules\.cloudHub\.advertiseAddress"):
+            await tunnel_dial(settings, "edge-1", str)()
+
+    in_world(tmp_path, test)
+
+
 def test_the_newest_tunnel_of_a_node_wins_and_the_older_one_ends(tmp_path: Path) -> None:
     async def test(w: World) -> None:
         w.edge_task.cancel()

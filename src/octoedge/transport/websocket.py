@@ -27,6 +27,8 @@ from octoedge.transport.rfc6455 import Close, FrameError, FrameReader, Message, 
 
 _READ_BYTES = 64 * 1024
 _CLOSE_SECONDS = 1.0
+_WRONG_NAME = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 _TLS_BUFFER_BYTES = 16 * 1024
 _SWITCHING = 101
 _TOLD = 300
@@ -243,6 +245,11 @@ async def _upgrade(
 
 def _refusal(endpoint: Endpoint, error: Exception) -> ConnectError:
     """The error that tells a person why the connection could not be opened."""
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _WRONG_NAME:
+        return ConnectError(
+            f"{endpoint.url} shows a certificate of our cloud for other addresses ({error.verify_message}); "
+            "add this one to modules.cloudHub.advertiseAddress or dnsNames in cloudcore.yaml and restart CloudCore"
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectError(
             f"{endpoint.url} shows a certificate that {endpoint.ca_file} does not vouch for ({error.verify_message}); "
