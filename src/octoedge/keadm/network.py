@@ -52,13 +52,13 @@ def has_bridge(layout: Layout) -> bool:
 def add_bridge(layout: Layout) -> None:
     """Make the bridge, mark it, give it the pods' gateway address, and switch it on."""
     holder = owner(layout.bridge)
-    if holder not in (None, str(layout.home)):
+    if holder is not None and not _is_ours(layout):
         raise InstallError(f"the interface {layout.bridge} belongs to {holder or 'someone else'}; it is left alone.")
     name = layout.bridge.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         if holder is None:
             fcntl.ioctl(control, SIOCBRADDBR, name + b"\0")
-            Path(f"/sys/class/net/{layout.bridge}/ifalias").write_text(f"octoedge {layout.home}")
+        Path(f"/sys/class/net/{layout.bridge}/ifalias").write_text(f"octoedge {layout.home}")
         fcntl.ioctl(control, SIOCSIFADDR, _request(name, _address(layout.gateway)))
         fcntl.ioctl(control, SIOCSIFNETMASK, _request(name, _address("255.255.255.0")))
         _switch(control, name, on=True)
@@ -66,12 +66,20 @@ def add_bridge(layout: Layout) -> None:
 
 def remove_bridge(layout: Layout) -> None:
     """Take our bridge away; someone else's of that name stays."""
-    if owner(layout.bridge) != str(layout.home):
+    if not _is_ours(layout):
         return
     name = layout.bridge.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         _switch(control, name, on=False)
         fcntl.ioctl(control, SIOCBRDELBR, name + b"\0")
+
+
+def _is_ours(layout: Layout) -> bool:
+    """Marked as ours; or off, empty and of our name: made by an `up` that was killed before it could mark it."""
+    holder = owner(layout.bridge)
+    ports = Path(f"/sys/class/net/{layout.bridge}/brif")
+    unmarked = holder == "" and ports.is_dir() and not any(ports.iterdir()) and not _is_up(layout.bridge)
+    return holder == str(layout.home) or unmarked
 
 
 def has_rule(layout: Layout) -> bool:
