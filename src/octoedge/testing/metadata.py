@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from octoedge.edge.ports import Change, ChangeKind
-from octoedge.errors import OfflineError, not_found
+from octoedge.errors import ApiError, OfflineError, not_found
 from octoedge.protocol.resource import Resource
 from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.clock import Clock, rfc3339
@@ -32,6 +32,8 @@ class MemoryMetadata:
         self.forgotten: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.node: dict[str, Any] = {}
+        self.refuse_node: builtins.list[ApiError] = []
+        """Errors that the next registrations end with."""
         self.node_statuses: list[dict[str, Any]] = []
         self.leases: list[dict[str, Any]] = []
         self.tokens_asked: list[dict[str, Any]] = []
@@ -118,6 +120,8 @@ class MemoryMetadata:
 
     async def register_node(self, node: bytes) -> bytes:
         self._need_cloud("node")
+        if self.refuse_node:
+            raise self.refuse_node.pop()
         self.node = self.node or {**msgspec.json.decode(node)}
         self.node["metadata"].setdefault("uid", "node-uid")
         return msgspec.json.encode(self.node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from octoedge.edge.edged.machine import Machine
 from octoedge.edge.edged.mounts import Mounter, MountFailed
 from octoedge.edge.edged.nodestatus import NodeSettings
 from octoedge.runtime.clock import Clock
+from octoedge.testing.clock import VirtualClock, run
+from octoedge.testing.cri import MemoryRuntime
 from octoedge.testing.metadata import MemoryMetadata
 
 NODE = "edge-1"
+BUSYBOX = "edge.local/busybox:1"
 MACHINE = Machine(
     architecture="amd64",
     kernel="6.1.0",
@@ -129,3 +132,46 @@ def deleting(obj: dict[str, Any], grace: int = 30) -> dict[str, Any]:
     """The pod after `kubectl delete`."""
     meta = {**obj["metadata"], "deletionTimestamp": "2026-01-01T01:00:00Z", "deletionGracePeriodSeconds": grace}
     return {**obj, "metadata": meta}
+
+
+class World:
+    """One node and its cloud."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.clock = VirtualClock()
+        self.runtime = MemoryRuntime(self.clock, images=(BUSYBOX,))
+        self.metadata = MemoryMetadata(self.clock)
+
+    def edged(self, **changes: Any) -> Any:
+        return running(self.root, self.runtime, self.metadata, self.clock, **changes)
+
+    def started(self) -> list[int]:
+        return [c.started_at for c in self.runtime.running()]
+
+
+def scenario(tmp_path: Path, body: Callable[[World, Edged], Awaitable[None]], **changes: Any) -> None:
+    """Run `body` in virtual time with a node that is up."""
+
+    async def main() -> None:
+        world = World(tmp_path)
+        async with world.edged(**changes) as edged:
+            await body(world, edged)
+
+    run(main())
+
+
+def is_running(status: dict[str, Any]) -> bool:
+    return status.get("phase") == "Running" and all(c["ready"] for c in status["containerStatuses"])
+
+
+def waiting_reason(status: dict[str, Any]) -> str:
+    for known in status.get("containerStatuses", []):
+        reason = known["state"].get("waiting", {}).get("reason", "")
+        if reason:
+            return str(reason)
+    return ""
+
+
+def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next(c for c in status["conditions"] if c["type"] == kind)

@@ -32,6 +32,7 @@ from octoedge.edge.edged.observe import Observer
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.relist import Relist
 from octoedge.edge.edged.report import Reporter
+from octoedge.edge.edged.rotation import Rotation, RotationSettings
 from octoedge.edge.edged.sync import Parts, Sync
 from octoedge.edge.edged.termination import TerminationMessages
 from octoedge.edge.edged.tokens import Tokens
@@ -43,8 +44,9 @@ from octoedge.runtime.clock import Clock, SystemClock
 
 log = logging.getLogger(__name__)
 
-_REPEAT = 10.0
-"""Seconds to wait before a status that the cloud shows differently is said again: its echo may be under way."""
+_REPEAT, _REPEAT_MOST = 10.0, 600.0
+"""Seconds to wait before a status that the cloud shows differently is said again: its echo may be under way. Longer
+each time, so that two who disagree for good do not chatter."""
 
 _START_PATIENCE = 3.0
 
@@ -60,6 +62,7 @@ class EdgedSettings(msgspec.Struct, frozen=True):
     systemd_cgroups: bool = False
     seccomp_default: bool = False
     network: Network = Network()
+    rotation: RotationSettings = RotationSettings()
     report_events: bool = True
 
 
@@ -113,6 +116,9 @@ class Edged:
             ),
         )
         self._relist = Relist(runtime, self.observer, self.sync.wake)
+        self._rotation = Rotation(settings.rotation, runtime, self.observer, layout, clock)
+        self._repeats: dict[str, float] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._logs = Logs(layout, self.pods, self.observer, clock)
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -128,10 +134,13 @@ class Edged:
                 await self._take_in()
                 group.create_task(self._relist.run(), name="edged relist")
                 group.create_task(self._follow_changes(), name="edged changes")
+                group.create_task(self._rotation.run(), name="edged log rotation")
                 if self._settings.report_events:
                     group.create_task(self._recorder.run(), name="edged events")
                 ready()
         finally:
+            for timer in self._timers.values():
+                timer.cancel()
             await self._runtime.close()
 
     @property
@@ -150,7 +159,7 @@ class Edged:
             runtime=self._runtime,
             layout=layout,
             volumes=self._volumes,
-            images=Images(self._runtime, self._objects),
+            images=Images(self._runtime, self._objects, lambda: self._metadata.online),
             objects=self._objects,
             cgroups=cgroups.Cgroups(settings.cgroup_mount),
             recorder=self._recorder,
@@ -203,6 +212,7 @@ class Edged:
         if change.kind is ChangeKind.DELETE:
             uid = self.pods.remove(change.object, change.resource.namespace, change.resource.name)
             if uid is not None:
+                self._repeats.pop(uid, None)
                 self.sync.wake(uid)
             return
         before = self.pods.named(change.resource.namespace, change.resource.name)
@@ -216,11 +226,19 @@ class Edged:
             changed = shown != (desired.pod.metadata.labels, desired.pod.metadata.annotations)
             self.sync.wake(uid, refresh=changed)
             if self._reporter.differs(desired.pod):
-                asyncio.get_running_loop().call_later(_REPEAT, self._say_again, uid)
+                self._say_later(uid)
+            else:
+                self._repeats.pop(uid, None)
         else:
             self.sync.wake(uid)
 
+    def _say_later(self, uid: str) -> None:
+        if uid not in self._timers:
+            wait = self._repeats[uid] = min(self._repeats.get(uid, _REPEAT / 2) * 2, _REPEAT_MOST)
+            self._timers[uid] = asyncio.get_running_loop().call_later(wait, self._say_again, uid)
+
     def _say_again(self, uid: str) -> None:
+        self._timers.pop(uid, None)
         desired = self.pods.get(uid)
         if desired is not None and self._reporter.differs(desired.pod):
             self._reporter.repeat(uid)

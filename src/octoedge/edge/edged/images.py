@@ -42,9 +42,10 @@ class _Failure(msgspec.Struct):
 class Images:
     """Makes sure that images are there."""
 
-    def __init__(self, runtime: ContainerRuntime, objects: Objects) -> None:
+    def __init__(self, runtime: ContainerRuntime, objects: Objects, online: Callable[[], bool] = lambda: True) -> None:
         self._runtime = runtime
         self._objects = objects
+        self._online = online
         self._pulling = asyncio.Lock()
         self._failures: dict[str, _Failure] = {}
 
@@ -61,6 +62,11 @@ class Images:
                 text = f'Container image "{container.image}" is not present with pull policy of Never'
                 say("Warning", "ErrImageNeverPull", text)
                 raise ImageFailed("ErrImageNeverPull", text)
+        elif not self._online() and (present := await self._runtime.image_status(name)) is not None:
+            # A node on its own cannot ask a registry; what ran yesterday runs today.
+            text = f'Container image "{container.image}" is used as it is on this machine: the cloud is away'
+            say("Warning", "PullSkipped", text)
+            return present
         self._check_back_off(container.image, say)
         async with self._pulling:
             return await self._pull(pod, container, name, sandbox, say)

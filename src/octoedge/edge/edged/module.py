@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from octoedge.api.quantity import whole
 from octoedge.edge.edged.containers import Network
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.edge.edged.edged import Edged, EdgedSettings
 from octoedge.edge.edged.hosts import ClusterDns
 from octoedge.edge.edged.machine import interface_address
 from octoedge.edge.edged.nodestatus import NodeSettings
+from octoedge.edge.edged.rotation import RotationSettings
 from octoedge.edge.ports import Change, Metadata
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock
@@ -43,6 +45,11 @@ def settings(config: EdgedConfig) -> EdgedSettings:
         network=Network(
             resolv_conf=kubelet.resolv_conf or "/dev/null",
             cluster_dns=ClusterDns(tuple(kubelet.cluster_dns), kubelet.cluster_domain),
+        ),
+        rotation=RotationSettings(
+            size=whole(kubelet.container_log_max_size),
+            files=kubelet.container_log_max_files or 5,
+            interval=kubelet.container_log_monitor_interval or 10.0,
         ),
         report_events=config.report_event,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -115,3 +116,11 @@ class History:
     """Reason and message of a failure of the pod as a whole."""
     refused: str = ""
     """Why the pod cannot run here: fields that are not supported."""
+
+    def forget_but(self, seen: PodSeen) -> None:
+        """Drop what is remembered of containers that no longer exist: a pod may restart for years."""
+        there = {container.id for container in seen.containers}
+        tables: tuple[dict[str, Any], ...] = (self.health, self.ready, self.stop_messages, self.stop_graces)
+        for table in tables:
+            for container_id in table.keys() - there:
+                del table[container_id]

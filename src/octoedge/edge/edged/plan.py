@@ -243,6 +243,8 @@ class _Step(msgspec.Struct):
 
     def _next_attempt(self, name: str) -> int:
         last = self.seen.latest(name)
+        if last is not None and last.state is ContainerState.CREATED:
+            return last.attempt  # It never ran: not a restart.
         logged = self.history.logged_attempts.get(name, -1)
         return max(logged, last.attempt if last is not None else -1) + 1
 

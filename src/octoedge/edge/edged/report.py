@@ -68,7 +68,7 @@ class Reporter:
         )
         new = status.pod_status(basis, seen, history, around)
         known = self._sent.get(uid) or _Sent(_own_part(pod.status), {ip.ip for ip in pod.status.pod_ips})
-        if new == known.status and not known.stale:
+        if _same(new, known.status) and not known.stale:
             self._sent[uid] = known
             return
         current = {ip.ip for ip in new.pod_ips}
@@ -80,7 +80,7 @@ class Reporter:
     def differs(self, pod: Pod) -> bool:
         """Whether the cloud shows another status than was reported last."""
         sent = self._sent.get(pod.metadata.uid)
-        return sent is not None and _own_part(pod.status) != sent.status
+        return sent is not None and not _same(_own_part(pod.status), sent.status)
 
     def repeat(self, uid: str) -> None:
         """Report again at the next look, even if nothing changed since."""
@@ -98,3 +98,17 @@ def _own_part(known: PodStatus) -> PodStatus:
     own = [condition for condition in known.conditions if condition.type in _OWN]
     own = [msgspec.structs.replace(condition, last_probe_time=None) for condition in own]
     return msgspec.structs.replace(known, conditions=own)
+
+
+def _same(one: PodStatus, other: PodStatus) -> bool:
+    """Whether two statuses say the same; the order of conditions and addresses says nothing."""
+    return _in_order(one) == _in_order(other)
+
+
+def _in_order(known: PodStatus) -> PodStatus:
+    return msgspec.structs.replace(
+        known,
+        conditions=sorted(known.conditions, key=lambda condition: condition.type),
+        pod_ips=sorted(known.pod_ips, key=lambda address: address.ip),
+        host_ips=sorted(known.host_ips, key=lambda address: address.ip),
+    )

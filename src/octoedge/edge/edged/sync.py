@@ -215,6 +215,8 @@ class Sync:
         if round_.refused and round_.pod is not None and history.refused != round_.refused:
             self._parts.recorder.pod(round_.pod, "Warning", "Unsupported", round_.refused)
         history.refused = round_.refused
+        history.forget_but(seen)
+        round_.record.hooked &= {container.id for container in seen.containers}
         plan.note_exits(history, seen, self._parts.clock.now(), now)
         pod = round_.pod
         if pod is None or pod.metadata.deletion_timestamp is not None:

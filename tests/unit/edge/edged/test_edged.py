@@ -4,61 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from octoedge.edge.edged.edged import Edged
 from octoedge.protocol.resource import Resource
-from octoedge.testing.clock import VirtualClock, run
+from octoedge.testing.clock import run
 from octoedge.testing.cri import MemoryRuntime, Program, image
-from octoedge.testing.metadata import MemoryMetadata
-from octoedge.testing.node import container, deleting, pod, running
-
-BUSYBOX = "edge.local/busybox:1"
-
-
-class World:
-    """One node and its cloud."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.clock = VirtualClock()
-        self.runtime = MemoryRuntime(self.clock, images=(BUSYBOX,))
-        self.metadata = MemoryMetadata(self.clock)
-
-    def edged(self, **changes: Any) -> Any:
-        return running(self.root, self.runtime, self.metadata, self.clock, **changes)
-
-    def started(self) -> list[int]:
-        return [c.started_at for c in self.runtime.running()]
-
-
-def scenario(tmp_path: Path, body: Callable[[World, Edged], Awaitable[None]], **changes: Any) -> None:
-    """Run `body` with a node that is up."""
-
-    async def main() -> None:
-        world = World(tmp_path)
-        async with world.edged(**changes) as edged:
-            await body(world, edged)
-
-    run(main())
-
-
-def is_running(status: dict[str, Any]) -> bool:
-    return status.get("phase") == "Running" and all(c["ready"] for c in status["containerStatuses"])
-
-
-def waiting_reason(status: dict[str, Any]) -> str:
-    for known in status.get("containerStatuses", []):
-        reason = known["state"].get("waiting", {}).get("reason", "")
-        if reason:
-            return str(reason)
-    return ""
-
-
-def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
-    return next(c for c in status["conditions"] if c["type"] == kind)
+from octoedge.testing.node import (
+    BUSYBOX,
+    World,
+    condition,
+    container,
+    deleting,
+    is_running,
+    pod,
+    scenario,
+    waiting_reason,
+)
 
 
 def test_a_pod_becomes_a_ready_container(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Desk:
         clock = VirtualClock()
         self.metadata = MemoryMetadata(clock)
         self.runtime = MemoryRuntime(clock)
-        self.images = Images(self.runtime, Objects(self.metadata))
+        self.images = Images(self.runtime, Objects(self.metadata), lambda: self.metadata.online)
         self.said: list[str] = []
 
     async def ensure(self, name: str = "edge.local/a:1", policy: str = "IfNotPresent", **spec: Any) -> f.Image:
@@ -84,6 +84,17 @@ def test_policies() -> None:
         await desk.ensure(policy="Always")
         assert len(desk.runtime.pulls) == 2
         assert desk.said == ["Pulling", "Pulled", "Pulled", "Pulled", "Pulling", "Pulled"]
+
+    scenario(body)
+
+
+def test_offline_an_image_that_is_there_will_do() -> None:
+    async def body(desk: Desk) -> None:
+        desk.offer()
+        desk.metadata.set_online(False)
+        await desk.ensure(policy="Always")
+        await desk.ensure(policy="Always")
+        assert desk.said == ["Pulling", "Pulled", "PullSkipped"]
 
     scenario(body)
 

@@ -192,7 +192,10 @@ def test_a_container_that_fails_its_probe_is_stopped_with_the_probes_words() -> 
 
 def test_a_container_that_was_only_created_is_made_anew() -> None:
     pod = make()
-    assert kinds(plan(pod, seen(record(pod, state=CREATED)), History(), 0.0)) == [RemoveContainer, StartContainer]
+    remove, start = plan(pod, seen(record(pod, state=CREATED, attempt=2)), History(), 0.0).actions
+    assert remove == RemoveContainer("main-2")
+    assert isinstance(start, StartContainer)
+    assert start.attempt == 2
 
 
 def test_a_container_in_an_unknown_state_is_stopped_first() -> None:
