@@ -6,7 +6,7 @@ OCTOEDGE := PYTHONPATH=src $(PYTHON) -m octoedge.commands.octoedge
 UP_FLAGS := $(if $(PORT_OFFSET),--port-offset $(PORT_OFFSET))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test check bench lint format-check types contracts tests e2e python tools
+.PHONY: help up down status test check format bench lint format-check types contracts tests e2e python tools
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,10 @@ test: python ## everything that CI runs: check, then all tests
 
 check: tools ## lint, format, types, import contracts
 	@$(MAKE) --no-print-directory -j4 --output-sync=target lint format-check types contracts
+
+format: tools ## format the code as `make check` wants it
+	@$(BIN)/ruff format src tests
+	@$(BIN)/ruff check --fix --quiet src tests
 
 bench: python ## all figures, as a table and JSON
 	@$(OCTOEDGE) prepare --for test

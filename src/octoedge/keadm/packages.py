@@ -55,8 +55,8 @@ PRESENT: dict[str, Callable[[], bool]] = {
     "python3-venv": _has_venv,
 }
 """How each package is recognised: by what is needed from it, wherever that came from."""
-FOR_TESTS = {"curl": _has("curl")}
-"""What the README's commands need on top."""
+FOR_TESTS = {"curl": _has("curl"), "iproute2": _has("ip")}
+"""What the tests need on top: the README's commands, and bridges to be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
