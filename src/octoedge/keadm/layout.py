@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from octoedge.errors import ConfigError
 
 MAX_OFFSET = 65535 - 10550
+NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 MAX_HOME = 80
 """Sockets live below the home; a socket's path may have 107 characters."""
 
@@ -165,7 +167,7 @@ def choose(environment: Mapping[str, str], offset: int | None, node: str | None)
     wanted = offset if offset is not None else _offset_from(environment)
     known = load(environment)
     if known is None:
-        return Layout(locate(environment), offset=_checked(wanted or 0), node=node or "edge-1")
+        return Layout(locate(environment), offset=_checked(wanted or 0), node=_checked_name(node or "edge-1"))
     if wanted is not None and wanted != known.offset:
         raise ConfigError(
             f"the installation in {known.home} uses port offset {known.offset}, not {wanted}. Leave the offset out, set"
@@ -183,6 +185,15 @@ def _offset_from(environment: Mapping[str, str]) -> int | None:
     if not text.isdecimal():
         raise ConfigError(f"OCTOEDGE_PORT_OFFSET is {text!r}; it must be a number from 0 to {MAX_OFFSET}.")
     return int(text)
+
+
+def _checked_name(node: str) -> str:
+    if len(node) > 63 or not NODE_NAME.fullmatch(node):
+        raise ConfigError(
+            f"the node name {node!r} is not one that Kubernetes takes: small letters, digits, '-' and '.', at most 63,"
+            " a letter or digit at both ends."
+        )
+    return node
 
 
 def _checked(offset: int) -> int:

@@ -84,3 +84,9 @@ def test_broken_settings_are_named(tmp_path: Path, content: str) -> None:
 
 def test_a_layout_is_a_value() -> None:
     assert replace(Layout(Path("/h")), slot=1) != Layout(Path("/h"))
+
+
+@pytest.mark.parametrize("name", ["Barn", "barn_1", "-barn", "barn.", "b" * 64, "barn\n"])
+def test_a_name_that_kubernetes_does_not_take_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="not one that Kubernetes takes"):
+        choose({"OCTOEDGE_HOME": str(tmp_path)}, None, name)
