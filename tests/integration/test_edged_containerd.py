@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ import pytest
 from octoedge.edge.edged.cgroups import Cgroups
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.edge.edged.edged import Edged
+from octoedge.edge.edged.machine import default_address
 from octoedge.edge.edged.mounts import SystemMounter, mounted
 from octoedge.edge.ports import LogRequest
 from octoedge.keadm import image
@@ -29,7 +31,7 @@ from octoedge.testing.metadata import MemoryMetadata
 from octoedge.testing.node import container, deleting, pod, running
 
 CGROUP_ROOT = "/octoedge-test-d"
-BRIDGE, SUBNET = "octotest-d", "10.88.241.0/24"
+BRIDGE, SUBNET, GATEWAY = "octotest-d", "10.88.241.0/24", "10.88.241.1"
 HOST_PORT, WEB_PORT = 19080, 19081
 
 pytestmark = [
@@ -76,8 +78,10 @@ class Containerd:
     def _write_config(self) -> None:
         net = self.home / "net.d"
         net.mkdir()
-        ipam = {"type": "host-local", "dataDir": str(self.home / "ipam"), "ranges": [[{"subnet": SUBNET}]]}
-        bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipMasq": False, "ipam": ipam}
+        ranges, routes = [[{"subnet": SUBNET}]], [{"dst": "0.0.0.0/0"}]
+        ipam = {"type": "host-local", "dataDir": str(self.home / "ipam"), "ranges": ranges, "routes": routes}
+        # The bridge is made beforehand: as a gateway the plugin would switch on forwarding in the kernel.
+        bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": False, "ipMasq": False, "ipam": ipam}
         portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
         (net / "10-test.conflist").write_text(
             json.dumps({"cniVersion": "0.4.0", "name": "octotest", "plugins": [bridge, portmap]})
@@ -93,15 +97,19 @@ class Containerd:
 @pytest.fixture(scope="module")
 def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
     runtime = Containerd(tmp_path_factory.mktemp("containerd"))
-    runtime.start()
+    subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True)
     try:
+        subprocess.run(["ip", "address", "add", f"{GATEWAY}/24", "dev", BRIDGE], check=True)
+        subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
+        runtime.start()
         for tar in _images(runtime.home):
             done = runtime.ctr("images", "import", str(tar))
             assert done.returncode == 0, done.stderr
         yield runtime
     finally:
-        asyncio.run(_remove_all(runtime))
-        runtime.stop()
+        if runtime.process is not None:
+            asyncio.run(_remove_all(runtime))
+            runtime.stop()
         subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
         for point in [point for point in reversed(mounted()) if point.startswith(str(runtime.home))]:
             subprocess.run(["umount", "-l", point], capture_output=True, check=False)
@@ -218,10 +226,18 @@ def test_a_pod_with_a_config_map_serves_it_and_leaves_nothing(containerd: Contai
     scenario(containerd, tmp_path, body)
 
 
-async def _fetch(port: int) -> str:
+async def _fetch(port: int, host: str = "127.0.0.1") -> str:
     def get() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-            return str(answer.read().decode())
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as answer:
+                    return str(answer.read().decode())
+            except urllib.error.URLError:
+                # The server in the container may need a moment after its start.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     return await asyncio.to_thread(get)
 
@@ -316,6 +332,8 @@ def test_a_host_port_reaches_the_pod(containerd: Containerd, tmp_path: Path) -> 
         status = await metadata.until_status("uid-port", is_running, 20)
         [seen] = edged.observer.pods.values()
         assert seen.sandboxes[0].ips == (status["podIP"],)
+        assert await _fetch(80, status["podIP"]) == "hello from a container\n"
+        assert await _fetch(HOST_PORT, default_address()) == "hello from a container\n"
         await gone(metadata, obj)
 
     scenario(containerd, tmp_path, body)

@@ -91,8 +91,9 @@ class Containers:
         tools.cgroups.create(cgroup_parent(tools.place.cgroup_root, pod), pod_resources(pod))
         config = self._sandbox_config(pod, attempt)
         _make_log_directory(Path(config.log_directory))
-        if config.dns_config is not None and hosts.wants_cluster_dns(pod) and not tools.network.cluster_dns.servers:
-            log.debug("pod %s/%s: no cluster DNS is configured", pod.metadata.namespace, pod.metadata.name)
+        if hosts.wants_cluster_dns(pod) and not tools.network.cluster_dns.servers:
+            text = f'no cluster DNS is configured; dnsPolicy "{pod.spec.dns_policy}" falls back to "Default"'
+            tools.recorder.pod(pod, "Warning", "MissingClusterDNS", text)
         try:
             async with self._slots:
                 await tools.runtime.run_sandbox(config)

@@ -33,7 +33,7 @@ from octoedge.edge.edged.volumes import VolumeFailed, Volumes
 from octoedge.edge.ports import Metadata
 from octoedge.errors import ApiError, DeadlineError, OctoedgeError, OfflineError, RuntimeUnavailable
 from octoedge.protocol.resource import Resource
-from octoedge.runtime.clock import Clock
+from octoedge.runtime.clock import Clock, parse_rfc3339
 from octoedge.runtime.keyed import KeyedQueue
 from octoedge.runtime.logs import SaidOnce
 
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 _WORKERS = 256
 """Pods that are worked at once: most only wait; what loads the runtime is bounded in `containers`."""
 _MOST_STEPS = 50
+_MAY_BE_CURED = ("CreateContainerConfigError", "ContainerCreating")
+"""Waits that a ConfigMap or Secret may end."""
 _RUNTIME_AWAY = 1.0
 _ORPHAN_AGAIN = 30.0
 
@@ -111,7 +113,7 @@ class Sync:
         if refresh:
             record.refresh = True
             for name, waits in list(record.history.waiting.items()):
-                if waits.reason in ("CreateContainerConfigError", "ContainerCreating"):
+                if waits.reason in _MAY_BE_CURED:
                     del record.history.waiting[name]
         self._interrupt_if_ending(uid, record)
         self._queue.add(uid)
@@ -211,7 +213,7 @@ class Sync:
     def _note(self, round_: _Round) -> None:
         """Bring memory up to what was seen."""
         history, seen, now = round_.record.history, round_.seen, _now()
-        history.start_time = history.start_time or self._parts.clock.now()
+        history.start_time = history.start_time or _started(round_.pod) or self._parts.clock.now()
         if round_.refused and round_.pod is not None and history.refused != round_.refused:
             self._parts.recorder.pod(round_.pod, "Warning", "Unsupported", round_.refused)
         history.refused = round_.refused
@@ -373,6 +375,14 @@ class _Round:
     refused: str
     seen: PodSeen
     record: _Record
+
+
+def _started(pod: Pod | None) -> float:
+    """When the pod was first seen on this node, as was reported; 0 when it was not."""
+    try:
+        return parse_rfc3339(pod.status.start_time) if pod is not None and pod.status.start_time else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _logged_attempts(layout: Layout, pod: Pod) -> dict[str, int]:

@@ -34,7 +34,7 @@ def test_a_pod_becomes_a_ready_container(tmp_path: Path) -> None:
         assert len(world.runtime.running()) == 1
         await edged.sync.idle()
         await asyncio.sleep(0)
-        assert world.metadata.reasons() == ["Pulled", "Created", "Started"]
+        assert world.metadata.reasons() == ["MissingClusterDNS", "Pulled", "Created", "Started"]
 
     scenario(tmp_path, body)
 
