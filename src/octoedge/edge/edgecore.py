@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from octoedge.edge.edgehub.throttle import Throttle
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.metamanager.metamanager import MetaManager, Settings
 from octoedge.edge.metamanager.schema import Opened, open_store
@@ -87,7 +88,9 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
     ends: tuple[Sender[Change], Receiver[Change]] = channel("changes", _CHANGES)
     sender, receiver = ends
     edged_on = config.modules.edged.enable
-    uplink = Uplink(clock, write_seconds=config.modules.edge_hub.websocket.write_deadline)
+    hub_config = config.modules.edge_hub
+    throttle = Throttle(hub_config.message_qps, hub_config.message_burst)
+    uplink = Uplink(clock, write_seconds=hub_config.websocket.write_deadline, throttle=throttle)
     settings = Settings(answer_seconds=config.modules.meta_manager.remote_query_timeout)
     metamanager = MetaManager(store, uplink, clock, sender if edged_on else None, settings)
     modules: list[Module] = [metamanager]
@@ -148,7 +151,7 @@ def _add_hub(
     hub = hubs.EdgeHub(dial, uplink, metamanager.receive, enrolment, settings)
     modules.append(hub)
     if given.rotate_certificates:
-        modules.append(Rotation(enrolment, hub, uplink))
+        modules.append(Rotation(enrolment, uplink, hub.reconnect))
     return hub
 
 

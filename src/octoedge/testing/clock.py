@@ -54,6 +54,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.patience_for_threads = patience_for_threads
         """Real seconds to wait for threads before each jump; above zero when a test mixes threads and timers."""
         super().__init__(selector)
+        # asyncio's nanosecond is lost in a float that counts months: timers that are due would never be run.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._virtual

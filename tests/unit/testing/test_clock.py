@@ -21,6 +21,17 @@ def test_hours_cost_nothing() -> None:
     assert time.monotonic() - began < 1
 
 
+def test_years_pass_too() -> None:
+    """Where a float no longer holds nanoseconds, timers still fire."""
+
+    async def main() -> float:
+        for _ in range(1000):
+            await asyncio.sleep(86_400.1)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == pytest.approx(86_400_100)
+
+
 def test_timers_fire_in_the_order_of_their_times() -> None:
     async def main() -> list[float]:
         seen: list[float] = []

@@ -70,8 +70,9 @@ class Session:
         self._storing = False
 
     async def run(self) -> str:
-        """Serve; returns why the connection ended."""
+        """Serve; returns why the connection ended. Raises `StoreCorrupt`: then nothing can be received any more."""
         why = "it was closed"
+        fatal: BaseException | None = None
         self._heard = asyncio.get_running_loop().time()
         self._uplink.attach(self._connection)
         try:
@@ -80,9 +81,13 @@ class Session:
                 await self._receive(InOrder(group, _AT_ONCE))
         except* (ConnectionClosed, OfflineError) as lost:
             why = str(_first(lost))
+        except* StoreCorrupt as corrupt:
+            fatal = _first(corrupt)
         finally:
             self._uplink.detach(self._connection)
             await self._connection.close()
+        if fatal is not None:
+            raise fatal
         return why
 
     async def _live(self) -> None:

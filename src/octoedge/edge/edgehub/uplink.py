@@ -10,11 +10,12 @@ import asyncio
 import uuid
 from collections.abc import Callable
 
+from octoedge.edge.edgehub.throttle import Throttle
 from octoedge.edge.ports import Reply
 from octoedge.errors import ConnectionClosed, DeadlineError, OfflineError
 from octoedge.protocol import codec, routes
 from octoedge.protocol.message import Message
-from octoedge.protocol.payloads import Payload
+from octoedge.protocol.payloads import Keepalive, Payload
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Connection
 
@@ -30,9 +31,13 @@ def new_id() -> str:
 class Uplink:
     """Implements `ports.Link`."""
 
-    def __init__(self, clock: Clock, *, write_seconds: float = 15.0, make_id: Callable[[], str] = new_id) -> None:
+    def __init__(
+        self, clock: Clock, *, write_seconds: float = 15.0, throttle: Throttle | None = None,
+        make_id: Callable[[], str] = new_id,
+    ) -> None:
         self._clock = clock
         self._write_seconds = write_seconds
+        self._throttle = throttle
         self._make_id = make_id
         self._connection: Connection | None = None
         self._ours = False
@@ -62,6 +67,7 @@ class Uplink:
         self._waiting[message_id] = waiting
         try:
             async with asyncio.timeout(timeout):
+                await self._hold_back()
                 await self._write(message)
                 return await waiting
         except TimeoutError as error:
@@ -71,9 +77,12 @@ class Uplink:
             del self._waiting[message_id]
 
     async def send(self, payload: Payload) -> None:
+        if not isinstance(payload, Keepalive):
+            await self._hold_back()
         await self._write(self._compose(payload))
 
     async def acknowledge(self, message: Message, error: str = "") -> None:
+        await self._hold_back()
         await self._write(
             routes.acknowledge(message, message_id=self._make_id(), timestamp=self._timestamp(), error=error)
         )
@@ -104,6 +113,11 @@ class Uplink:
             return False
         waiting.set_result(Reply(message, body))
         return True
+
+    async def _hold_back(self) -> None:
+        """A Go cloud has small buffers; one of ours takes what comes."""
+        if self._throttle is not None and not self._ours:
+            await asyncio.sleep(self._throttle.take(asyncio.get_running_loop().time()))
 
     def _compose(self, payload: Payload) -> Message:
         return routes.compose(payload, message_id=self._make_id(), timestamp=self._timestamp())

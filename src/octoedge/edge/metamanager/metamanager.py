@@ -246,7 +246,7 @@ class MetaManager:
 
     async def report_event(self, event: bytes) -> None:
         about = view(event).metadata
-        await self.outbox.put(EVENT, f"{about.namespace}/{about.name}", "", event)
+        await self.outbox.put(EVENT, f"{about.namespace or 'default'}/{about.name}", "", event)
 
     def holds_pods(self) -> bool:
         """Whether there is a pod to look after."""

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from octoedge.edge.ports import Link
-from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError
+from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError, StoreCorrupt, StoreError
 from octoedge.protocol import payloads as p
 from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.backoff import Backoff
@@ -135,8 +135,26 @@ class Outbox:
             if row is None:
                 self._troubles.pop(lane, None)
                 return
-            if not self._link.connected or not await self._send(row, lane):
+            if not self._link.connected or not await self._guarded(row, lane):
                 return
+
+    async def _guarded(self, row: Row, lane: str) -> bool:
+        """`_send`; a disk that takes no write, or a defect met with one row, must not end the agent."""
+        try:
+            return await self._send(row, lane)
+        except StoreCorrupt:
+            raise
+        except StoreError as error:
+            self._complaints.trouble("the outbox", str(error))
+            return self._later(row, lane, error)
+        except Exception:
+            log.exception("%s %s cannot be sent", row.kind, row.key)
+            trouble = self._trouble(lane)
+            trouble.tries += 1
+            if trouble.tries >= _TRIES:
+                await self._remove(row, None)
+            self._queue.add_later(lane, trouble.backoff.next())
+            return False
 
     async def _send(self, row: Row, lane: str) -> bool:
         """Send one row; whether the next may follow at once."""

@@ -14,11 +14,12 @@ import pytest
 
 from octoedge.edge.edgehub.enrolment import Enrolment, Files
 from octoedge.edge.edgehub.hub import EdgeHub, Settings, State
+from octoedge.edge.edgehub.throttle import Throttle
 from octoedge.edge.edgehub.uplink import Uplink
-from octoedge.errors import ConnectError, ConnectionRefusedByPeer, DeadlineError, OfflineError, TokenError
+from octoedge.errors import ConnectError, ConnectionRefusedByPeer, DeadlineError, OfflineError, StoreCorrupt, TokenError
 from octoedge.protocol import codec, routes
 from octoedge.protocol.message import Header, Message, Route
-from octoedge.protocol.payloads import EventInsert, ObjectQuery, ObjectUpdate, Payload
+from octoedge.protocol.payloads import EventInsert, Keepalive, ObjectQuery, ObjectUpdate, Payload
 from octoedge.protocol.resource import Resource
 from octoedge.runtime.supervisor import Supervisor
 from octoedge.testing.clock import VirtualClock, run
@@ -415,3 +416,40 @@ def test_without_a_token_a_new_node_gives_up_and_one_with_pods_does_not(tmp_path
         run(main(True))
     with pytest.raises(TimeoutError):
         run(main(False))
+
+
+def test_a_corrupt_store_ends_the_module_with_its_own_words() -> None:
+    """The next start sets the file aside; going on would receive and forget."""
+
+    async def main() -> None:
+        cloud = MemoryCloud()
+        made = World(cloud)
+
+        async def fail(_: Message, __: Payload) -> None:
+            raise StoreCorrupt("edgecore.db is damaged")
+
+        made.hub._inbound = fail
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(made.hub.run(lambda: None))
+            await cloud.connected()
+            await cloud.say(push())
+            with pytest.raises(StoreCorrupt, match="damaged"):
+                await running
+
+    with pytest.raises(ExceptionGroup):
+        run(main())
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [({}, 2.0), ({"octoedge-version": "0.1"}, 0.0)])
+def test_only_a_go_cloud_is_spoken_to_slowly(headers: dict[str, str], seconds: float) -> None:
+    async def main() -> None:
+        cloud = MemoryCloud(headers)
+        uplink = Uplink(VirtualClock(), throttle=Throttle(10, 5))
+        uplink.attach(await cloud.dial())
+        for _ in range(25):
+            await uplink.send(EventInsert(resource=Resource("a", "event", "b")))
+        assert asyncio.get_running_loop().time() == pytest.approx(seconds)
+        await uplink.send(Keepalive())
+        assert asyncio.get_running_loop().time() == pytest.approx(seconds)
+
+    run(main())

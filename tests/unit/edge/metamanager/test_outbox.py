@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from octoedge.edge.metamanager.outbox import MAX_EVENTS
-from octoedge.errors import ApiError, DeadlineError, OfflineError
+from octoedge.errors import ApiError, DeadlineError, OfflineError, StoreFull
 from octoedge.protocol.payloads import EventInsert, NodeStatusPatch, Payload, PodDelete, PodStatusPatch
 from octoedge.protocol.resource import Resource
 from octoedge.testing.cloudlink import CloudLink
@@ -287,3 +287,20 @@ def test_what_the_cloud_refuses_for_good_is_dropped_and_said(play: Player, caplo
     with caplog.at_level(logging.WARNING):
         play(test, cloud=cloud)
     assert "the name is wrong" in caplog.text
+
+
+def test_a_full_disk_and_a_defect_do_not_end_the_agent(play: Player, caplog: pytest.LogCaptureFixture) -> None:
+    cloud = with_web(CloudLink())
+    answers: list[Exception] = [StoreFull("no space on the disk"), ValueError("a defect"), StoreFull("no space")]
+
+    async def test(world: World) -> None:
+        cloud.fail = lambda _: answers.pop() if answers else None
+        await world.meta.report_pod_status(WEB, "u1", status("Running"))
+        await settle(60)
+        assert len(world.meta.outbox) == 0
+
+    with caplog.at_level(logging.WARNING):
+        play(test, cloud=cloud)
+    assert cloud.objects["default/pod/web"]["status"] == {"phase": "Running"}
+    assert "no space" in caplog.text
+    assert "a defect" in caplog.text
