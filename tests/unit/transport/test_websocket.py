@@ -30,8 +30,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TlsWorld:
 
 def endpoint(world: TlsWorld, port: int, **changes: object) -> Endpoint:
     settings: dict[str, object] = {
-        "url": f"wss://127.0.0.1:{port}/e632/edge-1/events", "ca_file": world.ca_file,
-        "certificate_file": world.certificate_file, "key_file": world.key_file, "timeout": 5.0,
+        "url": f"wss://127.0.0.1:{port}/e632/edge-1/events",
+        "ca_file": world.ca_file,
+        "certificate_file": world.certificate_file,
+        "key_file": world.key_file,
+        "timeout": 5.0,
         "headers": {"node_id": "edge-1", "project_id": "e632", "ConnectionUse": "msg"},
     }
     return Endpoint(**{**settings, **changes})  # type: ignore[arg-type]
@@ -185,9 +188,7 @@ def test_close_says_goodbye(world: TlsWorld) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_foreign_certificate_is_refused_in_words(
-    world: TlsWorld, tmp_path: Path, version: ssl.TLSVersion
-) -> None:
+def test_a_foreign_certificate_is_refused_in_words(world: TlsWorld, tmp_path: Path, version: ssl.TLSVersion) -> None:
     """As by a Go cloud, with an alert; with TLS 1.3 it comes after the handshake, at the first read."""
     other = tls_world.make(tmp_path / "other")
     tls = world.server()
@@ -211,8 +212,10 @@ def test_a_foreign_certificate_is_refused_in_words(
             asyncio.run(
                 connect(
                     endpoint(
-                        world, listener.getsockname()[1],
-                        certificate_file=other.certificate_file, key_file=other.key_file,
+                        world,
+                        listener.getsockname()[1],
+                        certificate_file=other.certificate_file,
+                        key_file=other.key_file,
                     )
                 )
             )

@@ -15,7 +15,12 @@ from octoedge.transport.websocket_server import OneLineForGarbage, WebSocketServ
 
 def _logged(error: Exception) -> logging.LogRecord:
     record = logging.LogRecord(
-        "aiohttp.server", logging.ERROR, "x.py", 1, "Error handling request from %s", ("192.0.2.1",),
+        "aiohttp.server",
+        logging.ERROR,
+        "x.py",
+        1,
+        "Error handling request from %s",
+        ("192.0.2.1",),
         (type(error), error, None),
     )
     assert OneLineForGarbage().filter(record)
@@ -25,7 +30,8 @@ def _logged(error: Exception) -> logging.LogRecord:
 def test_garbage_is_one_line() -> None:
     record = _logged(BadHttpMessage("\x00garbage"))
     assert (record.getMessage(), record.levelno) == (
-        "Error handling request from 192.0.2.1: this is no HTTP", logging.INFO
+        "Error handling request from 192.0.2.1: this is no HTTP",
+        logging.INFO,
     )
     assert record.exc_info is None
 
@@ -45,7 +51,12 @@ def test_a_port_that_is_taken_is_named() -> None:
         taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
         port = taken.sockets[0].getsockname()[1]
         server = WebSocketServer(
-            "127.0.0.1", port, tls=lambda: None, serve=_nobody, admit=lambda _: "", answer_headers=lambda _: {},
+            "127.0.0.1",
+            port,
+            tls=lambda: None,
+            serve=_nobody,
+            admit=lambda _: "",
+            answer_headers=lambda _: {},
             max_bytes=1,
         )
         async with taken:

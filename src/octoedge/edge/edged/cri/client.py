@@ -1,7 +1,7 @@
-"""CRI over a unix socket: grpclib for HTTP/2, our own codec for the messages.
+"""CRI over a unix socket: `transport.grpc` for the calls, `codec` for the messages.
 
 One channel, which connects when it is first used and again after it broke. A call is one row: path, request, reply
-type, deadline. grpclib's errors are mapped to ours at this seam.
+type, deadline. What gRPC says of a failure is mapped to our errors here.
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
-from grpclib.const import Status
-from grpclib.encoding.base import CodecBase
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.codec import Codec, Message
-from octoedge.errors import CriError, DeadlineError, RuntimeUnavailable
+from octoedge.errors import CriError, DeadlineError, ProtocolError, RuntimeUnavailable, TransportError
+from octoedge.transport.grpc import DEADLINE_EXCEEDED, NOT_FOUND, UNAVAILABLE, Channel, GrpcError
 
 T = TypeVar("T", bound=Message)
 
@@ -35,16 +31,12 @@ _PULL = 3600.0
 """Deadline of one pull; progress is the runtime's business (containerd gives up a pull without progress itself)."""
 
 
-class _GrpcCodec(Codec, CodecBase):
-    """The codec at grpclib's seam."""
-
-
 class CriClient:
     """`ContainerRuntime` over the socket of a runtime; `endpoint` is a path or `unix://` URL."""
 
     def __init__(self, endpoint: str) -> None:
         self.path = endpoint.removeprefix("unix://")
-        self._codec = _GrpcCodec(f.MESSAGES)
+        self._codec = Codec(f.MESSAGES)
         self._channel: Channel | None = None
 
     async def close(self) -> None:
@@ -145,14 +137,12 @@ class CriClient:
 
     async def events(self) -> AsyncIterator[str]:
         """containerd's own task events: there in every version, unlike CRI's GetContainerEvents."""
-        method = UnaryStreamMethod(self._connection(), _SUBSCRIBE, f.SubscribeRequest, f.Envelope)
+        request = f.SubscribeRequest((_TASK_EVENTS,))
         with _mapped("Subscribe", self.path):
-            async with method.open() as stream:
-                await stream.send_message(f.SubscribeRequest((_TASK_EVENTS,)), end=True)
-                async for envelope in stream:
-                    changed = self._changed_container(envelope)
-                    if changed:
-                        yield changed
+            async for reply in self._connection().stream(_SUBSCRIBE, self._codec.encode(request, f.SubscribeRequest)):
+                changed = self._changed_container(self._codec.decode(reply, f.Envelope))
+                if changed:
+                    yield changed
         raise RuntimeUnavailable(f"the event stream of the container runtime at {self.path} ended")
 
     def _changed_container(self, envelope: f.Envelope) -> str:
@@ -163,32 +153,32 @@ class CriClient:
         return "" if of_an_exec else event.container_id
 
     async def _call(self, path: str, request: Message, reply: type[T], timeout: float = _SHORT) -> T:
-        method: UnaryUnaryMethod[Message, T] = UnaryUnaryMethod(self._connection(), path, type(request), reply)
         with _mapped(path.rpartition("/")[2], self.path):
-            answer: T = await method(request, timeout=timeout)
-            return answer
+            answer = await self._connection().unary(path, self._codec.encode(request, type(request)), timeout)
+            return self._codec.decode(answer, reply)
 
     def _connection(self) -> Channel:
         if self._channel is None:
-            self._channel = Channel(path=self.path, codec=self._codec)
+            self._channel = Channel(self.path)
         return self._channel
 
 
 @contextmanager
 def _mapped(call: str, path: str) -> Iterator[None]:
-    """grpclib's errors as ours."""
+    """gRPC's errors as the runtime's."""
     try:
         yield
-    except GRPCError as error:
-        text = error.message or error.status.name
-        if error.status is Status.UNAVAILABLE:
-            raise RuntimeUnavailable(f"{call}: the container runtime at {path} is not ready: {text}") from error
-        if error.status is Status.DEADLINE_EXCEEDED:
-            raise DeadlineError(f"{call}: the container runtime at {path} ran out of time: {text}") from error
-        raise CriError(call, error.status.value, text) from error
-    except TimeoutError as error:
+    except GrpcError as error:
+        if error.code == UNAVAILABLE:
+            raise RuntimeUnavailable(
+                f"{call}: the container runtime at {path} is not ready: {error.message}"
+            ) from error
+        if error.code == DEADLINE_EXCEEDED:
+            raise DeadlineError(f"{call}: the container runtime at {path} ran out of time: {error.message}") from error
+        raise CriError(call, error.code, error.message) from error
+    except DeadlineError as error:
         raise DeadlineError(f"{call}: the container runtime at {path} gave no answer in time") from error
-    except (OSError, StreamTerminatedError, ProtocolError) as error:
+    except (OSError, TransportError, ProtocolError) as error:
         raise RuntimeUnavailable(
             f"{call}: the container runtime at {path} does not answer ({error}); is containerd running?"
         ) from error
@@ -199,5 +189,5 @@ def _gone_is_fine() -> Iterator[None]:
     try:
         yield
     except CriError as error:
-        if error.code != Status.NOT_FOUND.value:
+        if error.code != NOT_FOUND:
             raise

@@ -43,9 +43,7 @@ _KINDS = {"s": _BYTES, "y": _BYTES, "M": _BYTES, "i": _VARINT, "u": _VARINT, "b"
 
 
 class Codec:
-    """Encodes and decodes the messages of one table (grpclib's codec seam, told apart by type)."""
-
-    __content_subtype__ = "proto"
+    """Encodes and decodes the messages of one table."""
 
     def __init__(self, types: dict[str, type[Message]]) -> None:
         self._types = types
