@@ -92,7 +92,9 @@ class MemoryRuntime:
         self.run_command: Callable[[str, tuple[str, ...]], f.ExecSyncResponse] = lambda _id, _cmd: f.ExecSyncResponse()
         """What exec answers."""
         self.latency = 0.0
-        """Seconds that every call takes."""
+        """Seconds until a call has its effect."""
+        self.answer_latency = 0.0
+        """Seconds from the effect to the answer: who is cut off in between does not hear of what was done."""
 
     # --- what tests do ------------------------------------------------------------------------------------------------
 
@@ -146,6 +148,7 @@ class MemoryRuntime:
         sandbox = _Sandbox(self._id("sandbox"), config, self._nanoseconds(), "" if on_host else self._address())
         self.sandboxes[sandbox.id] = sandbox
         self._emit(sandbox.id)
+        await asyncio.sleep(self.answer_latency)
         return sandbox.id
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
@@ -165,6 +168,7 @@ class MemoryRuntime:
         for container in self._inside(sandbox_id):
             del self.containers[container.id]
         self.sandboxes.pop(sandbox_id, None)
+        await asyncio.sleep(self.answer_latency)
 
     async def sandbox_status(self, sandbox_id: str) -> f.SandboxStatus:
         await self._call("sandbox_status")
@@ -199,6 +203,7 @@ class MemoryRuntime:
             created_at=self._nanoseconds(),
         )
         self.containers[container.id] = container
+        await asyncio.sleep(self.answer_latency)
         return container.id
 
     async def start_container(self, container_id: str) -> None:
@@ -218,6 +223,7 @@ class MemoryRuntime:
             loop = asyncio.get_running_loop()
             code = container.program.exit_code
             container.timer = loop.call_later(container.program.seconds, self._end, container, code, "")
+        await asyncio.sleep(self.answer_latency)
 
     async def stop_container(self, container_id: str, grace: float) -> None:
         await self._call("stop_container")

@@ -120,6 +120,39 @@ def test_an_unknown_pod_is_taken_down_only_when_the_cloud_says_so(tmp_path: Path
     run(main())
 
 
+def test_a_new_store_is_no_proof_against_a_running_pod(tmp_path: Path) -> None:
+    async def main() -> None:
+        world = World(tmp_path)
+        async with world.edged():
+            await world.metadata.put("pod", pod(volumes=[{"name": "v", "emptyDir": {}}]))
+            await world.metadata.until_status("uid-web", is_running)
+        world.metadata.objects.clear()
+        world.metadata.rebuilt = True
+        async with world.edged():
+            await asyncio.sleep(600)
+            assert len(world.runtime.running()) == 1
+            assert (tmp_path / "kubelet/pods/uid-web").exists()
+
+    run(main())
+
+
+def test_a_pod_that_is_only_in_another_uid_is_taken_down(tmp_path: Path) -> None:
+    async def main() -> None:
+        world = World(tmp_path)
+        async with world.edged():
+            await world.metadata.put("pod", pod(uid="old"))
+            await world.metadata.until_status("old", is_running)
+        await world.metadata.put("pod", pod(uid="new"))
+        async with world.edged():
+            await world.metadata.until_status("new", is_running)
+            await asyncio.sleep(60)
+            [only] = world.runtime.running()
+            assert only.config.labels["io.kubernetes.pod.uid"] == "new"
+            assert world.metadata.deleted == []
+
+    run(main())
+
+
 def test_foreign_pods_are_left_alone(tmp_path: Path) -> None:
     async def body(world: World, edged: Edged) -> None:
         from octoedge.edge.edged.cri import fields as f
@@ -146,6 +179,8 @@ def test_a_replaced_sandbox_gets_the_next_attempt(tmp_path: Path) -> None:
         assert sandbox.config.metadata.attempt == 1
         [main] = world.runtime.containers.values()
         assert main.config.metadata.attempt == 1
+        addresses = world.metadata.status("uid-web")["podIPs"]
+        assert [address.get("$patch") for address in addresses] == [None, "delete"]
 
     scenario(tmp_path, body)
 

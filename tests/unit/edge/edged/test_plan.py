@@ -70,6 +70,16 @@ def test_containers_of_a_dead_sandbox_are_stopped_before_it_is_replaced() -> Non
     assert kinds(plan(pod, seen(record(pod), sandboxes=(dead,)), History(), 0.0)) == [StopContainer]
 
 
+def test_what_lives_outside_the_good_sandbox_is_stopped() -> None:
+    pod = make()
+    old, new = SandboxSeen("old", 0, True, 1, ("10.0.0.2",)), SandboxSeen("new", 1, True, 2, ("10.0.0.3",))
+    stray = record(pod, sandbox_id="old")
+    stranger = ContainerSeen("x", "new", "removed", 0, RUNNING)
+    thought = plan(pod, seen(stray, stranger, sandboxes=(new, old)), History(), 0.0)
+    assert kinds(thought) == [StopContainer, StopContainer, StopSandbox]
+    assert thought.actions[-1] == StopSandbox("old")
+
+
 def test_a_sandbox_without_an_address_is_no_good_unless_the_pod_is_on_the_host() -> None:
     bare = SandboxSeen("s0", 0, True, 1)
     assert plan(make(), seen(sandboxes=(bare,)), History(), 0.0).actions == (StopSandbox("s0"),)
