@@ -33,6 +33,7 @@ from octoedge.pki.authority import Authority
 from octoedge.pki.x509 import Pair, new_server
 from octoedge.protocol.tunnel import NODE_HEADER, PATH
 from octoedge.runtime.clock import SystemClock
+from octoedge.testing.streaming import StreamsAt
 from octoedge.testing.tls import TlsWorld, make
 from octoedge.transport import websocket
 
@@ -107,7 +108,7 @@ class FakeApi:
 
 
 @dataclass
-class FakeLogs:
+class FakeLogs(StreamsAt):
     """A container that says what it is told to."""
 
     asked: list[LogRequest] = field(default_factory=list)
@@ -266,7 +267,7 @@ def test_errors_keep_their_status_and_text(tmp_path: Path) -> None:
         assert await w.get("/containerLogs/shop/none/app") == (404, b'pods "none" not found')
         assert await w.get("/containerLogs/shop/pending/app") == (400, b"pod pending does not have a host assigned")
         assert (await w.get("/pods"))[0] == 404
-        assert (await w.get("/exec/shop/cart/app"))[0] == 501
+        assert await w.get("/exec/shop/cart/app") == (400, b"Upgrade request required")
 
     in_world(tmp_path, test)
 

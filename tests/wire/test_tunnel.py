@@ -28,6 +28,7 @@ from octoedge.protocol.tunnel import (
     encode_connector,
 )
 from octoedge.testing.clock import run
+from octoedge.testing.streaming import StreamsAt
 from octoedge.transport.connection import Peer
 from octoedge.transport.memory import pair
 
@@ -82,7 +83,7 @@ def test_connectors_are_read_and_written_as_go_writes_them(captured: Captured) -
     assert msgspec.json.decode(encode_connector(frame.stream, connector)) == captured.json
 
 
-class Httpd:
+class Httpd(StreamsAt):
     """The container of the capture."""
 
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:

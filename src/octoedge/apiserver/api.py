@@ -24,6 +24,8 @@ from octoedge.apiserver.openapi import OpenApi
 from octoedge.apiserver.requests import Answer, Request, Response, Stream, json_answer, success
 from octoedge.apiserver.rest import Place, Rest
 from octoedge.apiserver.reviews import Reviews
+from octoedge.apiserver.scale import Scales
+from octoedge.apiserver.streams import CONNECTS
 from octoedge.apiserver.subresources import Subresources
 from octoedge.apiserver.tables import PartialRenderer, TableRenderer
 from octoedge.apiserver.tokens import ISSUER, Tokens
@@ -251,6 +253,8 @@ def _verb(request: Request, target: Target) -> str:
     if request.method not in VERBS:
         raise _not_allowed()
     verb = VERBS[request.method]
+    if target.subresource in CONNECTS and verb == "get":
+        return "create"
     if target.name:
         return verb
     if verb == "get":

@@ -18,13 +18,15 @@ from octoedge.apiserver.controllers.sweeper import Sweeper
 from octoedge.apiserver.credentials import Credentials
 from octoedge.apiserver.deletion import Deletion
 from octoedge.apiserver.kinds import Kinds
+from octoedge.apiserver.kubelet import Kubelet
 from octoedge.apiserver.podlogs import KubeletLogs
 from octoedge.apiserver.rest import Rest
 from octoedge.apiserver.reviews import Reviews
 from octoedge.apiserver.scheduler import Scheduler
 from octoedge.apiserver.schema import Schema
 from octoedge.apiserver.server import Server
-from octoedge.apiserver.subresources import Subresources
+from octoedge.apiserver.streams import Streams
+from octoedge.apiserver.subresources import Subresources, choose_container
 from octoedge.apiserver.tokens import Tokens
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.runtime.supervisor import Module, Supervisor
@@ -59,13 +61,15 @@ class ApiServer:
         tokens = Tokens(self.credentials.token_key.read_bytes())
         authenticator, authorizer = Authenticator(tokens, self.backend, clock), TableAuthorizer()
         logs = KubeletLogs(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
+        kubelet = Kubelet(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
+        streams = Streams(self.backend, kubelet, choose_container)
         api = Api(
             backend=self.backend,
             kinds=kinds,
             bodies=bodies,
             rest=rest,
             deletion=deletion,
-            subresources=Subresources(rest, deletion, bodies, kinds, tokens, logs, clock),
+            subresources=Subresources(rest, deletion, bodies, kinds, tokens, logs, clock, streams),
             reviews=Reviews(authenticator, authorizer, clock),
             authorizer=authorizer,
             tokens=tokens,

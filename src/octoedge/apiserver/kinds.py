@@ -99,6 +99,9 @@ KINDS = (
             Subresource("binding", "Binding", ("create",)),
             Subresource("eviction", "Eviction", ("create",), "policy", "v1"),
             Subresource("log", "Pod", ("get",)),
+            Subresource("attach", "PodAttachOptions", ("create", "get")),
+            Subresource("exec", "PodExecOptions", ("create", "get")),
+            Subresource("portforward", "PodPortForwardOptions", ("create", "get")),
         ),
         (
             "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",

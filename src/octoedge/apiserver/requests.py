@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from aiohttp import web
 
 from octoedge.errors import ApiError
 
@@ -45,6 +46,8 @@ class Request:
     """Names in any case."""
     body: bytes
     user: User
+    raw_query: str = ""
+    """The query as it stands in the URL, for what may be said more than once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,14 @@ class Stream:
     code: int = 200
 
 
-Response = Answer | Stream
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A response that leaves HTTP: `talk` speaks on the connection itself (exec, attach, port-forward)."""
+
+    talk: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+Response = Answer | Stream | Takeover
 
 
 def json_answer(obj: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

@@ -17,7 +17,7 @@ from aiohttp import web
 from octoedge.apiserver.api import Api
 from octoedge.apiserver.authentication import Authenticator
 from octoedge.apiserver.credentials import Credentials
-from octoedge.apiserver.requests import Answer, Request, Response, Stream, error_answer
+from octoedge.apiserver.requests import Answer, Request, Response, Stream, Takeover, error_answer
 from octoedge.errors import ApiError, OctoedgeError
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,11 @@ class Server:
         return context
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        response: Response
         try:
             response = await self._respond(http)
+            if isinstance(response, Takeover):
+                return await response.talk(http)
         except ApiError as error:
             response = error_answer(error)
         except OctoedgeError as error:
@@ -96,7 +99,7 @@ class Server:
         certificate: Mapping[str, object] | None = http.get_extra_info("peercert")
         user = self._authenticator.user(http.headers, certificate)
         body = await _read_body(http)
-        request = Request(http.method, http.path, _query(http), http.headers, body, user)
+        request = Request(http.method, http.path, _query(http), http.headers, body, user, http.rel_url.raw_query_string)
         return await self._api.handle(request)
 
 

@@ -13,6 +13,7 @@ from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.kinds import Kinds
 from octoedge.apiserver.requests import Chunks, Request, Response, Stream, json_answer, success
 from octoedge.apiserver.rest import Place, Rest, dry_run
+from octoedge.apiserver.streams import Streams
 from octoedge.apiserver.tokens import ISSUER, MAX_SECONDS, MIN_SECONDS, Subject, Tokens
 from octoedge.errors import ApiError, bad_request, conflict, invalid, not_found
 from octoedge.runtime.clock import Clock, rfc3339
@@ -44,6 +45,7 @@ class Subresources:
     tokens: Tokens
     logs: LogSource
     clock: Clock
+    streams: Streams
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """The table for the API's dispatch."""
@@ -53,6 +55,7 @@ class Subresources:
             ("token", "create"): self._token,
             ("finalize", "update"): self._finalize,
             ("log", "get"): self._log,
+            **self.streams.handlers(),
         }
 
     async def _bind(self, request: Request, place: Place) -> Response:
@@ -115,7 +118,7 @@ class Subresources:
 
     async def _log(self, request: Request, place: Place) -> Response:
         pod = self._read("pods", place.namespace, place.name)
-        container = _container(pod, request.query.get("container", ""))
+        container = choose_container(pod, request.query.get("container", ""))
         if not pod["spec"].get("nodeName"):
             raise bad_request(f"pod {place.name} does not have a host assigned")
         query = {key: request.query[key] for key in _LOG_OPTIONS if key in request.query}
@@ -164,8 +167,8 @@ def _check_lifetime(seconds: int) -> None:
         raise invalid("TokenRequest", "", [("FieldValueInvalid", field, text)], "authentication.k8s.io")
 
 
-def _container(pod: Json, asked: str) -> str:
-    """The container whose log is meant."""
+def choose_container(pod: Json, asked: str) -> str:
+    """The container that is meant."""
     about, spec = pod["metadata"], pod["spec"]
     names = [one["name"] for group in ("containers", "initContainers") for one in spec.get(group) or []]
     if asked:

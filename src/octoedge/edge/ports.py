@@ -1,6 +1,6 @@
 """What the modules of EdgeCore offer each other; nobody imports a sibling.
 
-    cloud ⇄ edgehub ──Link──► metamanager ──Metadata──► edged ──ContainerLogs──► edgestream
+    cloud ⇄ edgehub ──Link──► metamanager ──Metadata──► edged ──Kubelet──► edgestream
                      ◄─Uplink─              ◄─changes──
 
 Intent flows down as `Change`s, which are already stored when they are handed on; reports flow up through `Metadata`,
@@ -195,3 +195,44 @@ class ContainerLogs(Protocol):
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
         """The log's bytes, following it when asked to. Raises `ApiError` 404/400 with the kubelet's texts."""
         ...
+
+
+class StreamAction(enum.Enum):
+    """What is done in a container whose input and output are carried to the cloud."""
+
+    EXEC = "exec"
+    ATTACH = "attach"
+    PORT_FORWARD = "portForward"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """What `kubectl exec`, `attach` and `port-forward` ask (kubelet API /exec/…, /attach/…, /portForward/…)."""
+
+    action: StreamAction
+    namespace: str
+    pod: str
+    uid: str = ""
+    """Empty: whatever pod has the name."""
+    container: str = ""
+    command: tuple[str, ...] = ()
+    stdin: bool = False
+    stdout: bool = False
+    stderr: bool = False
+    tty: bool = False
+    ports: tuple[int, ...] = ()
+
+
+class ContainerStreams(Protocol):
+    """Edged, as EdgeStream sees it where bytes go both ways."""
+
+    async def stream_url(self, request: StreamRequest) -> str:
+        """The URL, good for one connection, where the runtime's streaming server does it.
+
+        Raises `ApiError` with the kubelet's texts when there is no such pod or container.
+        """
+        ...
+
+
+class Kubelet(ContainerLogs, ContainerStreams, Protocol):
+    """All that EdgeStream asks of edged."""

@@ -61,6 +61,8 @@ class Kind(enum.IntEnum):
 
 OPENING = frozenset({Kind.LOGS, Kind.EXEC, Kind.METRICS, Kind.ATTACH})
 """Kinds that open a stream."""
+RAW = frozenset({Kind.EXEC, Kind.ATTACH})
+"""Kinds whose DATA are the bytes of an HTTP connection, both ways; port-forward travels as EXEC with its own path."""
 
 
 @dataclass(frozen=True, slots=True)

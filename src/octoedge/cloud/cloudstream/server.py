@@ -1,7 +1,8 @@
 """The kubelet-like API for the API server (10003): a table of paths, one handler each.
 
 GET /containerLogs/NAMESPACE/POD/CONTAINER → the pod's node (asked from the API) → its tunnel → a stream → the answer,
-chunk by chunk. Errors are text with the right status, as a kubelet gives them; the API server passes them on.
+chunk by chunk; /exec, /attach and /portForward go the same way and then are `pipes`. Errors are text with the right
+status, as a kubelet gives them; the API server passes them on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 from aiohttp import web
 
+from octoedge.cloud.cloudstream import pipes
 from octoedge.cloud.cloudstream.session import Session
 from octoedge.cloud.cloudstream.sessions import Sessions
 from octoedge.cloud.cloudstream.stream import Stream
@@ -31,7 +33,7 @@ ANSWER_SECONDS = 30.0
 _CLOSE_SECONDS = 2.0
 _LOOKUP_SECONDS = 10.0
 _PASSED_ON = ("Accept-Encoding", "User-Agent")
-_NOT_YET = ("exec", "attach", "portForward", "run", "stats", "metrics")
+_NOT_YET = ("run", "stats", "metrics")
 _TYPE = "text/plain; charset=utf-8"
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -59,6 +61,9 @@ class StreamServer:
         """Listen within the context; `port` then is the real one, also when 0 was asked for."""
         app = web.Application(middlewares=[_errors])
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs)
+        for path in pipes.PATHS:
+            app.router.add_get(path, self._pipe, allow_head=False)
+            app.router.add_post(path, self._pipe)
         for name in _NOT_YET:
             app.router.add_route("*", f"/{name}{{rest:(/.*)?}}", _not_yet)
         # Without cancellation a reader that has left would be noticed only at the next byte of its log.
@@ -68,7 +73,7 @@ class StreamServer:
             site = web.TCPSite(runner, self._host, self.port, ssl_context=tls, backlog=256)
             await start(site, f"port {self.port}")
             self.port = runner.addresses[0][1]
-            log.info("listening for the API server on port %s (logs)", self.port)
+            log.info("listening for the API server on port %s (logs, exec)", self.port)
             yield
         finally:
             await runner.cleanup()
@@ -81,6 +86,14 @@ class StreamServer:
         url = request.rel_url
         async with _stream(session, Kind.LOGS, Connector(url.raw_path, url.raw_query_string, "", headers)) as stream:
             return await _pass_on(request, stream)
+
+    async def _pipe(self, request: web.Request) -> web.StreamResponse:
+        kind, connector = pipes.connector(request)
+        node = await self._node_of(request.match_info["namespace"], request.match_info["pod"])
+        await authorize(self._client, _certificate(request), node)
+        session = self._sessions.find(node)
+        async with _stream(session, kind, connector) as stream:
+            return await pipes.pipe(request, session, stream)
 
     async def _node_of(self, namespace: str, pod: str) -> str:
         try:

@@ -19,6 +19,7 @@ from octoedge.protocol.tunnel import (
     decode_answer,
     encode,
     encode_connector,
+    read_uvarint,
 )
 from octoedge.transport.connection import Connection
 
@@ -42,6 +43,7 @@ class Session:
             Kind.DATA: self._data,
             Kind.ANSWER: self._answer,
             Kind.REMOVE: self._remove,
+            Kind.CREDIT: self._granted,
         }
 
     def __len__(self) -> int:
@@ -110,6 +112,9 @@ class Session:
 
     async def _answer(self, stream: Stream, frame: Frame) -> None:
         stream.answered(decode_answer(frame.data))
+
+    async def _granted(self, stream: Stream, frame: Frame) -> None:
+        stream.grant(read_uvarint(frame.data)[0])
 
     async def _remove(self, stream: Stream, frame: Frame) -> None:
         self._streams.pop(frame.stream, None)

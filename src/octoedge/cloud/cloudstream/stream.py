@@ -1,7 +1,8 @@
-"""One stream of a tunnel as the cloud reads it: an answer, then bytes, then the end or the reason why there is none.
+"""One stream of a tunnel as the cloud sees it: an answer, then bytes, then the end or the reason why there is none.
 
 What the edge sends waits here for the reader, bounded. An Octoedge edge sends no more than it was given credit for; a
-Go edge is held up (with its whole tunnel) for a moment, then the slow stream ends.
+Go edge is held up (with its whole tunnel) for a moment, then the slow stream ends. The same the other way round: what
+is written waits for an Octoedge edge's credit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from octoedge.errors import ApiError, ConnectionClosed
-from octoedge.protocol.tunnel import WINDOW, Answer, Kind, encode, uvarint
+from octoedge.protocol.tunnel import CHUNK, WINDOW, Answer, Kind, encode, uvarint
 
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -35,11 +36,20 @@ class Stream:
         self._buffered = 0
         self._read = 0
         self._failure: ApiError | ConnectionClosed | None = None
+        self._left = False
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._head = uvarint(number) + uvarint(Kind.DATA)
+        self._credit = WINDOW
+        self._allowed = asyncio.Event()
 
     # ---- the session's side
+
+    def grant(self, size: int) -> None:
+        """The edge has read; so many more bytes may be sent."""
+        self._credit = min(self._credit + size, WINDOW)
+        self._allowed.set()
 
     def answered(self, answer: Answer) -> None:
         """The edge has sent status and headers; only the first count."""
@@ -66,6 +76,7 @@ class Stream:
             self._failure = failure
             self._changed.set()
             self._room.set()
+            self._allowed.set()
 
     # ---- the reader's side
 
@@ -84,17 +95,34 @@ class Stream:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes as they come; raises when the stream broke off."""
         while True:
-            while self._chunks:
+            while self._chunks and not self._left:
                 chunk = self._chunks.popleft()
                 self._buffered -= len(chunk)
                 self._room.set()
                 yield chunk
                 await self._acknowledge(len(chunk))
-            if self.ended:
+            if self.ended or self._left:
                 break
             await self._wait()
         if self._failure is not None:
             raise self._failure
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; waits while the edge is behind. What is written to a stream that has ended is dropped."""
+        for start in range(0, len(data), CHUNK):
+            chunk = data[start : start + CHUNK]
+            while self._agreed and self._credit < len(chunk) and not self.ended:
+                self._allowed.clear()
+                await self._allowed.wait()
+            if self.ended:
+                return
+            self._credit -= len(chunk)
+            await self._send(self._head + chunk)
+
+    def leave(self) -> None:
+        """The reader wants no more: `chunks` ends."""
+        self._left = True
+        self._changed.set()
 
     async def _acknowledge(self, size: int) -> None:
         """Allow the edge to send what was read, in large steps."""

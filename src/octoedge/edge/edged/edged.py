@@ -33,11 +33,12 @@ from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.relist import Relist
 from octoedge.edge.edged.report import Reporter
 from octoedge.edge.edged.rotation import Rotation, RotationSettings
+from octoedge.edge.edged.streams import Streams
 from octoedge.edge.edged.sync import Parts, Sync
 from octoedge.edge.edged.termination import TerminationMessages
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Volumes
-from octoedge.edge.ports import Change, ChangeKind, LogRequest, Metadata
+from octoedge.edge.ports import Change, ChangeKind, LogRequest, Metadata, StreamRequest
 from octoedge.errors import OctoedgeError
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock, SystemClock
@@ -120,6 +121,7 @@ class Edged:
         self._repeats: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._logs = Logs(layout, self.pods, self.observer, clock)
+        self._streams = Streams(runtime, self.pods, self.observer)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Keep this node's pods running until cancelled."""
@@ -152,6 +154,10 @@ class Edged:
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
         """`ContainerLogs` for EdgeStream."""
         return await self._logs.logs(request)
+
+    async def stream_url(self, request: StreamRequest) -> str:
+        """`ContainerStreams` for EdgeStream."""
+        return await self._streams.stream_url(request)
 
     def _tools(self, layout: Layout) -> Tools:
         settings = self._settings

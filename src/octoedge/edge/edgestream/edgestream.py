@@ -11,7 +11,7 @@ from pathlib import Path
 from octoedge.api.config import edgecore as config
 from octoedge.edge.edgestream.kubelet import requests
 from octoedge.edge.edgestream.tunnel import Tunnel
-from octoedge.edge.ports import ContainerLogs
+from octoedge.edge.ports import Kubelet
 from octoedge.errors import ConnectError, ConnectionClosed
 from octoedge.protocol import tunnel as wire
 from octoedge.runtime.backoff import Backoff
@@ -39,12 +39,12 @@ class EdgeStream:
     restart = True
 
     def __init__(
-        self, dial: Dial, logs: ContainerLogs, *, needs: tuple[str, ...] = (), write_seconds: float = 15.0,
+        self, dial: Dial, kubelet: Kubelet, *, needs: tuple[str, ...] = (), write_seconds: float = 15.0,
         silence_seconds: float = 15.0,
     ) -> None:  # fmt: skip
         self.needs = needs
         self._dial = dial
-        self._requests = requests(logs)
+        self._requests = requests(kubelet)
         self._write_seconds = write_seconds
         self._silence_seconds = silence_seconds
         self._said = SaidOnce(log)

@@ -1,7 +1,7 @@
 """The kubelet's HTTP API as far as it is served through the tunnel: a table of paths, everything else is a 404.
 
-`requests` gives the handler for each kind of stream. Plain requests (logs, metrics) end in an `HttpAnswer`; streams
-that KubeEdge pipes as raw bytes (exec, attach) must answer in HTTP themselves.
+`requests` gives the handler for each kind of stream. Plain requests (logs, metrics) end in an `HttpAnswer`; what
+KubeEdge pipes as raw bytes (exec, attach; here port-forward too) is in `pipes`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from octoedge.edge.edgestream.logs import serve_logs
+from octoedge.edge.edgestream.pipes import raw_streams
 from octoedge.edge.edgestream.stream import Stream
 from octoedge.edge.edgestream.tunnel import Handler
-from octoedge.edge.ports import ContainerLogs, HttpAnswer
+from octoedge.edge.ports import HttpAnswer, Kubelet
 from octoedge.errors import ApiError
 from octoedge.protocol.tunnel import Connector, Kind
 
@@ -20,17 +21,18 @@ Page = Callable[[Connector], Awaitable[HttpAnswer]]
 """Answers a plain GET."""
 
 
-def requests(logs: ContainerLogs) -> Mapping[Kind, Handler]:
+def requests(kubelet: Kubelet) -> Mapping[Kind, Handler]:
     """What the cloud may ask of this node."""
 
     async def container_logs(connector: Connector) -> HttpAnswer:
-        return await serve_logs(logs, connector)
+        return await serve_logs(kubelet, connector)
 
+    raw = raw_streams(kubelet)
     return {
         Kind.LOGS: _pages({"containerLogs": container_logs}),
         Kind.METRICS: _pages({}),
-        Kind.EXEC: _not_implemented,
-        Kind.ATTACH: _not_implemented,
+        Kind.EXEC: raw,
+        Kind.ATTACH: raw,
     }
 
 
@@ -46,15 +48,6 @@ def _pages(table: Mapping[str, Page]) -> Handler:
                 await stream.write(chunk)
 
     return handle
-
-
-async def _not_implemented(connector: Connector, stream: Stream) -> None:
-    text = f"{connector.segments[0][:100]} is not implemented by this node\n"
-    stream.answered = True
-    await stream.write(
-        "HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-        f"Content-Length: {len(text.encode())}\r\n\r\n{text}".encode()
-    )
 
 
 @contextlib.asynccontextmanager

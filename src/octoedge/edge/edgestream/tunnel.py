@@ -1,6 +1,7 @@
 """One open tunnel: messages of the cloud open, feed and end streams; every stream is a task of its own.
 
-The reader never waits for a stream, so a slow one holds up nobody. Whatever ends a stream, the cloud is told once.
+Between two Octoedges the reader never waits for a stream, so a slow one holds up nobody. Whatever ends a stream, the
+cloud is told once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from octoedge.errors import ApiError, ConnectionClosed, MessageError
 from octoedge.protocol.tunnel import (
     AGREEMENT,
     OPENING,
+    RAW,
     VERSION,
     Connector,
     Frame,
@@ -35,6 +37,8 @@ MAX_STREAMS = 256
 """Streams at once on one node; further ones are refused."""
 PING_SECONDS = 5.0
 _GOODBYE_SECONDS = 1.0
+_SLOW_READER_SECONDS = 5.0
+"""How long a Go cloud's tunnel is held up by a container that does not read; shorter than the deadline of a ping."""
 
 
 @runtime_checkable
@@ -59,8 +63,8 @@ class Tunnel:
         self._silence_seconds = silence_seconds
         self._agreed = connection.peer.headers.get(AGREEMENT.lower()) == VERSION
         self._streams: dict[int, tuple[Stream, asyncio.Task[None]]] = {}
-        self._by_kind: dict[Kind, Callable[[Frame], None]] = {
-            Kind.DATA: self._ignore,
+        self._by_kind: dict[Kind, Callable[[Frame], Awaitable[None]]] = {
+            Kind.DATA: self._data,
             Kind.ANSWER: self._ignore,
             Kind.REMOVE: self._remove,
             Kind.CREDIT: self._credit,
@@ -90,14 +94,14 @@ class Tunnel:
                 if frame.kind in OPENING:
                     await self._open(frame, group)
                 else:
-                    self._by_kind[frame.kind](frame)
+                    await self._by_kind[frame.kind](frame)
             except MessageError as error:
                 log.warning("the cloud sent something that is left alone: %s", error)
 
     async def _open(self, frame: Frame, group: asyncio.TaskGroup) -> None:
         if frame.stream in self._streams:
             raise MessageError(f"stream {frame.stream} is opened twice")
-        stream = Stream(frame.stream, self._send, agreed=self._agreed)
+        stream = Stream(frame.stream, self._send, agreed=self._agreed, raw=frame.kind in RAW)
         if len(self._streams) >= MAX_STREAMS:
             await stream.fail(503, f"this node serves {MAX_STREAMS} streams already; try again later")
             await stream.end()
@@ -134,22 +138,34 @@ class Tunnel:
             log.exception("stream %d failed", stream.number)
             await stream.fail(500, "the node could not serve this request; its log says why")
 
-    def _remove(self, frame: Frame) -> None:
+    async def _data(self, frame: Frame) -> None:
+        known = self._streams.get(frame.stream)
+        if known is None or known[0].removed:
+            return
+        stream, task = known
+        try:
+            await stream.feed(frame.data, _SLOW_READER_SECONDS)
+        except ConnectionClosed as error:
+            log.warning("%s; it is ended", error)
+            stream.removed = True
+            task.cancel()
+
+    async def _remove(self, frame: Frame) -> None:
         known = self._streams.get(frame.stream)
         if known is not None and not known[0].removed:
             known[0].removed = True
             known[1].cancel()
 
-    def _credit(self, frame: Frame) -> None:
+    async def _credit(self, frame: Frame) -> None:
         known = self._streams.get(frame.stream)
         if known is not None:
             known[0].grant(read_uvarint(frame.data)[0])
 
-    def _close(self, frame: Frame) -> None:
+    async def _close(self, frame: Frame) -> None:
         raise ConnectionClosed(f"the cloud ended the tunnel: {frame.data[:300].decode(errors='replace')}")
 
-    def _ignore(self, frame: Frame) -> None:
-        """No request that is served here takes input."""
+    async def _ignore(self, frame: Frame) -> None:
+        """The cloud does not answer."""
 
     async def _ping(self) -> None:
         if not isinstance(self._connection, Pings):

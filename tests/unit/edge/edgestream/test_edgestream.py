@@ -12,11 +12,12 @@ from octoedge.edge.edgestream.edgestream import EdgeStream, State
 from octoedge.edge.ports import LogRequest
 from octoedge.errors import ConnectError, not_found
 from octoedge.testing.clock import run
+from octoedge.testing.streaming import StreamsAt
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import MemoryConnection, pair
 
 
-class NoLogs:
+class NoLogs(StreamsAt):
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
         raise not_found("pods", request.pod)
 

@@ -27,6 +27,7 @@ from octoedge.protocol.tunnel import (
     uvarint,
 )
 from octoedge.testing.clock import run
+from octoedge.testing.streaming import StreamsAt
 from octoedge.transport.connection import Peer
 from octoedge.transport.memory import MemoryConnection, pair
 
@@ -35,7 +36,7 @@ LOG = "/containerLogs/shop/cart/app"
 
 
 @dataclass
-class FakeLogs:
+class FakeLogs(StreamsAt):
     """Containers that say what they are told to."""
 
     chunks: list[bytes] = field(default_factory=lambda: [b"one\n"])
@@ -163,7 +164,8 @@ def test_what_is_piped_raw_is_refused_in_http(kind: Kind) -> None:
     async def test(cloud: Cloud) -> None:
         await cloud.open(3, kind, "/exec/shop/cart/app")
         (data,) = await cloud.until_removed(3)
-        assert data.data.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
+        assert data.data.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert data.data.endswith(b"Upgrade request required\n")
 
     in_tunnel(test)
 

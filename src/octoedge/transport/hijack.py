@@ -1,0 +1,59 @@
+"""The byte stream below an HTTP request that aiohttp has read: for protocols that only begin as HTTP (SPDY, raw pipes).
+
+reader, writer = hijack(request)   …   return hijacked()       nothing is written that was not written to `writer`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from octoedge.errors import ConnectionClosed
+
+_LIMIT = 64 * 1024
+"""Bytes that wait for the reader; twice as many at most before the client is held up."""
+
+
+class _Hijacked(web.StreamResponse):
+    """What the handler returns: aiohttp writes nothing and closes the connection."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:  # noqa: ARG002 - aiohttp's interface
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's interface
+        return None
+
+
+class _Protocol(asyncio.StreamReaderProtocol):
+    """Takes over from aiohttp's own, and tells it of the end, so that its handler is cancelled and forgotten."""
+
+    def __init__(self, reader: asyncio.StreamReader, before: asyncio.BaseProtocol) -> None:
+        super().__init__(reader)
+        self._before = before
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._before.connection_lost(exc)
+
+
+def hijack(request: web.BaseRequest) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The connection, from behind the request's head on; `ConnectionClosed` when the client has left already."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionClosed("the client has left")
+    reader = asyncio.StreamReader(limit=_LIMIT)
+    protocol = _Protocol(reader, request.protocol)
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    return reader, asyncio.StreamWriter(_write_transport(transport), protocol, reader, asyncio.get_running_loop())
+
+
+def hijacked() -> web.StreamResponse:
+    """The answer of a handler that has hijacked its request."""
+    return _Hijacked()
+
+
+def _write_transport(transport: Any) -> asyncio.WriteTransport:
+    return transport  # type: ignore[no-any-return]
