@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from octoedge.version import VERSION
+
 
 def edgecore(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "octoedge.commands.edgecore", *arguments]
@@ -32,3 +34,16 @@ def test_an_unknown_flag_shows_how_it_is_used() -> None:
     done = edgecore("--what")
     assert done.returncode == 2
     assert "'--what' is not understood" in done.stderr
+
+
+def test_version_help_and_configurations() -> None:
+    assert edgecore("--version").stdout == f"edgecore {VERSION}\n"
+    assert "--minconfig" in edgecore("--help").stdout
+    for flag in ("--defaultconfig", "--minconfig"):
+        assert "httpServer" in edgecore(flag).stdout
+
+
+def test_arguments_are_read_without_the_agents_machinery() -> None:
+    code = "import octoedge.commands.edgecore, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"asyncio", "ssl", "sqlite3", "yaml", "msgspec", "logging"} & set(loaded)

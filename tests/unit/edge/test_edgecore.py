@@ -1,0 +1,88 @@
+"""Building EdgeCore from its configuration, and blanking the token in a person's file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from octoedge.api.config.edgecore import EdgeCoreConfig
+from octoedge.api.config.load import parse_edgecore
+from octoedge.edge.edgecore import _bootstrap_file, _forgetter, build
+from octoedge.errors import ConfigError
+
+TOKEN = "ab.cd.ef+gh"
+
+
+def config(folder: Path, modules: str = "") -> EdgeCoreConfig:
+    text = f"""
+database: {{dataSource: "{folder}/edgecore.db"}}
+modules:
+  edged: {{hostnameOverride: edge-1, rootDirectory: "{folder}"}}
+  eventBus: {{enable: false}}
+{modules}
+"""
+    return parse_edgecore(text.encode(), "test")
+
+
+def names(core_config: EdgeCoreConfig) -> list[str]:
+    async def main() -> list[str]:
+        core = build(core_config)
+        try:
+            return sorted(core.supervisor.waiting_for)
+        finally:
+            core.metamanager.close()
+
+    return asyncio.run(main())
+
+
+def test_only_what_is_switched_on_is_built(tmp_path: Path) -> None:
+    assert names(config(tmp_path)) == ["certificate rotation", "edged", "edgehub", "metamanager", "status socket"]
+    assert "edgestream" in names(config(tmp_path, "  edgeStream: {enable: true}"))
+    lonely = names(config(tmp_path, "  edgeHub: {enable: false}"))
+    assert lonely == ["edged", "metamanager", "status socket"]
+    assert "certificate rotation" not in names(config(tmp_path, "  edgeHub: {rotateCertificates: false}"))
+
+
+@pytest.mark.parametrize(
+    ("modules", "words"),
+    [
+        ("  edgeHub: {websocket: {enable: false}, quic: {enable: true}}", "QUIC is not implemented"),
+        ("  metaManager: {enable: false}", "edged needs it"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_key(tmp_path: Path, modules: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        names(config(tmp_path, modules))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"a: 1\n  token: {TOKEN}  # why\nb: 2\n", 'a: 1\n  token: ""  # why\nb: 2\n'),
+        (f'  token: "{TOKEN}"\n', '  token: ""\n'),
+        (f"  token: '{TOKEN}'\n", '  token: ""\n'),
+        (f'{{"token":"{TOKEN}","b":1}}', '{"token":"","b":1}'),
+        ("  token: another\n", "  token: another\n"),
+    ],
+)
+def test_the_token_is_blanked_and_everything_else_stays(tmp_path: Path, before: str, after: str) -> None:
+    file = tmp_path / "edgecore.yaml"
+    file.write_text(before)
+    file.chmod(0o640)
+    _forgetter(file, TOKEN)()
+    assert file.read_text() == after
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_cannot_be_written_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _forgetter(tmp_path / "nothing.yaml", TOKEN)()
+    assert "could not be blanked" in caplog.text
+
+
+def test_the_systems_bootstrap_file_is_for_the_systems_node() -> None:
+    system = Path("/etc/kubeedge/bootstrap-edgecore.conf")
+    assert _bootstrap_file(Path("/etc/kubeedge/config/edgecore.yaml"), system) == system
+    assert _bootstrap_file(Path("/home/me/edge/edgecore.yaml"), system) == Path("/home/me/edge") / system.name
