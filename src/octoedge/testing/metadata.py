@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from octoedge.edge.ports import Change, ChangeKind
-from octoedge.errors import ApiError, OfflineError, not_found
+from octoedge.errors import ApiError, OfflineError, StoreFull, not_found
 from octoedge.protocol.resource import Resource
 from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.clock import Clock, rfc3339
@@ -39,6 +39,8 @@ class MemoryMetadata:
         self.tokens_asked: list[dict[str, Any]] = []
         self.token_seconds = 3600.0
         self.rebuilt = False
+        self.full = False
+        """The disk has no room: nothing that is reported can be kept."""
         self._online = asyncio.Event()
         self._offline = asyncio.Event()
         self._online.set()
@@ -108,13 +110,16 @@ class MemoryMetadata:
         return {**request, "status": {"token": text, "expirationTimestamp": expires}}
 
     async def forget_pod(self, resource: Resource, uid: str) -> None:
+        self._need_room()
         self.forgotten.append(uid)
 
     async def report_pod_status(self, resource: Resource, uid: str, patch: bytes) -> None:
+        self._need_room()
         self.statuses.setdefault(uid, []).append(msgspec.json.decode(patch)["status"])
         await self._notify()
 
     async def delete_pod(self, resource: Resource, uid: str) -> None:
+        self._need_room()
         self.deleted.append((str(resource), uid))
         await self._notify()
 
@@ -127,6 +132,7 @@ class MemoryMetadata:
         return msgspec.json.encode(self.node)
 
     async def report_node_status(self, name: str, patch: bytes) -> None:
+        self._need_room()
         self._need_cloud("node status")
         self.node_statuses.append(msgspec.json.decode(patch)["status"])
         await self._notify()
@@ -137,11 +143,16 @@ class MemoryMetadata:
         return lease
 
     async def report_event(self, event: bytes) -> None:
+        self._need_room()
         self.events.append(msgspec.json.decode(event))
 
     def reasons(self) -> builtins.list[str]:
         """Reasons of all events, in order."""
         return [str(event["reason"]) for event in self.events]
+
+    def _need_room(self) -> None:
+        if self.full:
+            raise StoreFull("edgecore.db cannot be written (database or disk is full)")
 
     def _need_cloud(self, what: str) -> None:
         if not self.online:

@@ -182,7 +182,8 @@ class NodeKeeper:
             await self._metadata.report_node_status(self._settings.name, nodestatus.patch(status))
         except OfflineError:
             pass  # MetaManager keeps it and sends it on return.
-        except (ApiError, DeadlineError) as error:
+        except OctoedgeError as error:
+            # A full disk too: that must be survived, since the status which tells of it cannot be stored.
             self._said.trouble("node status", str(error))
             if isinstance(error, ApiError) and error.code == 404:
                 self._registered.clear()

@@ -31,7 +31,7 @@ from octoedge.edge.edged.report import Reporter
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import VolumeFailed, Volumes
 from octoedge.edge.ports import Metadata
-from octoedge.errors import ApiError, DeadlineError, OctoedgeError, OfflineError, RuntimeUnavailable
+from octoedge.errors import ApiError, DeadlineError, OctoedgeError, OfflineError, RuntimeUnavailable, StoreError
 from octoedge.protocol.resource import Resource
 from octoedge.runtime.clock import Clock, parse_rfc3339
 from octoedge.runtime.keyed import KeyedQueue
@@ -158,12 +158,22 @@ class Sync:
                 return
             thought = plan.plan(round_.pod, round_.seen, record.history, _now())
             if round_.pod is not None:
-                await self._parts.reporter.pod(round_.pod, round_.seen, record.history)
+                await self._tell(round_, round_.pod)
             if not thought.actions:
                 self._sleep(uid, thought.wake_at)
                 return
             await self._act(round_, thought.actions)
         self._queue.add_later(uid, RETRY)
+
+    async def _tell(self, round_: _Round, pod: Pod) -> None:
+        """Report the pod's status; a disk that takes no report must not keep the pod from running."""
+        try:
+            await self._parts.reporter.pod(pod, round_.seen, round_.record.history)
+        except StoreError as error:
+            self._said.trouble("reports of pods", f"{error}; tried again in {RETRY:.0f} s")
+            self._queue.add_later(round_.uid, RETRY)
+        else:
+            self._said.over("reports of pods", "are stored again")
 
     async def _observe(self, uid: str, record: _Record) -> _Round | None:
         """All that is needed to think about a pod; None when there is nothing to do."""

@@ -289,6 +289,24 @@ def test_the_runtime_goes_away_and_returns(tmp_path: Path) -> None:
     scenario(tmp_path, body)
 
 
+def test_on_a_full_disk_pods_go_on_and_what_was_not_told_is_told_when_there_is_room(tmp_path: Path) -> None:
+    async def body(world: World, edged: Edged) -> None:
+        await world.metadata.put("pod", pod())
+        await world.metadata.until_status("uid-web", is_running)
+        world.metadata.full = True
+        [main_container] = world.runtime.running()
+        world.runtime.exit_container(main_container.id, 1)
+        await asyncio.sleep(60)
+        [again] = world.runtime.running()
+        assert again.id != main_container.id
+        assert world.metadata.status("uid-web")["containerStatuses"][0]["restartCount"] == 0
+        world.metadata.full = False
+        told = await world.metadata.until_status("uid-web", lambda s: s["containerStatuses"][0]["restartCount"], 30)
+        assert is_running(told)
+
+    scenario(tmp_path, body)
+
+
 def test_without_an_event_stream_an_exit_is_seen_within_a_second(tmp_path: Path) -> None:
     async def main() -> None:
         world = World(tmp_path)

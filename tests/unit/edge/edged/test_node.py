@@ -213,6 +213,20 @@ def test_a_refused_registration_is_tried_again(tmp_path: Path) -> None:
     scenario(tmp_path, body, prepare)
 
 
+def test_a_status_that_finds_no_room_on_the_disk_is_told_later_and_ends_nothing(tmp_path: Path) -> None:
+    async def body(desk: Desk) -> None:
+        await asyncio.sleep(6)
+        desk.metadata.full = True
+        desk.runtime.set_away(True)
+        await asyncio.sleep(60)
+        assert desk.ready() == "True"
+        desk.metadata.full = False
+        await asyncio.sleep(15)
+        assert desk.ready() == "False"
+
+    scenario(tmp_path, body)
+
+
 def test_a_runtime_that_refuses_is_not_ready_either(tmp_path: Path) -> None:
     async def body(desk: Desk) -> None:
         await asyncio.sleep(1)
