@@ -24,6 +24,7 @@ from octoedge.apiserver.openapi import OpenApi
 from octoedge.apiserver.requests import Answer, Request, Response, Stream, json_answer, success
 from octoedge.apiserver.rest import Place, Rest
 from octoedge.apiserver.reviews import Reviews
+from octoedge.apiserver.scale import Scales
 from octoedge.apiserver.streams import CONNECTS
 from octoedge.apiserver.subresources import Subresources
 from octoedge.apiserver.tables import PartialRenderer, TableRenderer
@@ -98,6 +99,7 @@ class Api:
             ("status", "update"): self._update,
             ("status", "patch"): self._patch,
             **subresources.handlers(),
+            **Scales(rest, bodies).handlers(),
         }
 
     async def handle(self, request: Request) -> Response:

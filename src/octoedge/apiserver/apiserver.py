@@ -15,6 +15,8 @@ from octoedge.apiserver.controllers.bootstrap import Bootstrap
 from octoedge.apiserver.controllers.namespaces import NamespaceController
 from octoedge.apiserver.controllers.node_lifecycle import NodeLifecycle
 from octoedge.apiserver.controllers.sweeper import Sweeper
+from octoedge.apiserver.controllers.turn import Hands
+from octoedge.apiserver.controllers.workloads import workload_controllers
 from octoedge.apiserver.credentials import Credentials
 from octoedge.apiserver.deletion import Deletion
 from octoedge.apiserver.kinds import Kinds
@@ -84,6 +86,7 @@ class ApiServer:
             NodeLifecycle(self.backend, clock, grace=settings.node_grace, period=settings.node_period),
             Scheduler(self.backend, clock),
             Sweeper(self.backend, clock),
+            *workload_controllers(Hands(rest, deletion, kinds, clock)),
         )
         self._supervisor = Supervisor(modules)
 

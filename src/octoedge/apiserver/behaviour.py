@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from octoedge.apiserver import defaults, metadata, rules
+from octoedge.apiserver import defaults, metadata, rules, workloads
 from octoedge.apiserver.backend import View
 from octoedge.apiserver.metadata import Cause, NameRule
 from octoedge.apiserver.serviceaccounts import admit_pod, new_namespace
@@ -16,6 +16,10 @@ Json = dict[str, Any]
 
 
 def _nothing(_: Json) -> None:
+    return None
+
+
+def _nothing_to_carry(_new: Json, _old: Json) -> None:
     return None
 
 
@@ -55,6 +59,8 @@ class Behaviour:
     """Change or refuse a new object by what else is there."""
     company: Callable[[Json, View, str], list[tuple[str, Json]]] = _no_company
     """Objects that are made together with a new one, by resource."""
+    carry: Callable[[Json, Json], None] = _nothing_to_carry
+    """Put into an updated object what the server chose for it earlier and the client left out."""
     check: Callable[[Json], list[Cause]] = _no_causes
     check_update: Callable[[Json, Json], list[Cause]] = _free_to_change
 
@@ -87,6 +93,24 @@ def _prepare_service(obj: Json) -> None:
         port.setdefault("targetPort", port.get("port"))
 
 
+def _spec(
+    normalize: Callable[[Json], None],
+    check: Callable[[Json], list[Cause]],
+    check_update: Callable[[Json, Json], list[Cause]],
+    prepare: Callable[[Json], None] = _nothing,
+    name_rule: NameRule = metadata.subdomain,
+) -> Behaviour:
+    """A kind whose spec counts generations."""
+    return Behaviour(
+        name_rule=name_rule,
+        counts_generations=True,
+        normalize=normalize,
+        prepare=prepare,
+        check=check,
+        check_update=check_update,
+    )
+
+
 _DATA = Behaviour(check=rules.data, check_update=rules.data_update)
 _CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
 _PLAIN = Behaviour()
@@ -107,6 +131,28 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "secrets": Behaviour(normalize=_normalize_secret, check=rules.data, check_update=rules.data_update),
     "services": Behaviour(name_rule=metadata.label_1035, prepare=_prepare_service, check=rules.service),
     "events": Behaviour(check=rules.event),
+    "deployments.apps": _spec(
+        workloads.deployment_defaults,
+        workloads.deployment,
+        workloads.unchangeable(workloads.deployment, "selector"),
+    ),
+    "replicasets.apps": _spec(
+        workloads.template_defaults,
+        workloads.replicaset,
+        workloads.unchangeable(workloads.replicaset, "selector"),
+    ),
+    "statefulsets.apps": _spec(
+        workloads.statefulset_defaults, workloads.statefulset, workloads.statefulset_update, name_rule=metadata.label
+    ),
+    "daemonsets.apps": _spec(
+        workloads.daemonset_defaults,
+        workloads.daemonset,
+        workloads.unchangeable(workloads.daemonset, "selector"),
+    ),
+    "jobs.batch": _spec(workloads.job_defaults, workloads.job, workloads.job_update, workloads.prepare_job),
+    "cronjobs.batch": _spec(
+        workloads.cronjob_defaults, workloads.cronjob, workloads.unchangeable(workloads.cronjob)
+    ),
     "objectsyncs.reliablesyncs.kubeedge.io": _CUSTOM,
     "clusterobjectsyncs.reliablesyncs.kubeedge.io": _CUSTOM,
 }

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from octoedge.runtime.clock import parse_rfc3339
+from octoedge.apiserver.cells import AGE, NAME, Cell, Column, age, at, count_of, dig, pairs
+from octoedge.apiserver.columns_workloads import WORKLOADS
 
 Json = dict[str, Any]
-Cell = Callable[[Json, float], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column; `priority` 1 is shown with `-o wide` only. `cell` is given the object and the time."""
-
-    name: str
-    cell: Cell
-    type: str = "string"
-    format: str = ""
-    priority: int = 0
 
 
 _ROLE = "node-role.kubernetes.io/"
@@ -30,65 +17,6 @@ _ROLE = "node-role.kubernetes.io/"
 def columns_of(resource: str) -> tuple[Column, ...]:
     """The columns of a kind; NAME and AGE for those without columns of their own."""
     return COLUMNS.get(resource, (NAME, AGE))
-
-
-def age(text: Any, now: float) -> str:
-    """`5m12s`, `3d4h`, as kubectl writes a duration since a time."""
-    if not isinstance(text, str):
-        return "<unknown>"
-    try:
-        return duration(now - parse_rfc3339(text))
-    except ValueError:
-        return "<unknown>"
-
-
-def duration(seconds: float) -> str:
-    """Kubernetes' HumanDuration."""
-    whole = int(seconds)
-    if whole < -1:
-        return "<invalid>"
-    whole = max(0, whole)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    for limit, text in (
-        (whole < 120, f"{whole}s"),
-        (minutes < 10, _pair(minutes, "m", whole % 60, "s")),
-        (minutes < 180, f"{minutes}m"),
-        (hours < 8, _pair(hours, "h", minutes % 60, "m")),
-        (hours < 48, f"{hours}h"),
-        (hours < 192, _pair(days, "d", hours % 24, "h")),
-        (days < 730, f"{days}d"),
-        (days < 2920, _pair(days // 365, "y", days % 365, "d")),
-    ):
-        if limit:
-            return text
-    return f"{days // 365}y"
-
-
-def _pair(large: int, unit: str, small: int, small_unit: str) -> str:
-    return f"{large}{unit}{small}{small_unit}" if small else f"{large}{unit}"
-
-
-def dig(obj: Any, path: str) -> Any:
-    """The value at a dotted path; None when it is not there."""
-    for key in path.split("."):
-        obj = obj.get(key) if isinstance(obj, dict) else None
-    return obj
-
-
-def _at(path: str, default: Any = "") -> Cell:
-    return lambda obj, _: dig(obj, path) if dig(obj, path) is not None else default
-
-
-def _age_of(path: str) -> Cell:
-    return lambda obj, now: age(dig(obj, path), now)
-
-
-def _count(*paths: str) -> Cell:
-    return lambda obj, _: sum(len(dig(obj, path) or ()) for path in paths)
-
-
-NAME = Column("Name", _at("metadata.name"), format="name")
-AGE = Column("Age", _age_of("metadata.creationTimestamp"))
 
 
 def _containers(obj: Json) -> list[Json]:
@@ -233,13 +161,6 @@ def _external(obj: Json, _: float) -> str:
     return ",".join(found) or ("<pending>" if dig(obj, "spec.type") == "LoadBalancer" else "<none>")
 
 
-def _pairs(path: str) -> Cell:
-    def cell(obj: Json, _: float) -> str:
-        return ",".join(f"{key}={value}" for key, value in sorted((dig(obj, path) or {}).items())) or "<none>"
-
-    return cell
-
-
 def _node_of_sync(obj: Json, _: float) -> str:
     return re.sub(r"\.[^.]*$", "", str(dig(obj, "metadata.name")))
 
@@ -247,9 +168,9 @@ def _node_of_sync(obj: Json, _: float) -> str:
 _SYNC = (
     NAME,
     Column("Node", _node_of_sync),
-    Column("Kind", _at("spec.objectKind")),
-    Column("Object", _at("spec.objectName")),
-    Column("Version", _at("status.objectResourceVersion")),
+    Column("Kind", at("spec.objectKind")),
+    Column("Object", at("spec.objectName")),
+    Column("Version", at("status.objectResourceVersion")),
     AGE,
 )
 
@@ -260,9 +181,9 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Status", lambda obj, _: pod_reason(obj)),
         Column("Restarts", _restarts),
         AGE,
-        Column("IP", _at("status.podIP", "<none>"), priority=1),
-        Column("Node", _at("spec.nodeName", "<none>"), priority=1),
-        Column("Nominated Node", _at("status.nominatedNodeName", "<none>"), priority=1),
+        Column("IP", at("status.podIP", "<none>"), priority=1),
+        Column("Node", at("spec.nodeName", "<none>"), priority=1),
+        Column("Nominated Node", at("status.nominatedNodeName", "<none>"), priority=1),
         Column("Readiness Gates", _gates, priority=1),
     ),
     "nodes": (
@@ -270,39 +191,40 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Status", _node_status),
         Column("Roles", _roles),
         AGE,
-        Column("Version", _at("status.nodeInfo.kubeletVersion")),
+        Column("Version", at("status.nodeInfo.kubeletVersion")),
         Column("Internal-IP", _address("InternalIP"), priority=1),
         Column("External-IP", _address("ExternalIP"), priority=1),
-        Column("OS-Image", _at("status.nodeInfo.osImage", "<unknown>"), priority=1),
-        Column("Kernel-Version", _at("status.nodeInfo.kernelVersion", "<unknown>"), priority=1),
-        Column("Container-Runtime", _at("status.nodeInfo.containerRuntimeVersion", "<unknown>"), priority=1),
+        Column("OS-Image", at("status.nodeInfo.osImage", "<unknown>"), priority=1),
+        Column("Kernel-Version", at("status.nodeInfo.kernelVersion", "<unknown>"), priority=1),
+        Column("Container-Runtime", at("status.nodeInfo.containerRuntimeVersion", "<unknown>"), priority=1),
     ),
-    "namespaces": (NAME, Column("Status", _at("status.phase")), AGE),
-    "configmaps": (NAME, Column("Data", _count("data", "binaryData"), "integer"), AGE),
-    "secrets": (NAME, Column("Type", _at("type")), Column("Data", _count("data"), "integer"), AGE),
-    "serviceaccounts": (NAME, Column("Secrets", _count("secrets"), "integer"), AGE),
+    "namespaces": (NAME, Column("Status", at("status.phase")), AGE),
+    "configmaps": (NAME, Column("Data", count_of("data", "binaryData"), "integer"), AGE),
+    "secrets": (NAME, Column("Type", at("type")), Column("Data", count_of("data"), "integer"), AGE),
+    "serviceaccounts": (NAME, Column("Secrets", count_of("secrets"), "integer"), AGE),
     "services": (
         NAME,
-        Column("Type", _at("spec.type")),
-        Column("Cluster-IP", _at("spec.clusterIP", "<none>")),
+        Column("Type", at("spec.type")),
+        Column("Cluster-IP", at("spec.clusterIP", "<none>")),
         Column("External-IP", _external),
         Column("Port(s)", _ports),
         AGE,
-        Column("Selector", _pairs("spec.selector"), priority=1),
+        Column("Selector", pairs("spec.selector"), priority=1),
     ),
     "events": (
         Column("Last Seen", _last_seen),
-        Column("Type", _at("type")),
-        Column("Reason", _at("reason")),
+        Column("Type", at("type")),
+        Column("Reason", at("reason")),
         Column("Object", _involved),
-        Column("Subobject", _at("involvedObject.fieldPath"), priority=1),
+        Column("Subobject", at("involvedObject.fieldPath"), priority=1),
         Column("Source", _source, priority=1),
         Column("Message", lambda obj, _: str(obj.get("message") or "").strip()),
         Column("First Seen", lambda obj, now: age(obj.get("firstTimestamp") or obj.get("eventTime"), now), priority=1),
         Column("Count", lambda obj, _: dig(obj, "series.count") or obj.get("count") or 1, "integer", priority=1),
-        Column("Name", _at("metadata.name"), format="name", priority=1),
+        Column("Name", at("metadata.name"), format="name", priority=1),
     ),
-    "leases.coordination.k8s.io": (NAME, Column("Holder", _at("spec.holderIdentity")), AGE),
+    "leases.coordination.k8s.io": (NAME, Column("Holder", at("spec.holderIdentity")), AGE),
     "objectsyncs.reliablesyncs.kubeedge.io": _SYNC,
     "clusterobjectsyncs.reliablesyncs.kubeedge.io": _SYNC,
+    **WORKLOADS,
 }

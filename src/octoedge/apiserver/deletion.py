@@ -2,6 +2,7 @@
 
     Pod on a node       deletionTimestamp + grace; the node stops it and deletes it again with grace 0
     with finalizers     deletionTimestamp; removed when the list is empty
+    Foreground, Orphan  a finalizer of the garbage collector, which first sees to what the object owns
     Namespace           deletionTimestamp, phase Terminating; the namespace controller empties and removes it
     everything else     gone
 """
@@ -34,6 +35,8 @@ class DeleteOptions:
     uid: str = ""
     version: str = ""
     dry_run: bool = False
+    policy: str = ""
+    """Background (usual), Foreground or Orphan: what becomes of the objects that this one owns."""
 
     @classmethod
     def of(cls, body: Json, query: Mapping[str, str]) -> DeleteOptions:
@@ -44,12 +47,16 @@ class DeleteOptions:
         policy = query.get("propagationPolicy", body.get("propagationPolicy"))
         if policy not in _POLICIES:
             raise bad_request(f"propagationPolicy: {policy!r} is none of Background, Foreground, Orphan")
+        orphan = body.get("orphanDependents")
+        if orphan is not None:
+            policy = policy or ("Orphan" if orphan else "Background")
         conditions = body.get("preconditions") or {}
         return cls(
             None if grace is None else int(grace),
             conditions.get("uid") or "",
             conditions.get("resourceVersion") or "",
             dry_run(query) or "All" in (body.get("dryRun") or []),
+            policy or "",
         )
 
 
@@ -92,6 +99,10 @@ class Deletion:
 
         return await self.backend.change(decide, dry_run=options.dry_run)
 
+    def removal(self, view: View, place: Place, options: DeleteOptions) -> Edit:
+        """The edit that deletes an object, for a deciding function of the server's own controllers."""
+        return self._decide(view, place, options)
+
     def _decide(self, view: View, place: Place, options: DeleteOptions) -> Edit:
         item = view.get(place.kind.resource, place.namespace, place.name)
         if item is None:
@@ -102,20 +113,21 @@ class Deletion:
             return self._namespace(place, obj, item)
         grace = _grace(place, obj, options)
         about = obj["metadata"]
+        repeated = _leave_to_collector(about, options.policy)
         if grace == 0 and not about.get("finalizers"):
             return Drop(place.kind.resource, place.namespace, place.name)
         if about.get("deletionTimestamp"):
-            return self._shorten(place, obj, item, grace, options)
+            return self._shorten(place, obj, None if repeated else item, grace, options)
         about["deletionTimestamp"] = rfc3339(self.clock.now() + grace)
         about["deletionGracePeriodSeconds"] = grace
         return Put(place.kind.resource, obj)
 
-    def _shorten(self, place: Place, obj: Json, item: Item, grace: int, options: DeleteOptions) -> Edit:
-        """A second deletion can only make the time shorter."""
+    def _shorten(self, place: Place, obj: Json, same: Item | None, grace: int, options: DeleteOptions) -> Edit:
+        """A second deletion can only make the time shorter; `same` is the stored object while nothing has changed."""
         about = obj["metadata"]
         before = about.get("deletionGracePeriodSeconds") or 0
         if options.grace is None or grace >= before:
-            return Keep(item)
+            return Keep(same) if same else Put(place.kind.resource, obj)
         about["deletionTimestamp"] = rfc3339(parse_rfc3339(about["deletionTimestamp"]) - before + grace)
         about["deletionGracePeriodSeconds"] = grace
         return Put(place.kind.resource, obj)
@@ -132,6 +144,26 @@ class Deletion:
         obj["metadata"]["deletionGracePeriodSeconds"] = 0
         obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
         return Put("namespaces", obj)
+
+
+FOREGROUND = "foregroundDeletion"
+ORPHAN = "orphan"
+_FINALIZERS = {"Foreground": FOREGROUND, "Orphan": ORPHAN}
+
+
+def _leave_to_collector(about: Json, policy: str) -> bool:
+    """Set the finalizer by which the garbage collector does its part before the object goes; whether that is new.
+
+    Without a wish in the request, a finalizer that was set before says what is wanted.
+    """
+    if not policy:
+        return False
+    before = list(about.pop("finalizers", None) or [])
+    wanted = [one for one in before if one not in (FOREGROUND, ORPHAN)]
+    wanted += [_FINALIZERS[policy]] if policy in _FINALIZERS else []
+    if wanted:
+        about["finalizers"] = wanted
+    return sorted(wanted) != sorted(before)
 
 
 def _check_preconditions(place: Place, obj: Json, options: DeleteOptions) -> None:

@@ -6,9 +6,12 @@ What a kind does beyond being stored (defaults, rules, status, deletion) is in `
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from octoedge.apiserver.ownership import owner_fields
 
 Json = dict[str, Any]
 
@@ -25,6 +28,16 @@ class Subresource:
     group: str = ""
     """Group and version of the kind, when they are not the parent's."""
     version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where an object keeps what a Scale shows; dotted."""
+
+    spec: str = "spec.replicas"
+    status: str = "status.replicas"
+    selector: str = "spec.selector"
+    """A label selector, or its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,13 @@ class Kind:
     """A kind that can only be created (reviews) is computed, not stored."""
     strategic: bool = True
     """Whether strategic merge patches are understood; kinds that come from CRDs take merge patches only."""
+
+    scale_paths: ScalePaths = ScalePaths()
+
+    @property
+    def scale(self) -> ScalePaths | None:
+        """Where its scale is kept; None when it has none."""
+        return self.scale_paths if self.subresource("scale") else None
 
     @property
     def api_version(self) -> str:
@@ -80,10 +100,54 @@ def _status(kind: str) -> Subresource:
     return Subresource("status", kind, ("get", "patch", "update"))
 
 
+_SCALE = Subresource("scale", "Scale", ("get", "patch", "update"), "autoscaling", "v1")
+_ALL = ("all",)
+
+
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 _AUTHORIZATION = "authorization.k8s.io"
 _AUTHENTICATION = "authentication.k8s.io"
 _SYNC = "reliablesyncs.kubeedge.io"
+_RBAC = "rbac.authorization.k8s.io"
+_STORAGE = "storage.k8s.io"
+_NETWORK = "networking.k8s.io"
+
+WORKLOADS = (
+    Kind("apps", "v1", "deployments", "Deployment", ("deploy",), True, (_status("Deployment"), _SCALE), (), _ALL),
+    Kind(
+        "apps", "v1", "replicasets", "ReplicaSet", ("rs",), True, (_status("ReplicaSet"), _SCALE), ("status.replicas",),
+        _ALL,
+    ),
+    Kind("apps", "v1", "statefulsets", "StatefulSet", ("sts",), True, (_status("StatefulSet"), _SCALE), (), _ALL),
+    Kind("apps", "v1", "daemonsets", "DaemonSet", ("ds",), True, (_status("DaemonSet"),), (), _ALL),
+    Kind("apps", "v1", "controllerrevisions", "ControllerRevision"),
+    Kind("batch", "v1", "jobs", "Job", (), True, (_status("Job"),), ("status.successful",), _ALL),
+    Kind("batch", "v1", "cronjobs", "CronJob", ("cj",), True, (_status("CronJob"),), (), _ALL),
+    Kind("", "v1", "endpoints", "Endpoints", ("ep",)),
+    Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
+    Kind("", "v1", "persistentvolumes", "PersistentVolume", ("pv",), False, (_status("PersistentVolume"),)),
+    Kind(
+        "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", ("pvc",), True,
+        (_status("PersistentVolumeClaim"),),
+    ),
+    Kind(
+        "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", ("pdb",), True,
+        (_status("PodDisruptionBudget"),),
+    ),
+    Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", ("pc",), False),
+    Kind(_STORAGE, "v1", "storageclasses", "StorageClass", ("sc",), False),
+    Kind(_STORAGE, "v1", "csidrivers", "CSIDriver", (), False),
+    Kind(_STORAGE, "v1", "csinodes", "CSINode", (), False),
+    Kind(_STORAGE, "v1", "volumeattachments", "VolumeAttachment", (), False, (_status("VolumeAttachment"),)),
+    Kind(_NETWORK, "v1", "ingresses", "Ingress", ("ing",), True, (_status("Ingress"),)),
+    Kind(_NETWORK, "v1", "ingressclasses", "IngressClass", (), False),
+    Kind(_NETWORK, "v1", "networkpolicies", "NetworkPolicy", ("netpol",)),
+    Kind("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", (), False),
+    Kind(_RBAC, "v1", "roles", "Role"),
+    Kind(_RBAC, "v1", "rolebindings", "RoleBinding"),
+    Kind(_RBAC, "v1", "clusterroles", "ClusterRole", (), False),
+    Kind(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", (), False),
+)
 
 KINDS = (
     Kind(
@@ -142,6 +206,7 @@ KINDS = (
     Kind(
         _AUTHORIZATION, "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", namespaced=False, verbs=("create",)
     ),
+    *WORKLOADS,
 )
 
 
@@ -151,6 +216,13 @@ class Kinds:
     def __init__(self, kinds: Iterable[Kind] = KINDS) -> None:
         self._by_path = {(kind.group, kind.version, kind.plural): kind for kind in kinds}
         self._by_resource = {kind.resource: kind for kind in kinds}
+        self._by_object = {(kind.api_version, kind.kind): kind for kind in kinds if kind.stored}
+
+        self._changed = asyncio.Event()
+
+    def changed(self) -> asyncio.Event:
+        """Set when kinds have come or gone since it was asked for."""
+        return self._changed
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._by_path.values())
@@ -177,7 +249,12 @@ class Kinds:
     def fields_of(self, resource: str, obj: Json) -> Mapping[str, str]:
         """The values of an object that field selectors may ask for."""
         kind = self._by_resource.get(resource)
-        return {path: _text(obj, path) for path in kind.fields} if kind else {}
+        chosen = {path: _text(obj, path) for path in kind.fields} if kind else {}
+        return {**chosen, **owner_fields(obj)}
+
+    def of_object(self, api_version: str, kind: str) -> Kind | None:
+        """The kind by the names that stand in objects."""
+        return self._by_object.get((api_version, kind))
 
 
 def _text(obj: Any, path: str) -> str:

@@ -191,6 +191,7 @@ class Rest:
         metadata.prepare_update(new, old)
         new = _only_part(place, behaviour, new, old)
         if not place.subresource:
+            behaviour.carry(new, old)
             self._fill(kind, behaviour, new)
         causes = metadata.check(new["metadata"], behaviour.name_rule)
         if not place.subresource:

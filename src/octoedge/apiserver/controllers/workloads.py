@@ -1,0 +1,20 @@
+"""All controllers of workloads, as modules of the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from octoedge.apiserver.controllers.deployments import deployment_controller
+from octoedge.apiserver.controllers.garbage import GarbageCollector
+from octoedge.apiserver.controllers.replicasets import replicaset_controller
+from octoedge.apiserver.controllers.turn import Hands
+from octoedge.runtime.supervisor import Module
+
+
+def workload_controllers(hands: Hands) -> Sequence[Module]:
+    """One of each."""
+    return (
+        deployment_controller(hands),
+        replicaset_controller(hands),
+        GarbageCollector(hands),
+    )

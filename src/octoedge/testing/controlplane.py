@@ -1,0 +1,270 @@
+"""A control plane in one process and in virtual time: the real store, scheduler and controllers, nodes that pretend.
+
+`ControlPlane` runs the modules of the API server without its HTTP side. Its nodes do what an edge does to the API: Pods
+become Running and Ready one tick after they were bound, and are gone one tick after they were deleted. A node that is
+cut off does neither. `restart()` is kill -9: everything stops where it is, and a new process starts from the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from octoedge.apiserver.backend import Backend
+from octoedge.apiserver.bodies import Bodies, Findings
+from octoedge.apiserver.controllers.bootstrap import Bootstrap
+from octoedge.apiserver.controllers.turn import Hands
+from octoedge.apiserver.controllers.workloads import workload_controllers
+from octoedge.apiserver.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.kinds import Kind, Kinds
+from octoedge.apiserver.rest import Place, Rest
+from octoedge.apiserver.scheduler import Scheduler
+from octoedge.apiserver.schema import Schema
+from octoedge.errors import ApiError
+from octoedge.kube.read import Change
+from octoedge.runtime.clock import rfc3339
+from octoedge.runtime.supervisor import Supervisor
+from octoedge.testing.clock import VirtualClock, run
+
+Json = dict[str, Any]
+Outcome = Callable[[Json], str]
+"""How a Pod ends: Succeeded, Failed, or nothing while it runs on."""
+
+TICK = 1.0
+PATIENCE = 30 * 86400.0
+
+
+class ControlPlane:
+    """The control plane, and what tests do with it as a user would."""
+
+    def __init__(self, path: Path, nodes: Iterable[str] = ("edge-1", "edge-2", "edge-3")) -> None:
+        self._path = path
+        self.nodes = tuple(nodes)
+        self.cut_off: set[str] = set()
+        self.broken: Callable[[Json], bool] = lambda _: False
+        """Which Pods never become Ready."""
+        self.outcome: Outcome = lambda _: ""
+        self.changes: list[Change] = []
+        """Every change of every Pod, as it was seen."""
+        self.watchers: list[Callable[[Change], None]] = []
+        self.starts = 0
+        self._address = 0
+        self._task: asyncio.Task[None] | None = None
+        self._group: asyncio.TaskGroup | None = None
+
+    async def start(self) -> None:
+        """Start the process."""
+        self.starts += 1
+        clock = VirtualClock()
+        self.clock = clock
+        self.kinds = Kinds()
+        self.backend = Backend(self._path / "state.db", self.kinds.fields_of)
+        self.rest = Rest(self.backend, Bodies(Schema.load()), clock)
+        self.deletion = Deletion(self.backend, clock)
+        hands = Hands(self.rest, self.deletion, self.kinds, clock)
+        supervisor = Supervisor(
+            [
+                self.backend,
+                Bootstrap(self.rest, self.kinds, "a certificate", clock),
+                Scheduler(self.backend, clock),
+                *workload_controllers(hands),
+            ]
+        )
+        self._task = asyncio.get_running_loop().create_task(self._live(supervisor), name="control plane")
+        await supervisor.all_ready()
+        for name in self.nodes:
+            if self.backend.get("nodes", "", name) is None:
+                await self.create(node(name))
+
+    async def _live(self, supervisor: Supervisor) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(supervisor.run(), name="supervisor")
+            group.create_task(self._edge(), name="edge")
+            group.create_task(self._record(), name="record")
+
+    async def stop(self) -> None:
+        """Stop as if killed."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+            self.backend.close()
+
+    async def restart(self) -> None:
+        """kill -9, and a new process."""
+        await self.stop()
+        await self.start()
+
+    async def survive(self, story: Callable[[ControlPlane], Awaitable[None]]) -> None:
+        """Tell a story; when the control plane dies of an error, that error ends it."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await story(self)
+        except TimeoutError:
+            if self._task is not None and self._task.done():
+                self._task.result()
+            raise
+
+    async def create(self, *objects: Json) -> None:
+        """Create objects, decoded and checked as those that clients send."""
+        for obj in objects:
+            kind = self.kind_of(obj)
+            namespace = obj["metadata"].get("namespace") or ("default" if kind.namespaced else "")
+            checked = self.rest.bodies.checked(kind, obj, {"fieldValidation": "Strict"}, Findings())
+            await self.rest.create(Place(kind, namespace), checked, {})
+
+    async def edit(self, resource: str, name: str, change: Callable[[Json], Any], subresource: str = "") -> None:
+        """Change an object in place."""
+
+        def apply(obj: Json) -> Json:
+            change(obj)
+            return obj
+
+        await self.rest.edit(self._place(resource, name, subresource), apply, {})
+
+    async def delete(self, resource: str, name: str, policy: str = "Background", grace: int | None = None) -> None:
+        """Delete an object."""
+        await self.deletion.delete(self._place(resource, name), DeleteOptions(policy=policy, grace=grace))
+
+    def get(self, resource: str, name: str, namespace: str = "default") -> Json:
+        """An object; empty when there is none."""
+        kind = self.kinds.named(resource)
+        item = self.backend.get(resource, namespace if kind.namespaced else "", name)
+        found: Json = msgspec.json.decode(item.data) if item is not None else {}
+        return found
+
+    def all(self, resource: str, namespace: str = "") -> list[Json]:
+        """All objects of a resource."""
+        return [msgspec.json.decode(item.data) for item in self.backend.items(resource, namespace)]
+
+    def living(self) -> list[Json]:
+        """Pods that have not ended and are not being deleted."""
+        return [pod for pod in self.all("pods") if is_living(pod)]
+
+    def told(self) -> list[str]:
+        """The reasons and messages of all events."""
+        return [f"{one['reason']}: {one['message']}" for one in self.all("events")]
+
+    async def until(self, what: Callable[[], object], within: float = 300) -> None:
+        """Wait until something holds."""
+        for _ in range(int(within / TICK)):
+            if what():
+                return
+            if self._task is not None and self._task.done():
+                self._task.result()
+            await asyncio.sleep(TICK)
+        raise AssertionError(f"it did not happen within {within} s: {[_short(pod) for pod in self.all('pods')]}")
+
+    def kind_of(self, obj: Json) -> Kind:
+        """The kind of an object."""
+        kind = self.kinds.of_object(obj["apiVersion"], obj["kind"])
+        assert kind is not None, obj["kind"]
+        return kind
+
+    def _place(self, resource: str, name: str, subresource: str = "") -> Place:
+        kind = self.kinds.named(resource)
+        return Place(kind, "default" if kind.namespaced else "", name, subresource)
+
+    async def _record(self) -> None:
+        cursor = self.backend.follow("pods", self.backend.version)
+        while True:
+            for change in await cursor.next():
+                self.changes.append(change)
+                for watcher in self.watchers:
+                    watcher(change)
+
+    async def _edge(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            for pod in self.all("pods"):
+                home = pod["spec"].get("nodeName")
+                if not home or home in self.cut_off or home not in self.nodes:
+                    continue
+                try:
+                    await self._tend(pod)
+                except ApiError as error:
+                    if error.code not in (404, 409):
+                        raise
+
+    async def _tend(self, pod: Json) -> None:
+        about, name = pod["metadata"], pod["metadata"]["name"]
+        place = Place(self.kinds.named("pods"), about["namespace"], name)
+        if about.get("deletionTimestamp"):
+            await self.deletion.delete(place, DeleteOptions(grace=0, uid=about["uid"]))
+            return
+        phase, outcome = pod["status"].get("phase"), self.outcome(pod)
+        if phase in ("Succeeded", "Failed") or (phase == "Running" and not outcome):
+            return
+        status = Place(place.kind, place.namespace, name, "status")
+        await self.rest.edit(status, lambda obj: self._report(obj, outcome), {})
+
+    def _report(self, pod: Json, outcome: str) -> Json:
+        """What the node says of a Pod that started or ended."""
+        self._address += 1
+        ready = not outcome and not self.broken(pod)
+        stamp = rfc3339(self.clock.now())
+        condition = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": stamp}
+        others = [one for one in pod["status"].get("conditions") or [] if one["type"] != "Ready"]
+        address = pod["status"].get("podIP") or f"10.0.{self._address // 250}.{self._address % 250 + 1}"
+        pod["status"] |= {"phase": outcome or "Running", "conditions": [*others, condition], "podIP": address}
+        if outcome:
+            ended = {"exitCode": int(outcome == "Failed"), "finishedAt": stamp}
+            statuses = [{"name": "c", "state": {"terminated": ended}, "image": "", "imageID": "", "restartCount": 0}]
+            pod["status"]["containerStatuses"] = statuses
+        return pod
+
+
+def simulate(path: Path, story: Callable[[ControlPlane], Awaitable[None]], nodes: Sequence[str] = ()) -> None:
+    """Tell a story in virtual time."""
+
+    async def main() -> None:
+        plane = ControlPlane(path, nodes) if nodes else ControlPlane(path)
+        await plane.start()
+        try:
+            await plane.survive(story)
+        finally:
+            await plane.stop()
+
+    run(main(), patience_for_threads=0.004)
+
+
+def node(name: str, pods: int = 110) -> Json:
+    """A Ready Node."""
+    return {
+        "kind": "Node",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        "status": {
+            "allocatable": {"cpu": "64", "memory": "64Gi", "pods": str(pods)},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+def template(app: str, image: str = "i:1", **spec: Any) -> Json:
+    """A Pod template."""
+    return {"metadata": {"labels": {"app": app}}, "spec": {"containers": [{"name": "c", "image": image}], **spec}}
+
+
+def workload(kind: str, name: str, *, image: str = "i:1", api_version: str = "apps/v1", **spec: Any) -> Json:
+    """A Deployment, ReplicaSet, StatefulSet or DaemonSet."""
+    selected = {"selector": {"matchLabels": {"app": name}}, "template": template(name, image)}
+    return {"kind": kind, "apiVersion": api_version, "metadata": {"name": name}, "spec": {**selected, **spec}}
+
+
+def is_living(pod: Json) -> bool:
+    """Whether it has not ended and is not being deleted."""
+    return pod["status"].get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get("deletionTimestamp")
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether its Ready condition is True."""
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions") or [])
+
+
+def _short(pod: Json) -> str:
+    return f"{pod['metadata']['name']} on {pod['spec'].get('nodeName')}: {pod['status'].get('phase')}"
