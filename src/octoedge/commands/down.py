@@ -14,6 +14,7 @@ from octoedge.keadm import layout
 from octoedge.keadm.installation import remove_data, take_down
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.steps import retreat
+from octoedge.keadm.turns import turn
 
 GRACE = 10
 """Seconds that a container gets to end by itself, unless its pod asks for less."""
@@ -25,17 +26,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     ensure_root()
+    with turn(_say):
+        return _down(arguments)
+
+
+def _down(arguments: argparse.Namespace) -> int:
     known = layout.load(os.environ)
     if known is None:
         print(f"nothing is set up in {layout.locate(os.environ)}")
         return 0
-    retreat(take_down(known, stop_pods, arguments.purge), lambda line: print(line, flush=True))
+    retreat(take_down(known, stop_pods, arguments.purge), _say)
     if arguments.purge:
         remove_data(known)
         print(f"removed the data in {known.home}")
     else:
         print("Down. The data stays; `octoedge up` brings everything back, `octoedge down --purge` removes it.")
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def stop_pods(known: Layout, remove: bool) -> None:

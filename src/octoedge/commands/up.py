@@ -15,6 +15,7 @@ from octoedge.keadm.daemons import problems
 from octoedge.keadm.installation import bring_up
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.steps import advance
+from octoedge.keadm.turns import turn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     ensure_root()
+    with turn(_say):
+        return _up(arguments)
+
+
+def _up(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     chosen = layout.choose(os.environ, arguments.port_offset, arguments.node)
     with packages.plan() as (plan, unobtainable):
@@ -33,11 +39,15 @@ def run(arguments: argparse.Namespace) -> int:
             packages.install(plan)
     if not chosen.settings.exists():
         chosen = network.find_slot(chosen)
-    changed = advance(bring_up(chosen), lambda line: print(line, flush=True))
+    changed = advance(bring_up(chosen), _say)
     took = time.monotonic() - began
     print(f"\nUp: {f'{changed} things done' if changed else 'nothing had to be done'}, {took:.1f} s.")
     print(_next(chosen))
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _next(chosen: Layout) -> str:

@@ -77,10 +77,11 @@ class Daemon:
 
     def stop(self, grace: float) -> None:
         """Ask it to end, insist when `grace` seconds are over. Raises `InstallError` when even that fails."""
-        pid = self.pid()
-        started = start_time(pid) if pid else None
-        if pid and started and not _end_or_kill(pid, started, grace):
-            raise InstallError(f"{self.name} (pid {pid}) did not end, not even by SIGKILL; look at its kernel state.")
+        while (pid := self.pid()) and (started := start_time(pid)):
+            if not _end_or_kill(pid, started, grace):
+                raise InstallError(f"{self.name} (pid {pid}) did not end even by SIGKILL; look at its kernel state.")
+            # There may be another one, that no note tells of.
+            self.pidfile.unlink(missing_ok=True)
         self.pidfile.unlink(missing_ok=True)
 
     def kill(self) -> None:

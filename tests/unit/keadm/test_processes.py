@@ -68,6 +68,12 @@ def test_a_stopped_daemon_is_gone(sleeper: Daemon) -> None:
     assert not sleeper.pidfile.exists()
 
 
+def test_another_one_that_no_note_tells_of_is_stopped_too(sleeper: Daemon) -> None:
+    pids = {sleeper.start(), sleeper.start()}
+    sleeper.stop(5)
+    assert [start_time(pid) for pid in pids] == [None, None]
+
+
 def test_stopping_twice_is_fine(sleeper: Daemon) -> None:
     sleeper.stop(1)
     sleeper.stop(1)
