@@ -10,7 +10,7 @@ from octoedge.commands.asroot import ensure_root
 from octoedge.edge.edged import names
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.edge.edged.cri.fields import Container, Sandbox
-from octoedge.keadm import layout
+from octoedge.keadm import layout, register
 from octoedge.keadm.installation import remove_data, take_down
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.steps import retreat
@@ -35,7 +35,7 @@ def _down(arguments: argparse.Namespace) -> int:
     if known is None:
         print(f"nothing is set up in {layout.locate(os.environ)}")
         return 0
-    retreat(take_down(known, stop_pods, arguments.purge), _say)
+    retreat(take_down(register.load(known), stop_pods, arguments.purge), _say)
     if arguments.purge:
         remove_data(known)
         print(f"removed the data in {known.home}")

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "up": "start a cloud and an edge node on this machine; run again, it repairs",
     "down": "stop what `up` started; with --purge, remove its data too",
     "status": "say how every part is, and what is wrong first",
+    "node": "further edge nodes on this machine: add, remove, list, disconnect, connect",
     "kubeconfig": "print the path of the kubeconfig",
     "image": "bring an image archive onto the node",
     "prepare": "check this machine, install what is missing (used by `make up`)",

@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict
 
-from octoedge.keadm import layout, status
+from octoedge.keadm import layout, register, status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,16 +18,22 @@ def run(arguments: argparse.Namespace) -> int:
     known = layout.load(os.environ)
     if known is None:
         return _nothing(arguments.output)
-    found = status.links(known)
+    nodes = register.load(known)
+    found = status.links(nodes)
     broken = status.first_broken(found)
     if arguments.output == "json":
-        print(json.dumps({"components": [asdict(part) for part in status.components(known, found)]}, indent=1))
+        print(json.dumps({"components": [asdict(part) for part in status.components(nodes, found)]}, indent=1))
     else:
+        width = max(len(_label(link)) for link in found) + 2
         for link in found:
-            print(f"{link.label:<12}{'ok' if link.ok else 'NOT OK':<8}{link.detail}")
+            print(f"{_label(link):<{width}}{'ok' if link.ok else 'NOT OK':<8}{link.detail}")
         if broken:
-            print(f"\nWhat is wrong: {broken.label}: {broken.detail}")
+            print(f"\nWhat is wrong: {_label(broken)}: {broken.detail}")
     return 1 if broken else 0
+
+
+def _label(link: status.Link) -> str:
+    return f"{link.node}: {link.label}" if link.node else link.label
 
 
 def _nothing(output: str) -> int:

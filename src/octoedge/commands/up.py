@@ -10,7 +10,7 @@ from pathlib import Path
 
 from octoedge.commands.asroot import ensure_root
 from octoedge.commands.prepare import stop_if
-from octoedge.keadm import layout, network, packages
+from octoedge.keadm import layout, network, packages, register
 from octoedge.keadm.daemons import problems
 from octoedge.keadm.installation import bring_up
 from octoedge.keadm.layout import Layout
@@ -39,7 +39,7 @@ def _up(arguments: argparse.Namespace) -> int:
             packages.install(plan)
     if not chosen.settings.exists():
         chosen = network.find_slot(chosen)
-    changed = advance(bring_up(chosen), _say)
+    changed = advance(bring_up(register.load(chosen)), _say)
     took = time.monotonic() - began
     print(f"\nUp: {f'{changed} things done' if changed else 'nothing had to be done'}, {took:.1f} s.")
     print(_next(chosen))

@@ -38,9 +38,21 @@ class Server:
 
     def read(self, path: str, timeout: float = 5) -> tuple[int, bytes]:
         """Status and body of the answer. Raises `InstallError` when there is none."""
+        return self._ask("GET", path, None, timeout)
+
+    def change(self, method: str, path: str, body: Any) -> bool:
+        """Send a change; False when what it is about is not there. Raises `InstallError` for any other refusal."""
+        status, answer = self._ask(method, path, body, 10)
+        if status >= 400 and status != 404:
+            raise InstallError(f"{method} {self.url(path)} was refused with {status}: {_reason(answer)}")
+        return status != 404
+
+    def _ask(self, method: str, path: str, body: Any, timeout: float) -> tuple[int, bytes]:
         connection = self._connection(timeout)
         try:
-            connection.request("GET", path)
+            kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, {} if body is None else {"Content-Type": kind})
             answer = connection.getresponse()
             return answer.status, answer.read(MAX_ANSWER)
         except (OSError, http.client.HTTPException) as problem:

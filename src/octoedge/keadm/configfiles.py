@@ -6,15 +6,18 @@ shifted, and the switches that KubeEdge leaves off although a working node needs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
+from octoedge.errors import ConfigError
 from octoedge.keadm.image import PAUSE
 from octoedge.keadm.layout import Layout
 
 HEADER = "# Written by `octoedge up`. A change made here stays: the file is written once.\n"
+CLOUD_HEADER = HEADER + "# Only an address that this machine has got since is added to advertiseAddress.\n"
 
 
 def cloudcore(layout: Layout, addresses: Sequence[str]) -> str:
@@ -56,13 +59,14 @@ def cloudcore(layout: Layout, addresses: Sequence[str]) -> str:
                 "cloudStream": stream,
                 "iptablesManager": {"enable": False, "mode": "internal"},
             },
-        }
+        },
+        CLOUD_HEADER,
     )
 
 
 def edgecore(layout: Layout, token: str) -> str:
-    """edgecore.yaml of the node on this machine, with the token that it joins by."""
-    ports = layout.ports
+    """edgecore.yaml of a node on this machine, with the token that it joins by."""
+    ports, cloud = layout.ports, layout.cloud_address
     certificates = {
         "tlsCaFile": str(layout.edge / "pki" / "rootCA.crt"),
         "tlsCertFile": str(layout.edge / "pki" / "server.crt"),
@@ -72,13 +76,13 @@ def edgecore(layout: Layout, token: str) -> str:
         "enable": True,
         **certificates,
         "token": token,
-        "httpServer": f"https://127.0.0.1:{ports.certificates}",
-        "websocket": {"enable": True, "server": f"127.0.0.1:{ports.cloudhub}"},
+        "httpServer": f"https://{cloud}:{ports.certificates}",
+        "websocket": {"enable": True, "server": f"{cloud}:{ports.cloudhub}"},
         "rotateCertificates": True,
     }
     stream = {
         "enable": True,
-        "server": f"127.0.0.1:{ports.tunnel}",
+        "server": f"{cloud}:{ports.tunnel}",
         "tlsTunnelCAFile": certificates["tlsCaFile"],
         "tlsTunnelCertFile": certificates["tlsCertFile"],
         "tlsTunnelPrivateKeyFile": certificates["tlsPrivateKeyFile"],
@@ -106,6 +110,7 @@ def _edged(layout: Layout) -> dict[str, Any]:
         "enable": True,
         "reportEvent": True,
         "hostnameOverride": layout.node,
+        **({"nodeIP": layout.address} if layout.address else {}),
         "rootDirectory": str(layout.edge / "kubelet"),
         "podSandboxImage": PAUSE,
         "tailoredKubeletConfig": {
@@ -120,5 +125,35 @@ def _edged(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _yaml(content: dict[str, Any]) -> str:
-    return HEADER + yaml.safe_dump(content, sort_keys=False)
+def missing_addresses(text: str, wanted: Sequence[str]) -> list[str]:
+    """The addresses that a cloudcore.yaml does not name, and so neither does CloudCore's certificate."""
+    have = _section(yaml.safe_load(text)).get("advertiseAddress") or []
+    return [address for address in wanted if address not in have]
+
+
+def add_addresses(text: str, missing: Sequence[str]) -> str:
+    """The same cloudcore.yaml, comments and all, naming these addresses too."""
+    wanted = yaml.safe_load(text)
+    section = _section(wanted)
+    section["advertiseAddress"] = [*(section.get("advertiseAddress") or []), *missing]
+    edited = _LIST.sub(lambda found: found[0] + "".join(f"{found[1]}- {address}\n" for address in missing), text, 1)
+    return edited if yaml.safe_load(edited) == wanted else _yaml(wanted, CLOUD_HEADER)
+
+
+_LIST = re.compile(r"^ *advertiseAddress:[^\S\n]*\n(?:( *)- \S+[^\S\n]*\n)+", re.MULTILINE)
+
+
+def _section(tree: Any) -> dict[str, Any]:
+    try:
+        section = tree["modules"]["cloudHub"]
+    except (KeyError, TypeError) as problem:
+        raise ConfigError("cloudcore.yaml has no section modules.cloudHub; restore it, or remove the file.") from (
+            problem
+        )
+    if not isinstance(section, dict):
+        raise ConfigError("modules.cloudHub in cloudcore.yaml is no section; restore it, or remove the file.")
+    return section
+
+
+def _yaml(content: dict[str, Any], header: str = HEADER) -> str:
+    return header + yaml.safe_dump(content, sort_keys=False)

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from octoedge.keadm import broker, containerd, network
+from octoedge.keadm import broker, containerd, namespace, network
 from octoedge.keadm.host import Listener, Problem, check_ports, check_space, check_system, holder, is_free
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.processes import Daemon
 
 
 def daemons(layout: Layout) -> dict[str, Daemon]:
-    """Everything that runs, by name, in the order of its start."""
+    """The cloud and the first node: everything that runs, by name, in the order of its start."""
+    return {**of_cloud(layout), **of_node(layout)}
+
+
+def of_cloud(layout: Layout) -> dict[str, Daemon]:
+    """What runs in the cloud."""
     found = (
         _own(layout, "apiserver", _apiserver_command(layout)),
         _own(layout, "cloudcore", (_program("cloudcore"), "--config", str(layout.cloudcore_file))),
-        containerd.daemon(layout),
-        broker.daemon(layout),
-        _own(layout, "edgecore", (_program("edgecore"), "--config", str(layout.edgecore_file))),
     )
     return {daemon.name: daemon for daemon in found}
+
+
+def of_node(node: Layout) -> dict[str, Daemon]:
+    """What runs on one node, in its network namespace if it has one."""
+    found = (
+        containerd.daemon(node),
+        broker.daemon(node),
+        _own(node, "edgecore", (_program("edgecore"), "--config", str(node.edgecore_file))),
+    )
+    return {daemon.name: replace(daemon, through=namespace.through(node)) for daemon in found}
 
 
 def problems(layout: Layout) -> list[Problem]:
@@ -56,7 +69,7 @@ def _program(name: str) -> str:
 
 def _apiserver_command(layout: Layout) -> tuple[str, ...]:
     # The loopback first: it stands in the kubeconfigs, and does not change when the machine gets another address.
-    addresses = ("127.0.0.1", *network.addresses())
+    addresses = ("127.0.0.1", *network.addresses(), layout.links.gateway)
     advertised = [part for address in addresses for part in ("--advertise-address", address)]
     return (
         _program("octoedge"), "apiserver",

@@ -3,6 +3,9 @@
 `$OCTOEDGE_HOME` separates data, `--port-offset` shifts every port, and the *slot* numbers what the kernel knows by name
 (bridge, subnet, cgroup root), so that several installations can live side by side. Offset, slot and node name are
 decided once, by the first `octoedge up`, and kept in `settings.json`; every other command reads them from there.
+
+Node number 1 is the machine itself. Every further node has a number of its own and a network namespace, and a layout
+whose home is `nodes/NAME` below the installation's; ports are the same, since the namespace has its own.
 """
 
 from __future__ import annotations
@@ -43,6 +46,33 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """The network between this machine and its further nodes: .1 is the machine, .N the node with number N."""
+
+    home: Path
+    slot: int
+
+    @property
+    def bridge(self) -> str:
+        return f"octol{self.slot}"
+
+    @property
+    def subnet(self) -> str:
+        return f"10.89.{77 + self.slot}.0/24"
+
+    @property
+    def gateway(self) -> str:
+        return self.address(1)
+
+    def address(self, number: int) -> str:
+        return f"10.89.{77 + self.slot}.{number}"
+
+    def port(self, number: int) -> str:
+        """The bridge's interface to that node."""
+        return f"octo{self.slot}n{number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """One installation on this machine."""
 
@@ -50,6 +80,7 @@ class Layout:
     offset: int = 0
     slot: int = 0
     node: str = "edge-1"
+    number: int = 1
 
     @property
     def ports(self) -> Ports:
@@ -61,20 +92,44 @@ class Layout:
         return f"-{self.slot}" if self.slot else ""
 
     @property
+    def namespace(self) -> str:
+        """The network namespace that the node lives in; empty for the machine's own."""
+        return f"octoedge{self.suffix}-n{self.number}" if self.number > 1 else ""
+
+    @property
     def bridge(self) -> str:
         return f"octo{self.slot}"
 
     @property
     def subnet(self) -> str:
-        return f"10.88.{77 + self.slot}.0/24"
+        return f"{self._pods}.0/24"
 
     @property
     def gateway(self) -> str:
-        return f"10.88.{77 + self.slot}.1"
+        return f"{self._pods}.1"
+
+    @property
+    def _pods(self) -> str:
+        return f"10.{99 + self.number}.{77 + self.slot}" if self.number > 1 else f"10.88.{77 + self.slot}"
+
+    @property
+    def links(self) -> Links:
+        """What joins the further nodes to this machine."""
+        return Links(self.home.parent.parent if self.number > 1 else self.home, self.slot)
+
+    @property
+    def cloud_address(self) -> str:
+        """By which the node reaches the cloud."""
+        return self.links.gateway if self.number > 1 else "127.0.0.1"
+
+    @property
+    def address(self) -> str:
+        """A further node's own address; the first one's is the machine's, and is left open."""
+        return self.links.address(self.number) if self.number > 1 else ""
 
     @property
     def cgroup_root(self) -> str:
-        return f"/octoedge{self.suffix}"
+        return f"/octoedge{self.suffix}" + (f"-n{self.number}" if self.number > 1 else "")
 
     @property
     def kubeconfig(self) -> Path:
@@ -128,6 +183,16 @@ class Layout:
     def cni(self) -> Path:
         return self.containerd / "cni"
 
+    def further(self, name: str, number: int) -> Layout:
+        """The layout of another node of this installation. Raises `ConfigError` when its name cannot be used."""
+        home = self.home / "nodes" / checked_name(name)
+        if len(str(home)) > MAX_HOME:
+            raise ConfigError(
+                f"{home} is {len(str(home))} characters long; at most {MAX_HOME} leave room for the sockets below it."
+                " Choose a shorter name for the node, or a shorter OCTOEDGE_HOME."
+            )
+        return replace(self, home=home, node=name, number=number)
+
     def save(self) -> None:
         """Keep what was decided for the commands that follow."""
         decided = {"portOffset": self.offset, "slot": self.slot, "node": self.node}
@@ -167,7 +232,7 @@ def choose(environment: Mapping[str, str], offset: int | None, node: str | None)
     wanted = offset if offset is not None else _offset_from(environment)
     known = load(environment)
     if known is None:
-        return Layout(locate(environment), offset=_checked(wanted or 0), node=_checked_name(node or "edge-1"))
+        return Layout(locate(environment), offset=_checked(wanted or 0), node=checked_name(node or "edge-1"))
     if wanted is not None and wanted != known.offset:
         raise ConfigError(
             f"the installation in {known.home} uses port offset {known.offset}, not {wanted}. Leave the offset out, set"
@@ -187,7 +252,8 @@ def _offset_from(environment: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _checked_name(node: str) -> str:
+def checked_name(node: str) -> str:
+    """The name, when Kubernetes takes it for a node. Raises `ConfigError`."""
     if len(node) > 63 or not NODE_NAME.fullmatch(node):
         raise ConfigError(
             f"the node name {node!r} is not one that Kubernetes takes: small letters, digits, '-' and '.', at most 63,"

@@ -1,7 +1,7 @@
 """What the pods' network needs from the kernel: one bridge and one address translation rule, both marked as ours.
 
-The bridge carries the installation's home as its alias, the rule as its comment. Nothing without our mark is touched,
-and no kernel setting is.
+A further node hangs on a second bridge of this kind, `Layout.links`. The bridge carries the installation's home as its
+alias, the rule as its comment. Nothing without our mark is touched, and no kernel setting is.
 """
 
 from __future__ import annotations
@@ -10,17 +10,32 @@ import fcntl
 import ipaddress
 import socket
 import struct
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from octoedge.errors import InstallError
 from octoedge.keadm.layout import Layout
-from octoedge.keadm.processes import call
+from octoedge.keadm.processes import call, find_program
 
 SLOTS = 100
 SIOCBRADDBR, SIOCBRDELBR = 0x89A0, 0x89A1
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
 IFF_UP = 1
+
+
+class Wire(Protocol):
+    """A bridge with a subnet: the pods' of the first node, or the one between the nodes."""
+
+    @property
+    def home(self) -> Path: ...
+    @property
+    def bridge(self) -> str: ...
+    @property
+    def subnet(self) -> str: ...
+    @property
+    def gateway(self) -> str: ...
 
 
 def owner(bridge: str) -> str | None:
@@ -36,67 +51,95 @@ def find_slot(layout: Layout) -> Layout:
     taken = _routes()
     for slot in range(SLOTS):
         candidate = replace(layout, slot=slot)
-        holder = owner(candidate.bridge)
-        if holder == str(layout.home):
+        if owner(candidate.bridge) == str(layout.home):
             return candidate
-        subnet = ipaddress.IPv4Network(candidate.subnet)
-        if holder is None and not any(subnet.overlaps(route) for route in taken):
+        if all(_is_free(wire, taken) for wire in (candidate, candidate.links)):
             return candidate
-    raise InstallError("every subnet from 10.88.77.0/24 to 10.88.176.0/24 is in use on this machine.")
+    raise InstallError("every pair of subnets from 10.88.77.0/24 and 10.89.77.0/24 to …176.0/24 is in use here.")
 
 
-def has_bridge(layout: Layout) -> bool:
-    return owner(layout.bridge) == str(layout.home) and _is_up(layout.bridge)
+def _is_free(wire: Wire, taken: list[ipaddress.IPv4Network]) -> bool:
+    subnet = ipaddress.IPv4Network(wire.subnet)
+    return owner(wire.bridge) is None and not any(subnet.overlaps(route) for route in taken)
 
 
-def add_bridge(layout: Layout) -> None:
+def has_bridge(wire: Wire) -> bool:
+    return owner(wire.bridge) == str(wire.home) and _is_up(wire.bridge)
+
+
+def add_bridge(wire: Wire) -> None:
     """Make the bridge, mark it, give it the pods' gateway address, and switch it on."""
-    holder = owner(layout.bridge)
-    if holder is not None and not _is_ours(layout):
-        raise InstallError(f"the interface {layout.bridge} belongs to {holder or 'someone else'}; it is left alone.")
-    name = layout.bridge.encode()
+    holder = owner(wire.bridge)
+    if holder is not None and not _is_ours(wire):
+        raise InstallError(f"the interface {wire.bridge} belongs to {holder or 'someone else'}; it is left alone.")
+    name = wire.bridge.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         if holder is None:
             fcntl.ioctl(control, SIOCBRADDBR, name + b"\0")
-        Path(f"/sys/class/net/{layout.bridge}/ifalias").write_text(f"octoedge {layout.home}")
-        fcntl.ioctl(control, SIOCSIFADDR, _request(name, _address(layout.gateway)))
+        Path(f"/sys/class/net/{wire.bridge}/ifalias").write_text(f"octoedge {wire.home}")
+        fcntl.ioctl(control, SIOCSIFADDR, _request(name, _address(wire.gateway)))
         fcntl.ioctl(control, SIOCSIFNETMASK, _request(name, _address("255.255.255.0")))
         _switch(control, name, on=True)
 
 
-def remove_bridge(layout: Layout) -> None:
+def remove_bridge(wire: Wire) -> None:
     """Take our bridge away; someone else's of that name stays."""
-    if not _is_ours(layout):
+    if not _is_ours(wire):
         return
-    name = layout.bridge.encode()
+    name = wire.bridge.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         _switch(control, name, on=False)
         fcntl.ioctl(control, SIOCBRDELBR, name + b"\0")
 
 
-def _is_ours(layout: Layout) -> bool:
+def _is_ours(wire: Wire) -> bool:
     """Marked as ours; or off, empty and of our name: made by an `up` that was killed before it could mark it."""
-    holder = owner(layout.bridge)
-    ports = Path(f"/sys/class/net/{layout.bridge}/brif")
-    unmarked = holder == "" and ports.is_dir() and not any(ports.iterdir()) and not _is_up(layout.bridge)
-    return holder == str(layout.home) or unmarked
+    holder = owner(wire.bridge)
+    ports = Path(f"/sys/class/net/{wire.bridge}/brif")
+    unmarked = holder == "" and ports.is_dir() and not any(ports.iterdir()) and not _is_up(wire.bridge)
+    return holder == str(wire.home) or unmarked
 
 
-def has_rule(layout: Layout) -> bool:
+def has_rule(wire: Wire, through: Sequence[str] = ()) -> bool:
+    """Whether packets of the subnet get an address by which they come back; `through` enters a namespace."""
+    return has(_rule(wire), through)
+
+
+def add_rule(wire: Wire, through: Sequence[str] = ()) -> None:
+    iptables("-A", _rule(wire), through)
+
+
+def remove_rule(wire: Wire) -> None:
+    remove(_rule(wire))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of iptables."""
+
+    table: str
+    chain: str
+    words: tuple[str, ...]
+
+
+def has(rule: Rule, through: Sequence[str] = ()) -> bool:
     try:
-        call(("iptables", "-w", "5", "-t", "nat", "-C", *_rule(layout)))
+        iptables("-C", rule, through)
     except InstallError:
         return False
     return True
 
 
-def add_rule(layout: Layout) -> None:
-    call(("iptables", "-w", "5", "-t", "nat", "-A", *_rule(layout)))
+def remove(rule: Rule, through: Sequence[str] = ()) -> None:
+    """As often as it is there."""
+    while has(rule, through):
+        iptables("-D", rule, through)
 
 
-def remove_rule(layout: Layout) -> None:
-    while has_rule(layout):
-        call(("iptables", "-w", "5", "-t", "nat", "-D", *_rule(layout)))
+def iptables(action: str, rule: Rule, through: Sequence[str] = ()) -> None:
+    """Do it with that rule; `through` enters a network namespace. Raises `InstallError`."""
+    program = find_program("iptables") or "iptables"
+    call((*through, program, "-w", "5", "-t", rule.table, action, rule.chain, *rule.words))
 
 
 def forwards() -> bool:
@@ -116,12 +159,14 @@ def _is_internal(name: str) -> bool:
     return name == "lo" or bool((owner(name) or "").startswith("/"))
 
 
-def _rule(layout: Layout) -> tuple[str, ...]:
-    mark = f"octoedge {layout.home}"
-    return (
-        "POSTROUTING", "-s", layout.subnet, "!", "-o", layout.bridge,
-        "-m", "comment", "--comment", mark, "-j", "MASQUERADE",
-    )  # fmt: skip
+def _rule(wire: Wire) -> Rule:
+    words = ("-s", wire.subnet, "!", "-o", wire.bridge, *mark(wire.home), "-j", "MASQUERADE")
+    return Rule("nat", "POSTROUTING", words)
+
+
+def mark(home: Path) -> tuple[str, ...]:
+    """What shows in `iptables -S` whose rule it is."""
+    return "-m", "comment", "--comment", f"octoedge {home}"
 
 
 def _routes() -> list[ipaddress.IPv4Network]:

@@ -35,6 +35,8 @@ class Daemon:
     run: Path
     logs: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    through: tuple[str, ...] = ()
+    """A program that becomes this one after it has changed its surroundings, as nsenter does."""
 
     @property
     def log(self) -> Path:
@@ -62,7 +64,7 @@ class Daemon:
         self._set_log_aside()
         with self.log.open("ab") as log:
             child = subprocess.Popen(
-                self.command,
+                (*self.through, *self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

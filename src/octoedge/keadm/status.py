@@ -1,6 +1,6 @@
 """How an installation is: every part asked in the order in which one depends on the other, and the first broken link.
 
-    apiserver ─► cloudcore ─► runtime, broker ─► edgecore ─► channel ─► node Ready
+    apiserver ─► cloudcore ─► for each node: runtime, broker ─► edgecore ─► channel ─► node Ready
 
 Nothing is changed, and nobody is waited for longer than a few seconds.
 """
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from octoedge.errors import InstallError
-from octoedge.keadm import broker, cluster, containerd
-from octoedge.keadm.daemons import daemons
+from octoedge.keadm import broker, cluster, containerd, namespace
+from octoedge.keadm.daemons import of_cloud, of_node
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.processes import Daemon
+from octoedge.keadm.register import Register
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Link:
     component: str
     ok: bool
     detail: str
+    node: str = ""
+    """Which further node it is about; empty for the cloud and the first node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +42,48 @@ class Component:
     detail: str
 
 
-def links(layout: Layout) -> list[Link]:
+def links(nodes: Register) -> list[Link]:
     """Everything that has to hold, what others depend on first."""
-    run = daemons(layout)
-    return [
+    layout = nodes.cloud
+    run = of_cloud(layout)
+    found = [
         _link("API server", run["apiserver"], lambda: _api(layout)),
         _link("CloudCore", run["cloudcore"], lambda: _cloud(layout)),
-        _link("runtime", run["containerd"], lambda: _runtime(layout)),
-        _broker(layout, run["mosquitto"]),
+    ]
+    for node in nodes.nodes():
+        cut = node.node in nodes.disconnected
+        name = node.node if node.namespace else ""
+        found += (replace(link, node=name) for link in _node_links(layout, node, cut=cut))
+    return found
+
+
+def _node_links(cloud: Layout, node: Layout, *, cut: bool) -> list[Link]:
+    run = of_node(node)
+    return [
+        _link("runtime", run["containerd"], lambda: _runtime(node)),
+        _broker(node, run["mosquitto"]),
         _link("EdgeCore", run["edgecore"], lambda: (True, f"pid {run['edgecore'].pid()}")),
-        _asked("channel", lambda: _channel(layout)),
-        _asked("node", lambda: _node(layout)),
+        _asked("channel", lambda: _channel(cloud, node, cut=cut)),
+        _asked("node", lambda: _node(cloud, node)),
     ]
 
 
-def components(layout: Layout, found: list[Link]) -> list[Component]:
+def components(nodes: Register, found: list[Link]) -> list[Component]:
     """The links put together by daemon."""
-    result = []
-    for name, daemon in daemons(layout).items():
-        mine = [link for link in found if link.component == name]
-        broken = next((link for link in mine if not link.ok), None)
-        detail = broken.detail if broken else "; ".join(link.detail for link in mine)
-        node = layout.node if name in ("containerd", "mosquitto", "edgecore") else None
-        result.append(Component(name, node, daemon.pid(), broken is None, detail))
-    return result
+    cloud = [_component(daemon, None, "", found) for daemon in of_cloud(nodes.cloud).values()]
+    edges = [
+        _component(daemon, node.node, node.node if node.namespace else "", found)
+        for node in nodes.nodes()
+        for daemon in of_node(node).values()
+    ]
+    return cloud + edges
+
+
+def _component(daemon: Daemon, node: str | None, link_node: str, found: list[Link]) -> Component:
+    mine = [link for link in found if (link.component, link.node) == (daemon.name, link_node)]
+    broken = next((link for link in mine if not link.ok), None)
+    detail = broken.detail if broken else "; ".join(link.detail for link in mine)
+    return Component(daemon.name, node, daemon.pid(), broken is None, detail)
 
 
 def first_broken(found: list[Link]) -> Link | None:
@@ -109,22 +130,25 @@ def _runtime(layout: Layout) -> tuple[bool, str]:
     return (True, str(socket)) if containerd.answers(layout) else (False, f"nobody answers on {socket}")
 
 
-def _broker(layout: Layout, daemon: Daemon) -> Link:
+def _broker(node: Layout, daemon: Daemon) -> Link:
     """One that is there without us is as good."""
-    port = layout.ports.mqtt
-    if broker.answers(port):
+    port = node.ports.mqtt
+    if node.namespace and os.geteuid() != 0:
+        return _link("broker", daemon, lambda: (True, f"in namespace {node.namespace}; only root may ask it"))
+    if _guarded(lambda: (namespace.inside(node, lambda: broker.answers(port)), ""))[0]:
         whose = "" if daemon.pid() else ", one that was there already"
         return Link("broker", daemon.name, ok=True, detail=f"mqtt://127.0.0.1:{port}{whose}")
     return _link("broker", daemon, lambda: (False, f"no MQTT answer on 127.0.0.1:{port}; log {daemon.log}"))
 
 
-def _channel(layout: Layout) -> tuple[bool, str]:
-    connected = layout.node in cluster.cloud_health(layout.ports.monitor).nodes
-    if connected:
-        return True, f"wss://127.0.0.1:{layout.ports.cloudhub}"
-    return False, f"{layout.node} is not connected to CloudCore; log {layout.logs / 'edgecore.log'}"
+def _channel(cloud: Layout, node: Layout, *, cut: bool) -> tuple[bool, str]:
+    if cut:
+        return False, f"disconnected on purpose; `octoedge node connect {node.node}` connects it again"
+    if node.node in cluster.cloud_health(cloud.ports.monitor).nodes:
+        return True, f"wss://{node.cloud_address}:{node.ports.cloudhub}"
+    return False, f"{node.node} is not connected to CloudCore; log {node.logs / 'edgecore.log'}"
 
 
-def _node(layout: Layout) -> tuple[bool, str]:
-    state = cluster.node_state(layout.kubeconfig, layout.node)
-    return (True, f"{layout.node} Ready, {state.version}") if state.ready else (False, f"{layout.node}: {state.why}")
+def _node(cloud: Layout, node: Layout) -> tuple[bool, str]:
+    state = cluster.node_state(cloud.kubeconfig, node.node)
+    return (True, f"{node.node} Ready, {state.version}") if state.ready else (False, f"{node.node}: {state.why}")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from octoedge.errors import InstallError
+
 Say = Callable[[str], None]
 """Shows one line of progress."""
 
@@ -43,6 +45,20 @@ class Written:
     check: Callable[[], bool]
     do: Callable[[], str]
     undo: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Something that is only ever taken away."""
+
+    title: str
+    undo: Callable[[], None]
+
+    def check(self) -> bool:
+        return False
+
+    def do(self) -> str:
+        raise InstallError(f"{self.title}: only ever taken away")
 
 
 def advance(steps: Sequence[Step], say: Say) -> int:

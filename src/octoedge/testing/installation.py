@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from octoedge.keadm.daemons import daemons
+from octoedge.keadm import register
+from octoedge.keadm.daemons import daemons, of_node
 from octoedge.keadm.layout import Layout, load
 from octoedge.keadm.processes import Daemon
 from octoedge.keadm.toolchain import cached_kubectl
@@ -86,7 +87,11 @@ class Installation:
 
     def ctr(self, *arguments: str) -> str:
         """Ask containerd behind everybody's back."""
-        return self.run("ctr", "--address", self.layout.runtime_socket, "-n", "k8s.io", *arguments).check()
+        return self.ctr_of(self.layout.node, *arguments)
+
+    def ctr_of(self, node: str, *arguments: str) -> str:
+        """The same on a node of that name."""
+        return self.run("ctr", "--address", self.node(node).runtime_socket, "-n", "k8s.io", *arguments).check()
 
     def up(self) -> str:
         """`octoedge up`, to the end."""
@@ -101,12 +106,21 @@ class Installation:
         return json.loads(self.kubectl("get", *what, "-o", "json").check())
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """`octoedge status -o json` by component."""
-        return {part["name"]: part for part in json.loads(self.octoedge("status", "-o", "json").out)["components"]}
+        """`octoedge status -o json` by component; those of a further node are called `edgecore@edge-2`."""
+        parts = json.loads(self.octoedge("status", "-o", "json").out)["components"]
+        first = self.layout.node
+        return {
+            part["name"] + (f"@{part['node']}" if part["node"] not in (None, first) else ""): part for part in parts
+        }
 
     def daemon(self, name: str) -> Daemon:
-        """A process of the installation."""
-        return daemons(self.layout)[name]
+        """A process of the installation; `edgecore@edge-2` is that of a further node."""
+        name, _, node = name.partition("@")
+        return of_node(self.node(node))[name] if node else daemons(self.layout)[name]
+
+    def node(self, name: str) -> Layout:
+        """Where a node is."""
+        return register.load(self.layout).node(name)
 
     def kill(self, name: str) -> None:
         """kill -9, and wait until it is gone."""

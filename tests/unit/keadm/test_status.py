@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from octoedge.keadm.layout import Layout
+from octoedge.keadm.register import Register
 from octoedge.keadm.status import Link, components, first_broken, links
 
 WELL = [
@@ -19,7 +20,7 @@ WELL = [
 
 
 def test_every_daemon_is_one_component(tmp_path: Path) -> None:
-    found = components(Layout(tmp_path), WELL)
+    found = components(Register(Layout(tmp_path)), WELL)
     assert [part.name for part in found] == ["apiserver", "cloudcore", "containerd", "mosquitto", "edgecore"]
     assert [part.node for part in found] == [None, None, "edge-1", "edge-1", "edge-1"]
     assert all(part.ok for part in found)
@@ -29,7 +30,7 @@ def test_every_daemon_is_one_component(tmp_path: Path) -> None:
 
 def test_a_component_is_as_good_as_its_worst_link(tmp_path: Path) -> None:
     broken = Link("channel", "edgecore", ok=False, detail="refused")
-    edgecore = components(Layout(tmp_path), [*WELL[:5], broken, WELL[6]])[-1]
+    edgecore = components(Register(Layout(tmp_path)), [*WELL[:5], broken, WELL[6]])[-1]
     assert (edgecore.ok, edgecore.detail) == (False, "refused")
 
 
@@ -41,7 +42,7 @@ def test_the_first_broken_link_is_named() -> None:
 
 
 def test_an_installation_that_does_not_run_says_so_for_every_part(tmp_path: Path) -> None:
-    found = links(Layout(tmp_path, offset=20000))
+    found = links(Register(Layout(tmp_path, offset=20000)))
     assert [link.ok for link in found] == [False] * 7
     assert "it was not started" in found[0].detail
     assert "`octoedge up`" in found[0].detail
@@ -51,4 +52,4 @@ def test_one_that_died_is_told_from_one_that_was_never_started(tmp_path: Path) -
     layout = Layout(tmp_path, offset=20000)
     layout.run.mkdir()
     (layout.run / "cloudcore.pid").write_text("1 1 another-boot\n")
-    assert "it has died" in links(layout)[1].detail
+    assert "it has died" in links(Register(layout))[1].detail

@@ -1,0 +1,48 @@
+"""A daemon as a step: it runs and answers; taken back, it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from octoedge.errors import InstallError
+from octoedge.keadm.processes import Daemon
+
+READY = 60.0
+"""Seconds that a daemon gets until it serves; generous, for slow cards and busy machines."""
+PATIENCE = 10.0
+"""Seconds that a daemon which runs but does not serve gets before it is started anew."""
+GRACE = 15.0
+"""Seconds that a daemon gets to end by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A daemon that runs and answers."""
+
+    title: str
+    daemon: Daemon
+    ready: Callable[[], bool]
+
+    def check(self) -> bool:
+        return self.daemon.pid() is not None and self.ready()
+
+    def do(self) -> str:
+        if not self._recovers():
+            self.daemon.stop(GRACE)
+            self.daemon.start()
+            self.daemon.await_ready(self.ready, READY)
+        return f"pid {self.daemon.pid()}, log {self.daemon.log}"
+
+    def _recovers(self) -> bool:
+        """Whether one that runs already comes to serve; one that does not is started anew."""
+        try:
+            if self.daemon.pid() is not None:
+                self.daemon.await_ready(self.ready, PATIENCE)
+                return True
+        except InstallError:
+            pass
+        return False
+
+    def undo(self) -> None:
+        self.daemon.stop(GRACE)
