@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from octoedge.apiserver.authorization import VERBS, Attributes, Authorizer, refusal
 from octoedge.apiserver.backend import Backend
+from octoedge.apiserver.behaviour import behaviour_of, no_warnings
 from octoedge.apiserver.bodies import Bodies, Findings, expect_object
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.discovery import Discovery, version
@@ -27,7 +29,7 @@ from octoedge.apiserver.reviews import Reviews
 from octoedge.apiserver.scale import Scales
 from octoedge.apiserver.streams import CONNECTS
 from octoedge.apiserver.subresources import Subresources
-from octoedge.apiserver.tables import PartialRenderer, TableRenderer
+from octoedge.apiserver.tables import ConvertingRenderer, PartialRenderer, TableRenderer
 from octoedge.apiserver.tokens import ISSUER, Tokens
 from octoedge.errors import ApiError, bad_request
 from octoedge.kube.read import (
@@ -113,7 +115,10 @@ class Api:
         if kind is None or kind.namespaced < bool(target.namespace):
             raise _no_such_path()
         handler = self._handler(kind, target, verb)
-        return await handler(request, Place(kind, target.namespace, target.name, target.subresource))
+        response = await handler(request, Place(kind, target.namespace, target.name, target.subresource))
+        if kind.custom is not None and kind.custom.warning and isinstance(response, Answer):
+            return _with_warning(response, kind.custom.warning)
+        return response
 
     def _plain(self, request: Request) -> Response:
         asked = Attributes(VERBS.get(request.method, request.method.lower()), path=request.path)
@@ -163,9 +168,11 @@ class Api:
         options = _options(request, place.kind)
         form = _form(request)
         part = page(self._backend, place.kind.resource, place.namespace, options)
-        renderer = self._renderer(request, place.kind, form)
+        if place.kind.custom is not None:
+            part = replace(part, items=[place.kind.custom.converted(item) for item in part.items])
+        renderer = self._plain_renderer(request, place.kind, form)
         if isinstance(renderer, PlainRenderer):
-            return Answer(list_body(place.kind.kind, place.kind.api_version, part))
+            return Answer(list_body(place.kind.list_kind.removesuffix("List"), place.kind.api_version, part))
         assert isinstance(renderer, TableRenderer | PartialRenderer)
         return Answer(renderer.page(part), content_type=form.content_type)
 
@@ -234,11 +241,21 @@ class Api:
         self, request: Request, kind: Kind, item: Item, code: int = 200, found: Findings | None = None
     ) -> Answer:
         form = _form(request)
+        if found is not None and kind.custom is None:
+            found.warnings += self._warnings(kind, item)
         headers = _warning_headers(found)
         body = self._renderer(request, kind, form).one(item)
         return Answer(body, code, form.content_type, headers)
 
+    def _warnings(self, kind: Kind, item: Item) -> list[str]:
+        warn = behaviour_of(kind.resource).warnings
+        return warn(msgspec.json.decode(item.data)) if warn is not no_warnings else []
+
     def _renderer(self, request: Request, kind: Kind, form: Form) -> Renderer:
+        plain = self._plain_renderer(request, kind, form)
+        return ConvertingRenderer(kind, plain) if kind.custom else plain
+
+    def _plain_renderer(self, request: Request, kind: Kind, form: Form) -> Renderer:
         if form.as_kind == "Table":
             return TableRenderer(kind, form.version, request.query.get("includeObject") or "Metadata", self._clock)
         if form.as_kind:
@@ -281,6 +298,13 @@ def _warning_headers(found: Findings | None) -> Mapping[str, str]:
         return {}
     texts = [text.replace("\\", "").replace('"', '\\"') for text in found.warnings]
     return {"Warning": ", ".join(f'299 - "{text}"' for text in texts)}
+
+
+def _with_warning(answer: Answer, text: str) -> Answer:
+    """The answer with one more warning."""
+    said = _warning_headers(Findings([text]))["Warning"]
+    before = answer.headers.get("Warning")
+    return replace(answer, headers={**answer.headers, "Warning": f"{before}, {said}" if before else said})
 
 
 def _no_such_path() -> ApiError:

@@ -12,11 +12,13 @@ from octoedge.apiserver.authorization import TableAuthorizer
 from octoedge.apiserver.backend import Backend
 from octoedge.apiserver.bodies import Bodies
 from octoedge.apiserver.controllers.bootstrap import Bootstrap
+from octoedge.apiserver.controllers.definitions import DefinitionController
 from octoedge.apiserver.controllers.namespaces import NamespaceController
 from octoedge.apiserver.controllers.node_lifecycle import NodeLifecycle
 from octoedge.apiserver.controllers.sweeper import Sweeper
 from octoedge.apiserver.controllers.turn import Hands
 from octoedge.apiserver.controllers.workloads import workload_controllers
+from octoedge.apiserver.crd.registry import Registry
 from octoedge.apiserver.credentials import Credentials
 from octoedge.apiserver.deletion import Deletion
 from octoedge.apiserver.kinds import Kinds
@@ -59,6 +61,7 @@ class ApiServer:
         self.credentials = Credentials(settings.data_dir, names, settings.port, clock.now())
         kinds, bodies = Kinds(), Bodies(Schema.load())
         self.backend = Backend(settings.data_dir / "state.db", kinds.fields_of)
+        Registry(kinds, bodies.schema, self.backend)
         rest, deletion = Rest(self.backend, bodies, clock), Deletion(self.backend, clock)
         tokens = Tokens(self.credentials.token_key.read_bytes())
         authenticator, authorizer = Authenticator(tokens, self.backend, clock), TableAuthorizer()
@@ -81,6 +84,7 @@ class ApiServer:
         modules: Sequence[Module] = (
             self.backend,
             Bootstrap(rest, kinds, self.credentials.ca_pem, clock),
+            DefinitionController(rest, deletion, kinds),
             Server(settings.host, settings.port, self.credentials, authenticator, api),
             NamespaceController(rest, deletion, kinds),
             NodeLifecycle(self.backend, clock, grace=settings.node_grace, period=settings.node_period),

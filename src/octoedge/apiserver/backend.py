@@ -110,6 +110,8 @@ class View:
             self._staged.setdefault(resource, {})[change.item.key] = None if gone_now else change.item
 
 
+Listener = Callable[[Item, bool], None]
+"""Told of (object, whether it was removed)."""
 Decide = Callable[[View], Sequence[Edit]]
 
 
@@ -156,6 +158,7 @@ class Backend:
         self._limits = {"max_changes": max_changes, "max_bytes": max_bytes}
         self._shelves: dict[str, _Shelf] = {}
         self._floors_written: dict[str, int] = {}
+        self._listeners: dict[str, Listener] = {}
         self._waiting: list[_Request] = []
         self._wake = asyncio.Event()
         self._version = 0
@@ -184,6 +187,16 @@ class Backend:
         if after > self._version:
             raise gone(f"too large resource version: {after}, current: {self._version}; list again")
         return Follower(self._shelf(resource).history, after, lambda: self._version)
+
+    def listen(self, resource: str, listener: Listener) -> None:
+        """Tell of every committed change of a resource at once, before anybody else hears of it."""
+        self._listeners[resource] = listener
+
+    def reindex(self, resource: str) -> None:
+        """Look again at what field selectors may ask of the objects of a resource: that has changed."""
+        shelf = self._shelf(resource)
+        for item in shelf.objects.values():
+            item.fields = self._fields_of(resource, msgspec.json.decode(item.data))
 
     async def change(self, decide: Decide, *, dry_run: bool = False) -> list[Item]:
         """Let `decide` say what to write; the written items, in its order, once they are on disk."""
@@ -313,6 +326,8 @@ class Backend:
         for resource, change in changes:
             shelf = touched[resource] = self._shelf(resource)
             shelf.apply(change)
+            if resource in self._listeners:
+                self._listeners[resource](change.item, change.type == "DELETED")
         for shelf in touched.values():
             shelf.history.publish()
 

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from octoedge.apiserver import defaults, metadata, rules, workloads
 from octoedge.apiserver.backend import View
+from octoedge.apiserver.crd import names
+from octoedge.apiserver.crd import rules as crd
 from octoedge.apiserver.metadata import Cause, NameRule
 from octoedge.apiserver.serviceaccounts import admit_pod, new_namespace
 
@@ -28,6 +32,11 @@ def _no_causes(_: Json) -> list[Cause]:
 
 
 def _free_to_change(_new: Json, _old: Json) -> list[Cause]:
+    return []
+
+
+def no_warnings(_: Json) -> list[str]:
+    """There is nothing to say."""
     return []
 
 
@@ -63,6 +72,8 @@ class Behaviour:
     """Put into an updated object what the server chose for it earlier and the client left out."""
     check: Callable[[Json], list[Cause]] = _no_causes
     check_update: Callable[[Json, Json], list[Cause]] = _free_to_change
+    warnings: Callable[[Json], list[str]] = no_warnings
+    """What the writer of an object should know although it was stored."""
 
 
 def _prepare_pod(obj: Json) -> None:
@@ -93,6 +104,11 @@ def _prepare_service(obj: Json) -> None:
         port.setdefault("targetPort", port.get("port"))
 
 
+def _admit_definition(obj: Json, view: View) -> None:
+    others = [msgspec.json.decode(item.data) for item in view.items(crd.RESOURCE)]
+    crd.settle(obj, others, obj["metadata"]["creationTimestamp"])
+
+
 def _spec(
     normalize: Callable[[Json], None],
     check: Callable[[Json], list[Cause]],
@@ -112,7 +128,7 @@ def _spec(
 
 
 _DATA = Behaviour(check=rules.data, check_update=rules.data_update)
-_CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
+CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
 _PLAIN = Behaviour()
 
 BEHAVIOURS: dict[str, Behaviour] = {
@@ -153,8 +169,17 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "cronjobs.batch": _spec(
         workloads.cronjob_defaults, workloads.cronjob, workloads.unchangeable(workloads.cronjob)
     ),
-    "objectsyncs.reliablesyncs.kubeedge.io": _CUSTOM,
-    "clusterobjectsyncs.reliablesyncs.kubeedge.io": _CUSTOM,
+    "objectsyncs.reliablesyncs.kubeedge.io": CUSTOM,
+    "clusterobjectsyncs.reliablesyncs.kubeedge.io": CUSTOM,
+    crd.RESOURCE: Behaviour(
+        counts_generations=True,
+        normalize=crd.normalize,
+        prepare=crd.prepare,
+        admit=_admit_definition,
+        check=crd.check,
+        check_update=crd.check_update,
+        warnings=names.warnings,
+    ),
 }
 
 

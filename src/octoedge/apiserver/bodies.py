@@ -17,6 +17,7 @@ from octoedge.apiserver.decoding import Decoder, WrongType
 from octoedge.apiserver.kinds import Kind
 from octoedge.apiserver.protobuf import MAGIC, MEDIA_TYPE, ProtobufReader
 from octoedge.apiserver.schema import Definition, Schema
+from octoedge.apiserver.shape import BuiltInShape, Shape
 from octoedge.errors import ApiError, bad_request
 
 Json = dict[str, Any]
@@ -60,11 +61,24 @@ class Bodies:
 
     def checked(self, kind: Kind, value: Json, query: Mapping[str, str], found: Findings) -> Json:
         """A decoded object of `kind`, with the right types and without unknown fields."""
-        head = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-        definition = self.schema.of_kind(kind.group, kind.version, kind.kind)
-        result, unknown = decode_object(self.schema, definition, value, head)
+        result, unknown = self.decoded(kind, value)
+        head = _head(kind)
         judge_unknown(unknown, query, found, lambda text: bad_request(f"{head}strict decoding error: {text}"))
         return {"kind": kind.kind, "apiVersion": kind.api_version, **result}
+
+    def decoded(self, kind: Kind, value: Json) -> tuple[Json, list[str]]:
+        """A decoded object of `kind` with the right types, and its unknown fields."""
+        try:
+            return self.shape(kind).decode(value)
+        except WrongType as error:
+            raise bad_request(f"{_head(kind)}{error}") from error
+
+    def shape(self, kind: Kind) -> Shape:
+        """The form of a kind's objects."""
+        if kind.custom is not None:
+            return kind.custom.shape
+        definition = self.schema.of_kind(kind.group, kind.version, kind.kind)
+        return BuiltInShape(self.schema, definition, ("spec", "status") if kind.strategic else ())
 
     def typed(self, group: str, version: str, name: str, value: Any) -> Json:
         """A decoded value as an object of a definition that is not a stored kind (options, reviews)."""
@@ -72,6 +86,10 @@ class Bodies:
         head = f'{name} in version "{version}" cannot be handled as a {name}: '
         definition = self.schema.find(group, version, name) or self.schema.of_kind("", "v1", name)
         return decode_object(self.schema, definition, value, head)[0]
+
+
+def _head(kind: Kind) -> str:
+    return f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
 
 
 _ACCEPTED = ("application/json", "application/yaml", MEDIA_TYPE)

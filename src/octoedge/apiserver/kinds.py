@@ -7,10 +7,12 @@ What a kind does beyond being stored (defaults, rules, status, deletion) is in `
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from octoedge.apiserver.crd.shape import Custom
 from octoedge.apiserver.ownership import owner_fields
 
 Json = dict[str, Any]
@@ -60,6 +62,10 @@ class Kind:
     """Whether strategic merge patches are understood; kinds that come from CRDs take merge patches only."""
 
     scale_paths: ScalePaths = ScalePaths()
+    singular_name: str = ""
+    list_name: str = ""
+    custom: Custom | None = field(default=None, compare=False, repr=False)
+    """What its CustomResourceDefinition says; None for a built-in kind."""
 
     @property
     def scale(self) -> ScalePaths | None:
@@ -84,7 +90,12 @@ class Kind:
     @property
     def singular(self) -> str:
         """`pod`."""
-        return self.kind.lower()
+        return self.singular_name or self.kind.lower()
+
+    @property
+    def list_kind(self) -> str:
+        """`PodList`."""
+        return self.list_name or f"{self.kind}List"
 
     @property
     def stored(self) -> bool:
@@ -191,6 +202,10 @@ KINDS = (
         ("all",),
     ),
     Kind("coordination.k8s.io", "v1", "leases", "Lease"),
+    Kind(
+        "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", ("crd", "crds"), False,
+        (_status("CustomResourceDefinition"),), (), ("api-extensions",),
+    ),
     Kind(_SYNC, "v1alpha1", "objectsyncs", "ObjectSync", subresources=(_status("ObjectSync"),), strategic=False),
     Kind(
         _SYNC, "v1alpha1", "clusterobjectsyncs", "ClusterObjectSync", (), False, (_status("ClusterObjectSync"),),
@@ -224,6 +239,20 @@ class Kinds:
         """Set when kinds have come or gone since it was asked for."""
         return self._changed
 
+    def replace(self, resource: str, rows: Sequence[Kind], stored: Kind | None) -> None:
+        """Serve these rows (one a version) of a custom resource from now on; `stored` is the version that is kept."""
+        for kind in [kind for kind in self if kind.custom and kind.resource == resource]:
+            del self._by_path[kind.group, kind.version, kind.plural]
+            self._by_object.pop((kind.api_version, kind.kind), None)
+        self._by_resource.pop(resource, None)
+        if stored is not None:
+            self._by_resource[resource] = stored
+        for kind in rows:
+            self._by_path[kind.group, kind.version, kind.plural] = kind
+            self._by_object[kind.api_version, kind.kind] = kind
+        self._changed.set()
+        self._changed = asyncio.Event()
+
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._by_path.values())
 
@@ -236,15 +265,15 @@ class Kinds:
         return self._by_resource[resource]
 
     def groups(self) -> dict[tuple[str, str], list[Kind]]:
-        """Kinds by (group, version); the core group first, then by name."""
+        """Kinds by (group, version); the core group first, then by name, within a group the best version first."""
         groups: dict[tuple[str, str], list[Kind]] = {}
-        for kind in sorted(self, key=lambda kind: (kind.group, kind.version, kind.plural)):
+        for kind in sorted(self, key=lambda kind: (kind.group, _rank(kind.version), kind.plural)):
             groups.setdefault((kind.group, kind.version), []).append(kind)
         return groups
 
     def stored(self) -> list[Kind]:
         """The kinds whose objects are kept."""
-        return [kind for kind in self if kind.stored]
+        return [kind for kind in self._by_resource.values() if kind.stored]
 
     def fields_of(self, resource: str, obj: Json) -> Mapping[str, str]:
         """The values of an object that field selectors may ask for."""
@@ -255,6 +284,17 @@ class Kinds:
     def of_object(self, api_version: str, kind: str) -> Kind | None:
         """The kind by the names that stand in objects."""
         return self._by_object.get((api_version, kind))
+
+
+_VERSION = re.compile(r"v(\d{1,9})(?:(alpha|beta)(\d{1,9}))?")
+
+
+def _rank(version: str) -> tuple[int, int, int, str]:
+    """Kubernetes' order of versions: v2, v1, v1beta1, v1alpha2, then all others by name."""
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        return (3, 0, 0, version)
+    return ({None: 0, "beta": 1, "alpha": 2}[found[2]], -int(found[1]), -int(found[3] or 0), version)
 
 
 def _text(obj: Any, path: str) -> str:

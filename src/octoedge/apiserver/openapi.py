@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -40,7 +41,7 @@ class OpenApi:
     def __init__(self, kinds: Kinds, schema: Schema) -> None:
         self._kinds = kinds
         self._schema = schema
-        self._documents: dict[str, tuple[bytes, str]] = {}
+        self._documents: dict[str, tuple[list[Kind], bytes, str]] = {}
 
     def answer(self, request: Request) -> Answer | None:
         """The document at a path; None when there is none."""
@@ -74,10 +75,14 @@ class OpenApi:
 
     def _document(self, name: str, kinds: list[Kind]) -> tuple[bytes, str]:
         found = self._documents.get(name)
-        if found is None:
+        if found is None or not _same(found[0], kinds):
             schemas: dict[str, Json] = {}
             for kind in kinds:
-                self._add(schemas, self._schema.of_kind(kind.group, kind.version, kind.kind))
+                if kind.custom is None:
+                    self._add(schemas, self._schema.of_kind(kind.group, kind.version, kind.kind))
+                else:
+                    self._add(schemas, self._schema["meta.v1.ObjectMeta"])
+                    schemas[_custom_name(kind)] = _custom(kind, kind.custom.openapi)
             document = {
                 "openapi": "3.0.0",
                 "info": {"title": "Kubernetes", "version": "v1.32.0"},
@@ -85,8 +90,8 @@ class OpenApi:
                 "components": {"schemas": schemas},
             }
             body = msgspec.json.encode(document)
-            found = self._documents[name] = (body, _digest(body))
-        return found
+            found = self._documents[name] = (kinds, body, _digest(body))
+        return found[1:]
 
     def _add(self, schemas: dict[str, Json], definition: Definition) -> None:
         name = _long(definition.name)
@@ -107,6 +112,29 @@ class OpenApi:
         for field in definition.fields.values():
             if field.is_definition:
                 self._add(schemas, self._schema[field.type])
+
+
+def _same(before: list[Kind], now: list[Kind]) -> bool:
+    """Whether the rows are the very same; the definition of a custom kind may have changed."""
+    return len(before) == len(now) and all(one is other for one, other in zip(before, now, strict=True))
+
+
+def _custom_name(kind: Kind) -> str:
+    """`io.kubeedge.devices.v1beta1.Device`."""
+    return ".".join((*reversed(kind.group.split(".")), kind.version, kind.kind))
+
+
+def _custom(kind: Kind, schema: Mapping[str, Any]) -> Json:
+    """The schema of a custom kind as its author wrote it, with what every object has."""
+    metadata = {"allOf": [{"$ref": f"#/components/schemas/{_long('meta.v1.ObjectMeta')}"}], "default": {}}
+    properties = {
+        "apiVersion": {"type": "string", "description": "The group and version of this representation."},
+        "kind": {"type": "string", "description": "The kind of the object."},
+        **schema.get("properties", {}),
+        "metadata": {**metadata, "description": "Standard object's metadata."},
+    }
+    named = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+    return {**schema, "properties": properties, "x-kubernetes-group-version-kind": [named]}
 
 
 _FAR = "Fri, 31 Dec 2060 23:59:59 GMT"

@@ -12,15 +12,14 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver import defaults, metadata, rules
+from octoedge.apiserver import metadata
 from octoedge.apiserver.apply import Applier
 from octoedge.apiserver.backend import Backend, Drop, Edit, Keep, Put, View
-from octoedge.apiserver.behaviour import Behaviour, behaviour_of
+from octoedge.apiserver.behaviour import CUSTOM, Behaviour, behaviour_of
 from octoedge.apiserver.bodies import (
     Bodies,
     Findings,
     check_kind,
-    decode_object,
     expect_object,
     judge_unknown,
     unknown_format,
@@ -114,7 +113,7 @@ class Rest:
             raise bad_request("metadata.managedFields must be nil")
         applied = self._checked_patch(place.kind, patch, patch, query, found)
         applied |= {"kind": place.kind.kind, "apiVersion": place.kind.api_version}
-        definition = self.bodies.schema.of_kind(place.kind.group, place.kind.version, place.kind.kind)
+        definition = self.bodies.shape(place.kind).definition
         manager, force = query.get("fieldManager", ""), query.get("force", "").lower() == "true"
         now = rfc3339(self.clock.now())
 
@@ -140,8 +139,13 @@ class Rest:
         metadata.check_place(obj, place.namespace)
         return self._create(view, place, obj, rfc3339(self.clock.now()))
 
+    def normalized(self, kind: Kind, obj: Json) -> None:
+        """Fill in defaults and what follows from other fields, in place."""
+        self._fill(kind, _behaviour(kind), obj)
+
     def _create(self, view: View, place: Place, obj: Json, now: str) -> list[Edit]:
-        kind, behaviour = place.kind, behaviour_of(place.kind.resource)
+        kind, behaviour = place.kind, _behaviour(place.kind)
+        _check_open(kind)
         metadata.prepare_create(obj, place.namespace, now)
         about = obj["metadata"]
         metadata.generate_name(about, lambda name: view.get(kind.resource, place.namespace, name) is not None)
@@ -153,7 +157,7 @@ class Rest:
         self._prepare(kind, behaviour, obj, view)
         self._check(kind, behaviour, obj)
         company = [Put(resource, other) for resource, other in behaviour.company(obj, view, now)]
-        return [Put(kind.resource, obj), *company]
+        return [_kept(kind, Put(kind.resource, obj)), *company]
 
     def _prepare(self, kind: Kind, behaviour: Behaviour, obj: Json, view: View) -> None:
         if kind.subresource("status") and not behaviour.keeps_status:
@@ -165,28 +169,21 @@ class Rest:
         behaviour.admit(obj, view)
 
     def _fill(self, kind: Kind, behaviour: Behaviour, obj: Json) -> None:
-        definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
-        for part in ("spec", "status") if kind.strategic else ():
-            # Built-in kinds always show both, clients rely on it.
-            if part in definition.fields:
-                obj.setdefault(part, {})
-        defaults.fill(self.bodies.schema, definition, obj)
+        self.bodies.shape(kind).fill(obj)
         behaviour.normalize(obj)
 
     def _check(self, kind: Kind, behaviour: Behaviour, obj: Json) -> None:
-        definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
         causes = metadata.check(obj["metadata"], behaviour.name_rule)
-        causes += rules.structure(self.bodies.schema, definition, obj)
+        causes += self.bodies.shape(kind).check(obj)
         causes += [cause for cause in behaviour.check(obj) if cause not in causes]
         metadata.refuse(kind.kind, kind.group, obj["metadata"].get("name") or "", causes)
 
     def _update(self, view: View, place: Place, change: Change) -> list[Edit]:
-        kind, behaviour = place.kind, behaviour_of(place.kind.resource)
+        kind, behaviour = place.kind, _behaviour(place.kind)
         item = view.get(kind.resource, place.namespace, place.name)
         if item is None:
             raise place.missing()
-        old: Json = msgspec.json.decode(item.data)
-        new = change(msgspec.json.decode(item.data))
+        old, new = _as_asked(kind, item), change(_as_asked(kind, item))
         _check_preconditions(place, behaviour, new, old)
         metadata.prepare_update(new, old)
         new = _only_part(place, behaviour, new, old)
@@ -194,14 +191,13 @@ class Rest:
             behaviour.carry(new, old)
             self._fill(kind, behaviour, new)
         causes = metadata.check(new["metadata"], behaviour.name_rule)
+        causes += self.bodies.shape(kind).check_update(new, old, place.subresource)
         if not place.subresource:
-            definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
-            causes += rules.structure(self.bodies.schema, definition, new)
             causes += [cause for cause in behaviour.check_update(new, old) if cause not in causes]
         metadata.refuse(kind.kind, kind.group, place.name, causes)
-        if behaviour.counts_generations and new.get("spec") != old.get("spec"):
+        if behaviour.counts_generations and _intent(kind, new) != _intent(kind, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
-        return [finished(place, new, old, item)]
+        return [_kept(kind, finished(place, new, old, item))]
 
     def _patcher(self, kind: Kind, media_type: str, patch: Any) -> Change:
         word = media_type.partition(";")[0].strip().lower()
@@ -211,17 +207,15 @@ class Rest:
         if word == MERGE:
             return lambda old: apply_merge(old, patch)
         if word == STRATEGIC and kind.strategic:
-            definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
+            definition = self.bodies.shape(kind).definition
             return lambda old: self._strategic.apply(definition, old, patch)
         raise unknown_format((JSON_PATCH, MERGE, *([STRATEGIC] if kind.strategic else []), APPLY))
 
     def _checked_patch(self, kind: Kind, new: Json, patch: Any, query: Mapping[str, str], found: Findings) -> Json:
-        definition = self.bodies.schema.of_kind(kind.group, kind.version, kind.kind)
-        head = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-        result, unknown = decode_object(self.bodies.schema, definition, new, head)
+        result, unknown = self.bodies.decoded(kind, new)
 
         def refuse(text: str) -> ApiError:
-            shown = f'Invalid value: "{str(patch)[:200]}": strict decoding error: {text}'
+            shown = f'Invalid value: {_shown(patch)}: strict decoding error: {text}'
             return invalid("", "", [("FieldValueInvalid", "patch", shown)])
 
         judge_unknown(unknown, query, found, refuse)
@@ -236,6 +230,42 @@ def finished(place: Place, new: Json, old: Json, item: Item) -> Edit:
     if about.get("deletionTimestamp") and not waits and not about.get("deletionGracePeriodSeconds"):
         return Drop(place.kind.resource, place.namespace, place.name)
     return Keep(item) if new == old else Put(place.kind.resource, new)
+
+
+def _shown(patch: Any) -> str:
+    """A patch in an error."""
+    text = msgspec.json.encode(patch).decode()
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _behaviour(kind: Kind) -> Behaviour:
+    return CUSTOM if kind.custom else behaviour_of(kind.resource)
+
+
+def _check_open(kind: Kind) -> None:
+    """405 while the definition of a custom kind is being deleted."""
+    if kind.custom is not None and kind.custom.closing:
+        text = "create not allowed while custom resource definition is terminating"
+        raise ApiError(405, "MethodNotAllowed", text)
+
+
+def _as_asked(kind: Kind, item: Item) -> Json:
+    """A stored object in the version that the request speaks."""
+    obj: Json = msgspec.json.decode(kind.custom.converted(item).data if kind.custom else item.data)
+    return obj
+
+
+def _kept(kind: Kind, edit: Edit) -> Edit:
+    """The edit with the object in the version in which it is kept."""
+    if kind.custom is None or not isinstance(edit, Put):
+        return edit
+    return Put(edit.resource, kind.custom.stored.converted(edit.obj))
+
+
+def _intent(kind: Kind, obj: Json) -> Json:
+    """What of an object counts as a new generation when it changes: all but metadata, and the status if it is one."""
+    left_out = ("kind", "apiVersion", "metadata", "status" if kind.subresource("status") else "metadata")
+    return {key: value for key, value in obj.items() if key not in left_out}
 
 
 def dry_run(query: Mapping[str, str]) -> bool:

@@ -38,6 +38,8 @@ def structure(schema: Schema, definition: Definition, obj: Json, path: str = "")
 
 
 def _zero_is_fine(field: Field, value: Any) -> bool:
+    if isinstance(value, bool):
+        return True
     return field.name in ("weight", "defaultMode", "value", "apiGroup") and value is not None
 
 

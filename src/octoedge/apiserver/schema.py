@@ -5,7 +5,7 @@ A definition is parsed when it is first asked for. What the words of the notatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -96,6 +96,17 @@ class Schema:
             if definition == name:
                 group, version, word = kind.split("/")
                 yield group, version, word
+
+    def add(self, kind: str, name: str, definitions: Mapping[str, Definition]) -> None:
+        """Take in a kind (`group/version/Kind`) whose definition is `name`, with everything below it."""
+        self._kinds[kind] = name
+        self._parsed |= definitions
+
+    def remove(self, kind: str, name: str) -> None:
+        """Forget a kind that was added."""
+        self._kinds.pop(kind, None)
+        for one in [one for one in self._parsed if one == name or one.startswith(f"{name}.")]:
+            del self._parsed[one]
 
     def _field(self, owner: str, name: str, text: str) -> Field:
         kind, *words = text.split(" ")

@@ -35,7 +35,7 @@ class Server:
     """The module that listens."""
 
     name = "server"
-    needs: tuple[str, ...] = ("bootstrap",)
+    needs: tuple[str, ...] = ("bootstrap", "definitions")
 
     def __init__(self, host: str, port: int, credentials: Credentials, authenticator: Authenticator, api: Api) -> None:
         self._host = host

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from octoedge.apiserver.cells import Column
 from octoedge.apiserver.columns import columns_of
 from octoedge.apiserver.kinds import Kind
-from octoedge.kube.read import Item, Page
+from octoedge.kube.read import Item, Page, Renderer
 from octoedge.runtime.clock import Clock
 
 Json = dict[str, Any]
@@ -42,9 +43,13 @@ class TableRenderer:
             metadata |= {"continue": part.continue_token, "remainingItemCount": part.remaining}
         return self._table(part.items, metadata)
 
+    @property
+    def _columns(self) -> tuple[Column, ...]:
+        return self.kind.custom.columns if self.kind.custom else columns_of(self.kind.resource)
+
     def _table(self, items: Iterable[Item], metadata: Json) -> bytes:
         now = self.clock.now()
-        columns = columns_of(self.kind.resource)
+        columns = self._columns
         table = {
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{self.version}",
@@ -65,7 +70,7 @@ class TableRenderer:
 
     def _row(self, item: Item, now: float) -> Json:
         obj = msgspec.json.decode(item.data)
-        row: Json = {"cells": [column.cell(obj, now) for column in columns_of(self.kind.resource)]}
+        row: Json = {"cells": [column.cell(obj, now) for column in self._columns]}
         if self.include == "Object":
             row["object"] = msgspec.Raw(item.data)
         elif self.include != "None":
@@ -75,6 +80,23 @@ class TableRenderer:
                 "metadata": obj["metadata"],
             }
         return row
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertingRenderer:
+    """Renders objects of a custom kind in the version that was asked for."""
+
+    kind: Kind
+    inner: Renderer
+
+    @property
+    def form(self) -> str:
+        """The form's name among rendered frames: they differ from version to version and from schema to schema."""
+        return f"{self.inner.form} of {self.kind.version} by {id(self.kind.custom)}"
+
+    def one(self, item: Item) -> bytes:
+        """The body for one object."""
+        return self.inner.one(self.kind.custom.converted(item) if self.kind.custom else item)
 
 
 @dataclass(frozen=True, slots=True)
