@@ -123,13 +123,13 @@ class Streams:
         headers = [(name, value) for name in _PASSED_ON for value in http.headers.getall(name, ())]
         async with self._kubelet.upgraded(http.method, target, headers) as pipe:
             _notice_death(http)
-            reader, writer = hijack(http)
-            writer.write(pipe.head + b"\r\n\r\n")
-            async with asyncio.TaskGroup() as group:
-                outward = group.create_task(_copy(reader, pipe.writer), name="client to node")
-                outward.add_done_callback(lambda _: pipe.writer.close())
-                await _copy(pipe.reader, writer)
-                outward.cancel()
+            with hijack(http) as (reader, writer):
+                writer.write(pipe.head + b"\r\n\r\n")
+                async with asyncio.TaskGroup() as group:
+                    outward = group.create_task(_copy(reader, pipe.writer), name="client to node")
+                    outward.add_done_callback(lambda _: pipe.writer.close())
+                    await _copy(pipe.reader, writer)
+                    outward.cancel()
         return hijacked()
 
     async def _translated(self, http: web.BaseRequest, target: str, way: _Way) -> web.StreamResponse:

@@ -19,6 +19,7 @@ from octoedge.errors import ApiError
 from octoedge.transport.spdy import Data, Framer, Opened, Ping
 
 _CHUNK = 64 * 1024
+_HELD_UP_SECONDS = 0.3
 
 
 @dataclass
@@ -30,6 +31,8 @@ class StreamingServer:
     """An HTTP answer to be given instead of 101."""
     silent: bool = False
     """Whether it reads nothing after its 101."""
+    sinks: bool = False
+    """Whether it reads everything and says nothing after its 101."""
     flood: bool = False
     """Whether it writes without end after its 101."""
     port: int = 0
@@ -38,6 +41,11 @@ class StreamingServer:
     open: int = 0
     """Connections that are open now."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    written: int = 0
+    """Bytes of the flood so far."""
+    held_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the flood has not moved for a moment."""
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
     closes_after: int | None = None
     """Bytes of input after which the connection is dropped."""
 
@@ -55,7 +63,18 @@ class StreamingServer:
             yield self
         finally:
             server.close()
+            self.speak()
             await self.until_open(0)
+
+    def cut(self) -> None:
+        """Every connection breaks."""
+        for writer in self.writers:
+            writer.transport.abort()
+
+    def speak(self) -> None:
+        """A silent server ends its connections and is silent no more."""
+        self.silent = False
+        self.changed.set()
 
     async def until_open(self, count: int) -> None:
         """Return when so many connections are open."""
@@ -66,6 +85,7 @@ class StreamingServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
+        self.writers.add(writer)
         self.changed.set()
         try:
             with contextlib.suppress(OSError, EOFError):
@@ -73,6 +93,7 @@ class StreamingServer:
         finally:
             writer.close()
             self.open -= 1
+            self.writers.discard(writer)
             self.changed.set()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +108,12 @@ class StreamingServer:
         if self.flood:
             await self._flood(reader, writer)
         elif self.silent:
-            await writer.wait_closed()
+            while self.silent:
+                self.changed.clear()
+                await self.changed.wait()
+        elif self.sinks:
+            while await reader.read(_CHUNK):
+                pass
         elif spdy:
             await self._spdy(reader, writer)
         else:
@@ -107,6 +133,11 @@ class StreamingServer:
         async def write() -> None:
             while True:
                 writer.write(b"y\n" * 8192)
+                self.written += 16384
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(writer.drain(), _HELD_UP_SECONDS)
+                    continue
+                self.held_up.set()
                 await writer.drain()
 
         async with asyncio.TaskGroup() as group:

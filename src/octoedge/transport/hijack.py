@@ -1,11 +1,14 @@
 """The byte stream below an HTTP request that aiohttp has read: for protocols that only begin as HTTP (SPDY, raw pipes).
 
-reader, writer = hijack(request)   …   return hijacked()       nothing is written that was not written to `writer`
+with hijack(request) as (reader, writer): …        nothing is written that was not written to `writer`
+return hijacked()
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
@@ -38,8 +41,12 @@ class _Protocol(asyncio.StreamReaderProtocol):
         self._before.connection_lost(exc)
 
 
-def hijack(request: web.BaseRequest) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """The connection, from behind the request's head on; `ConnectionClosed` when the client has left already."""
+@contextlib.contextmanager
+def hijack(request: web.BaseRequest) -> Iterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """The connection, from behind the request's head on; `ConnectionClosed` when the client has left already.
+
+    At the end it is closed, after what was written.
+    """
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionClosed("the client has left")
@@ -47,7 +54,11 @@ def hijack(request: web.BaseRequest) -> tuple[asyncio.StreamReader, asyncio.Stre
     protocol = _Protocol(reader, request.protocol)
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
-    return reader, asyncio.StreamWriter(_write_transport(transport), protocol, reader, asyncio.get_running_loop())
+    writer = asyncio.StreamWriter(_write_transport(transport), protocol, reader, asyncio.get_running_loop())
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
 
 
 def hijacked() -> web.StreamResponse:

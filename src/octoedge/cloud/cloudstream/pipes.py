@@ -54,12 +54,12 @@ async def pipe(request: web.Request, session: Session, stream: Stream) -> web.St
     """Carry bytes both ways until either end is through."""
     async with contextlib.aclosing(stream.chunks()) as chunks:
         first = await _first(session, chunks)
-        reader, writer = hijack(request)
-        async with asyncio.TaskGroup() as group:
-            outward = group.create_task(_outward(reader, stream), name=f"input of stream {stream.number}")
-            with contextlib.suppress(OSError, ConnectionClosed):
-                await _inward(first, chunks, writer)
-            outward.cancel()
+        with hijack(request) as (reader, writer):
+            async with asyncio.TaskGroup() as group:
+                outward = group.create_task(_outward(reader, stream), name=f"input of stream {stream.number}")
+                with contextlib.suppress(OSError, ConnectionClosed):
+                    await _inward(first, chunks, writer)
+                outward.cancel()
         log.debug("= stream %d of node %s is over", stream.number, session.node)
     return hijacked()
 

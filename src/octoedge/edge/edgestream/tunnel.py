@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, Protocol, runtime_checkable
 
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Connector, Stream], Awaitable[None]]
 """Serves one stream; raises `ApiError` to answer with its code and text."""
 
-MAX_STREAMS = 256
-"""Streams at once on one node; further ones are refused."""
+MAX_STREAMS = 4096
+"""Streams at once on one node; further ones are refused, and those that the limit of open files leaves no room for."""
 PING_SECONDS = 5.0
 _GOODBYE_SECONDS = 1.0
 _SLOW_READER_SECONDS = 5.0
@@ -62,6 +63,7 @@ class Tunnel:
         self._write_seconds = write_seconds
         self._silence_seconds = silence_seconds
         self._agreed = connection.peer.headers.get(AGREEMENT.lower()) == VERSION
+        self._most = min(MAX_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._streams: dict[int, tuple[Stream, asyncio.Task[None]]] = {}
         self._by_kind: dict[Kind, Callable[[Frame], Awaitable[None]]] = {
             Kind.DATA: self._data,
@@ -102,8 +104,8 @@ class Tunnel:
         if frame.stream in self._streams:
             raise MessageError(f"stream {frame.stream} is opened twice")
         stream = Stream(frame.stream, self._send, agreed=self._agreed, raw=frame.kind in RAW)
-        if len(self._streams) >= MAX_STREAMS:
-            await stream.fail(503, f"this node serves {MAX_STREAMS} streams already; try again later")
+        if len(self._streams) >= self._most:
+            await stream.fail(503, f"this node serves {self._most} streams already; try again later")
             await stream.end()
             return
         log.debug("< stream %d: %s", frame.stream, frame.kind.name)

@@ -267,13 +267,13 @@ def test_too_many_streams_are_refused() -> None:
             await cloud.open(number, query="follow=true")
             await cloud.next()
             await cloud.next()
-        await cloud.open(1000)
-        answer, _ = await cloud.until_removed(1000)
+        await cloud.open(9000)
+        answer, _ = await cloud.until_removed(9000)
         assert decode_answer(answer.data).status == 503
         await cloud.send(5, Kind.REMOVE)
         await cloud.until_removed(5)
-        await cloud.open(1001)
-        answer, _ = await cloud.until_removed(1001)
+        await cloud.open(9001)
+        answer, _ = await cloud.until_removed(9001)
         assert decode_answer(answer.data).status == 200
 
     in_tunnel(test)
