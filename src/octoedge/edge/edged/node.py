@@ -195,10 +195,12 @@ class NodeKeeper:
     async def _keep_lease(self) -> None:
         await self._registered.wait()
         backoff = Backoff(0.2, 7.0)
+        renewed = _now()
         while True:
             try:
                 await self._metadata.renew_lease(self._lease())
             except OfflineError:
+                renewed = float("-inf")
                 await self._metadata.until_online()
                 await asyncio.sleep(backoff.first)
             except OctoedgeError as error:
@@ -207,7 +209,15 @@ class NodeKeeper:
             else:
                 backoff.reset()
                 self._said.over("lease", "is renewed again")
+                if _now() - renewed > 2 * _LEASE:
+                    self._tell_again()
+                renewed = _now()
                 await asyncio.sleep(_LEASE)
+
+    def _tell_again(self) -> None:
+        """After a silence the cloud may have judged the node Unknown, which only a new status takes back."""
+        self._sent = None
+        self._changed.set()
 
     def _lease(self) -> bytes:
         name = self._settings.name

@@ -201,6 +201,26 @@ def test_a_lease_is_renewed_at_once_after_an_outage(tmp_path: Path) -> None:
     scenario(tmp_path, body)
 
 
+@pytest.mark.parametrize("silence", [5, 100])
+def test_after_a_silence_the_status_is_told_again_though_nothing_changed(tmp_path: Path, silence: float) -> None:
+    """The cloud may have judged the node Unknown meanwhile, and does not take that back by itself."""
+
+    async def body(desk: Desk) -> None:
+        await asyncio.sleep(29)
+        told = len(desk.metadata.node_statuses)
+        desk.metadata.set_online(False)
+        await asyncio.sleep(silence)
+        assert len(desk.metadata.node_statuses) == told
+        desk.metadata.set_online(True)
+        await asyncio.sleep(11)
+        assert len(desk.metadata.node_statuses) == told + 1
+        assert desk.ready() == "True"
+        await asyncio.sleep(60)
+        assert len(desk.metadata.node_statuses) == told + 1
+
+    scenario(tmp_path, body)
+
+
 def test_a_refused_registration_is_tried_again(tmp_path: Path) -> None:
     async def body(desk: Desk) -> None:
         await asyncio.sleep(5)
