@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -174,10 +173,11 @@ def test_attach_reaches_the_first_process(streams: Installation, how: str) -> No
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        yield found.getsockname()[1]
+        number: int = found.getsockname()[1]
+        return number
 
 
 @BOTH
