@@ -151,9 +151,15 @@ class Backend:
     needs: tuple[str, ...] = ()
 
     def __init__(
-        self, path: Path, fields_of: FieldsOf, *, max_changes: int = MAX_CHANGES, max_bytes: int = MAX_BYTES
+        self,
+        path: Path,
+        fields_of: FieldsOf,
+        *,
+        max_changes: int = MAX_CHANGES,
+        max_bytes: int = MAX_BYTES,
+        database: type[Database] = Database,
     ) -> None:
-        self._database = Database.open(path, MIGRATIONS)
+        self._database = database.open(path, MIGRATIONS)
         self._fields_of = fields_of
         self._limits = {"max_changes": max_changes, "max_bytes": max_bytes}
         self._shelves: dict[str, _Shelf] = {}

@@ -107,6 +107,13 @@ def choose(pod: PlacedPod, nodes: Mapping[str, Node], usage: Mapping[str, Usage]
     return Unplaceable(f"0/{len(nodes)} nodes are available: {why}.")
 
 
+def selects(pod: PlacedPod, node: Node) -> bool:
+    """Whether the pod's node selector and required node affinity choose the node."""
+    labels = node.metadata.labels or {}
+    selected = all(labels.get(key) == value for key, value in pod.spec.node_selector.items())
+    return selected and _affine(pod.spec.affinity or {}, labels, node.metadata.name)
+
+
 def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
     """Whether one of the tolerations is for this taint."""
     return any(_matches(toleration, taint) for toleration in tolerations)
@@ -124,9 +131,7 @@ def _obstacle(pod: PlacedPod, wanted: Demand, node: Node, used: Usage) -> str:
     ready = next((condition.status for condition in node.status.conditions if condition.type == "Ready"), "Unknown")
     if ready != "True":
         return "node(s) were not ready"
-    labels = node.metadata.labels or {}
-    selected = all(labels.get(key) == value for key, value in pod.spec.node_selector.items())
-    if not selected or not _affine(pod.spec.affinity or {}, labels, node.metadata.name):
+    if not selects(pod, node):
         return "node(s) didn't match Pod's node affinity/selector"
     if used.ports and any(used.ports[port] > 0 for port in wanted.ports):
         return "node(s) didn't have free ports for the requested pod ports"

@@ -16,6 +16,7 @@ Check = Callable[[Json], list[Cause]]
 
 _NOT_NEGATIVE = "must be greater than or equal to 0"
 _IMMUTABLE = "field is immutable"
+_UNSUPPORTED = "is not supported by the embedded API server; leave it out or use a Kubernetes cluster"
 _JOB_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
 _JOB_NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
 _SAFE_NAME = 52
@@ -177,6 +178,9 @@ def statefulset(obj: Json) -> list[Cause]:
         if obj["spec"].get(field) not in allowed:
             text = f"must be one of {', '.join(allowed)}"
             causes.append(wrong(f"spec.{field}", obj["spec"].get(field), text))
+    for field, value in (obj["spec"].get("persistentVolumeClaimRetentionPolicy") or {}).items():
+        if value != "Retain":
+            causes.append(forbidden_field(f"spec.persistentVolumeClaimRetentionPolicy.{field}", _UNSUPPORTED))
     return causes + _strategy(obj)
 
 
@@ -192,8 +196,13 @@ def daemonset(obj: Json) -> list[Cause]:
     """What is wrong with a DaemonSet."""
     rolling = (obj["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
     causes = _replicated(obj, "daemonset") + _strategy(obj)
+    path = "spec.updateStrategy.rollingUpdate"
     for field in ("maxSurge", "maxUnavailable"):
-        causes += _share(rolling.get(field), f"spec.updateStrategy.rollingUpdate.{field}")
+        causes += _share(rolling.get(field), f"{path}.{field}")
+    if not _is_nothing(rolling.get("maxSurge")):
+        causes.append(forbidden_field(f"{path}.maxSurge", _UNSUPPORTED))
+    elif _is_nothing(rolling.get("maxUnavailable", 1)):
+        causes.append(wrong(f"{path}.maxUnavailable", rolling["maxUnavailable"], "may not be 0"))
     return causes
 
 
@@ -207,10 +216,8 @@ def _job_spec(spec: Json, path: str, obj: Json | None = None) -> list[Cause]:
     causes = [wrong(f"{path}.{field}", spec[field], _NOT_NEGATIVE) for field in fields if (spec.get(field) or 0) < 0]
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         causes.append(required(f"{path}.completions", "when completion mode is Indexed"))
-    for field in ("podFailurePolicy", "successPolicy", "backoffLimitPerIndex"):
-        if spec.get(field) is not None:
-            text = "is not supported by the embedded API server; leave it out or use a Kubernetes cluster"
-            causes.append(forbidden_field(f"{path}.{field}", text))
+    refused = ("podFailurePolicy", "successPolicy", "backoffLimitPerIndex")
+    causes += [forbidden_field(f"{path}.{field}", _UNSUPPORTED) for field in refused if spec.get(field) is not None]
     if obj is not None:
         causes += _selector(obj, "job")
     policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")

@@ -29,6 +29,7 @@ from octoedge.kube.read import Change
 from octoedge.runtime.clock import rfc3339
 from octoedge.runtime.supervisor import Supervisor
 from octoedge.testing.clock import VirtualClock, run
+from octoedge.testing.inline import InlineDatabase
 
 Json = dict[str, Any]
 Outcome = Callable[[Json], str]
@@ -52,6 +53,8 @@ class ControlPlane:
         """Every change of every Pod, as it was seen."""
         self.watchers: list[Callable[[Change], None]] = []
         self.starts = 0
+        self.epoch_shift = 0.0
+        """Seconds by which the wall clock is ahead at the next start."""
         self._address = 0
         self._task: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -60,9 +63,10 @@ class ControlPlane:
         """Start the process."""
         self.starts += 1
         clock = VirtualClock()
+        clock.shift(self.epoch_shift)
         self.clock = clock
         self.kinds = Kinds()
-        self.backend = Backend(self._path / "state.db", self.kinds.fields_of)
+        self.backend = Backend(self._path / "state.db", self.kinds.fields_of, database=InlineDatabase)
         self.rest = Rest(self.backend, Bodies(Schema.load()), clock)
         self.deletion = Deletion(self.backend, clock)
         hands = Hands(self.rest, self.deletion, self.kinds, clock)
@@ -229,7 +233,7 @@ def simulate(path: Path, story: Callable[[ControlPlane], Awaitable[None]], nodes
         finally:
             await plane.stop()
 
-    run(main(), patience_for_threads=0.004)
+    run(main())
 
 
 def node(name: str, pods: int = 110) -> Json:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from octoedge.apiserver.backend import Edit, View
 from octoedge.apiserver.controllers.following import follow
@@ -31,14 +31,20 @@ class Controller:
     restart = True
 
     def __init__(
-        self, name: str, resource: str, hands: Hands, decide: Decision, concerns: Mapping[str, Concern] | None = None
+        self,
+        name: str,
+        resource: str,
+        hands: Hands,
+        decide: Decision,
+        missing: Callable[[Turn, Key], None] | None = None,
     ) -> None:
         self.name = name
         self._resource = resource
         self._hands = hands
         self._backend = hands.rest.backend
         self._decide = decide
-        self._concerns = dict(concerns or {})
+        self._missing = missing
+        self._concerns: dict[str, Concern] = {}
         self._related: dict[tuple[str, Key], frozenset[Key]] = {}
         self._failed: dict[Key, Backoff] = {}
         self._queue: KeyedQueue[Key] = KeyedQueue(self._work, workers=4, name=name)
@@ -56,8 +62,7 @@ class Controller:
     def _seen(self, item: Item, removed: bool) -> None:
         if removed:
             self._failed.pop(item.key, None)
-            self._queue.forget(item.key)
-        else:
+        if not removed or self._missing is not None:
             self._queue.add(item.key)
 
     def _heard_of(self, resource: str) -> Callable[[Item, bool], None]:
@@ -93,6 +98,8 @@ class Controller:
             item = view.get(self._resource, *key)
             if item is not None:
                 self._decide(turn, decoded(item))
+            elif self._missing is not None:
+                self._missing(turn, key)
             return turn.edits()
 
         await self._backend.change(decide)

@@ -117,12 +117,16 @@ class Turn:
         """Create an object on behalf of `about`; its name, or nothing when that failed, which is told as an event."""
         kind = self.hands.kinds.named(resource)
         place = Place(kind, obj["metadata"].get("namespace", ""))
+        named = bool(obj["metadata"].get("name"))
         try:
             edits = self.hands.rest.creation(self.view, place, obj)
         except ApiError as error:
-            self.failures.append(error.message)
+            # A name that was made up would make every failure another one, and every status a change.
+            about_it = obj["metadata"]
+            text = error.message if named else error.message.replace(about_it["name"], about_it["generateName"])
+            self.failures.append(text)
             if not _closing(error):
-                self.tell(about, "FailedCreate", f"Error creating: {error.message}", warning=True)
+                self.tell(about, "FailedCreate", f"Error creating: {text}", warning=True)
             return ""
         for edit in edits:
             assert isinstance(edit, Put)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from octoedge.apiserver.controllers.cronjobs import cronjob_controller
+from octoedge.apiserver.controllers.daemonsets import daemonset_controller
 from octoedge.apiserver.controllers.deployments import deployment_controller
 from octoedge.apiserver.controllers.garbage import GarbageCollector
+from octoedge.apiserver.controllers.jobs import job_controller
 from octoedge.apiserver.controllers.replicasets import replicaset_controller
+from octoedge.apiserver.controllers.statefulsets import statefulset_controller
 from octoedge.apiserver.controllers.turn import Hands
 from octoedge.runtime.supervisor import Module
 
@@ -16,5 +20,9 @@ def workload_controllers(hands: Hands) -> Sequence[Module]:
     return (
         deployment_controller(hands),
         replicaset_controller(hands),
+        daemonset_controller(hands),
+        statefulset_controller(hands),
+        job_controller(hands),
+        cronjob_controller(hands),
         GarbageCollector(hands),
     )

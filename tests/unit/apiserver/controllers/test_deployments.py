@@ -56,6 +56,12 @@ def revisions(at: ControlPlane) -> dict[str, str]:
     }
 
 
+def progress(at: ControlPlane) -> tuple[str, str]:
+    """What the Progressing condition says."""
+    conditions = at.get("deployments.apps", "web")["status"].get("conditions") or []
+    return next((str(one["status"]), str(one["reason"])) for one in conditions if one["type"] == "Progressing")
+
+
 class Limits:
     """Watches every change of every Pod: not more than `most` living, and once `least` are ready, never fewer."""
 
@@ -140,10 +146,7 @@ def test_a_broken_image_leaves_enough_of_the_old_and_says_that_it_is_stuck(tmp_p
         await at.until(lambda: is_rolled_out(at))
         Limits(at, most=5, least=3)
         await at.edit("deployments.apps", "web", set_image("i:broken"))
-        await asyncio.sleep(90)
-        status = at.get("deployments.apps", "web")["status"]
-        progress = next(one for one in status["conditions"] if one["type"] == "Progressing")
-        assert (progress["status"], progress["reason"]) == ("False", "ProgressDeadlineExceeded")
+        await at.until(lambda: progress(at) == ("False", "ProgressDeadlineExceeded"))
         assert sorted(image_of(pod) for pod in at.living()) == ["i:1", "i:1", "i:1", "i:broken", "i:broken"]
         await at.edit("deployments.apps", "web", set_image("i:3"))
         await at.until(lambda: is_rolled_out(at))
