@@ -1,8 +1,8 @@
 """Make src/octoedge/apiserver/schema.json, the compact table of facts about Kubernetes objects.
 
 Three sources meet here: the JSON schemas of the PyPI package kubernetes-validate (types, required fields, merge keys,
-list types), `field_numbers.json` (protobuf field numbers) and `facts.yaml` (defaults, enums and the kinds that are not
-Kubernetes' own). Run it in an environment of its own; none of this is needed at run time:
+list types), `field_numbers.json` (protobuf field numbers) and `facts.yaml` (defaults and enums). Run it in an
+environment of its own; none of this is needed at run time:
 
     python -m venv /tmp/schema && /tmp/schema/bin/pip install kubernetes-validate
     /tmp/schema/bin/python tools/schema/make_schema.py
@@ -55,8 +55,7 @@ def main() -> None:
     source = load_definitions()
     names = reachable(expand(facts["roots"]), source)
     definitions = {name: fields(name, source[name], numbers.get(name, {}), facts) for name in sorted(names)}
-    definitions |= facts["definitions"]
-    kinds = {kind: name for name in names for kind in kinds_of(source[name])} | facts["kinds"]
+    kinds = {kind: name for name in names for kind in kinds_of(source[name])}
     atomic = sorted(name for name in names if source[name].get("x-kubernetes-map-type") == "atomic")
     TARGET.write_text(dump(definitions, dict(sorted(kinds.items())), atomic))
     print(f"{TARGET}: {len(definitions)} definitions, {len(kinds)} kinds", file=sys.stderr)

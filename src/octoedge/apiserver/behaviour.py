@@ -13,6 +13,7 @@ from octoedge.apiserver import defaults, metadata, rules, workloads
 from octoedge.apiserver.backend import View
 from octoedge.apiserver.crd import names
 from octoedge.apiserver.crd import rules as crd
+from octoedge.apiserver.kinds import KINDS
 from octoedge.apiserver.metadata import Cause, NameRule
 from octoedge.apiserver.serviceaccounts import admit_pod, new_namespace
 
@@ -105,7 +106,7 @@ def _prepare_service(obj: Json) -> None:
 
 
 def _admit_definition(obj: Json, view: View) -> None:
-    others = [msgspec.json.decode(item.data) for item in view.items(crd.RESOURCE)]
+    others = [*_BUILT_IN, *(msgspec.json.decode(item.data) for item in view.items(crd.RESOURCE))]
     crd.settle(obj, others, obj["metadata"]["creationTimestamp"])
 
 
@@ -130,6 +131,7 @@ def _spec(
 _DATA = Behaviour(check=rules.data, check_update=rules.data_update)
 CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
 _PLAIN = Behaviour()
+_BUILT_IN = names.as_definitions(KINDS)
 
 BEHAVIOURS: dict[str, Behaviour] = {
     "pods": Behaviour(
@@ -169,8 +171,6 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "cronjobs.batch": _spec(
         workloads.cronjob_defaults, workloads.cronjob, workloads.unchangeable(workloads.cronjob)
     ),
-    "objectsyncs.reliablesyncs.kubeedge.io": CUSTOM,
-    "clusterobjectsyncs.reliablesyncs.kubeedge.io": CUSTOM,
     crd.RESOURCE: Behaviour(
         counts_generations=True,
         normalize=crd.normalize,

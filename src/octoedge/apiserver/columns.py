@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from octoedge.apiserver.cells import AGE, NAME, Cell, Column, age, at, count_of, dig, pairs
@@ -161,19 +160,6 @@ def _external(obj: Json, _: float) -> str:
     return ",".join(found) or ("<pending>" if dig(obj, "spec.type") == "LoadBalancer" else "<none>")
 
 
-def _node_of_sync(obj: Json, _: float) -> str:
-    return re.sub(r"\.[^.]*$", "", str(dig(obj, "metadata.name")))
-
-
-_SYNC = (
-    NAME,
-    Column("Node", _node_of_sync),
-    Column("Kind", at("spec.objectKind")),
-    Column("Object", at("spec.objectName")),
-    Column("Version", at("status.objectResourceVersion")),
-    AGE,
-)
-
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "pods": (
         NAME,
@@ -224,7 +210,5 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Name", at("metadata.name"), format="name", priority=1),
     ),
     "leases.coordination.k8s.io": (NAME, Column("Holder", at("spec.holderIdentity")), AGE),
-    "objectsyncs.reliablesyncs.kubeedge.io": _SYNC,
-    "clusterobjectsyncs.reliablesyncs.kubeedge.io": _SYNC,
     **WORKLOADS,
 }

@@ -118,7 +118,6 @@ _ALL = ("all",)
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 _AUTHORIZATION = "authorization.k8s.io"
 _AUTHENTICATION = "authentication.k8s.io"
-_SYNC = "reliablesyncs.kubeedge.io"
 _RBAC = "rbac.authorization.k8s.io"
 _STORAGE = "storage.k8s.io"
 _NETWORK = "networking.k8s.io"
@@ -205,11 +204,6 @@ KINDS = (
     Kind(
         "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", ("crd", "crds"), False,
         (_status("CustomResourceDefinition"),), (), ("api-extensions",),
-    ),
-    Kind(_SYNC, "v1alpha1", "objectsyncs", "ObjectSync", subresources=(_status("ObjectSync"),), strategic=False),
-    Kind(
-        _SYNC, "v1alpha1", "clusterobjectsyncs", "ClusterObjectSync", (), False, (_status("ClusterObjectSync"),),
-        strategic=False,
     ),
     Kind(_AUTHENTICATION, "v1", "tokenreviews", "TokenReview", namespaced=False, verbs=("create",)),
     Kind(_AUTHENTICATION, "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=("create",)),

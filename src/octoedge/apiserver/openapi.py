@@ -152,7 +152,7 @@ def _unless_known(request: Request, body: bytes, headers: Json) -> Answer:
 
 def _long(name: str) -> str:
     """`core.v1.Pod` → `io.k8s.api.core.v1.Pod`."""
-    prefixes = {"meta": "io.k8s.apimachinery.pkg.apis.", "reliablesyncs": "io.kubeedge."}
+    prefixes = {"meta": "io.k8s.apimachinery.pkg.apis."}
     return prefixes.get(name.split(".")[0], "io.k8s.api.") + name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 Json = dict[str, Any]
 
@@ -31,6 +31,36 @@ def taken_by(definitions: Iterable[Json], group: str, but: str) -> Taken:
         if one["metadata"].get("name") != but and one["spec"].get("group") == group:
             taken.add((one.get("status") or {}).get("acceptedNames") or {})
     return taken
+
+
+class BuiltIn(Protocol):
+    """What of a kind of this server's own its names are taken from."""
+
+    @property
+    def group(self) -> str: ...
+
+    @property
+    def plural(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def short_names(self) -> tuple[str, ...]: ...
+
+
+def as_definitions(kinds: Iterable[BuiltIn]) -> list[Json]:
+    """Kinds that come without a definition, as if they had one: their names are taken."""
+    return [
+        {
+            "metadata": {"name": ""},
+            "spec": {"group": kind.group},
+            "status": {
+                "acceptedNames": {"plural": kind.plural, "shortNames": list(kind.short_names), "kind": kind.kind}
+            },
+        }
+        for kind in kinds
+    ]
 
 
 def settled(definition: Json, taken: Taken, now: str) -> Json:
