@@ -8,6 +8,7 @@ not belong here: the loop does not wait for them.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -54,8 +55,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.patience_for_threads = patience_for_threads
         """Real seconds to wait for threads before each jump; above zero when a test mixes threads and timers."""
         super().__init__(selector)
-        # asyncio's nanosecond is lost in a float that counts months: timers that are due would never be run.
-        self._clock_resolution = 1e-6
+        self.advance(0.0)
 
     def time(self) -> float:
         return self._virtual
@@ -63,6 +63,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def advance(self, seconds: float) -> None:
         """Move the clock on."""
         self._virtual += seconds
+        # A timer is run when it is due to the last bit: asyncio's nanosecond would run it a little early, over and over
+        # in a program that then waits for the rest, and is lost in a float that counts months.
+        self._clock_resolution = math.ulp(self._virtual)
 
 
 class VirtualClock:

@@ -32,6 +32,20 @@ def test_years_pass_too() -> None:
     assert run(main()) == pytest.approx(86_400_100)
 
 
+def test_no_timer_fires_early() -> None:
+    """Who looks at the clock and waits for the rest would otherwise do so for ever."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in range(1, 200):
+            fired = loop.create_future()
+            loop.call_at(due := loop.time() + 1e-8 / number, fired.set_result, None)
+            await fired
+            assert loop.time() >= due
+
+    run(main())
+
+
 def test_timers_fire_in_the_order_of_their_times() -> None:
     async def main() -> list[float]:
         seen: list[float] = []
