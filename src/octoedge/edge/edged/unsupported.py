@@ -29,6 +29,7 @@ ELSEWHERE = {
     "spec.overhead": "used by the scheduler; the pod's cgroup has no such allowance",
     "spec.os": "only Linux nodes exist here",
     "spec.tolerations": "used by the scheduler and the node lifecycle controller",
+    "spec.tolerations[].tolerationSeconds": "used by the node lifecycle controller",
 }
 """Fields that edged leaves aside, and why that is right."""
 
