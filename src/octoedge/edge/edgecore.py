@@ -158,7 +158,16 @@ def _add_hub(
 def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[Change], clock: Clock) -> Edged:
     from octoedge.edge.edged.module import build as build_edged
 
-    return build_edged(config.modules.edged, metadata=metamanager, changes=changes, clock=clock)
+    return build_edged(config.modules.edged, metamanager, changes, clock, api_server_of_pods(config))
+
+
+def api_server_of_pods(config: EdgeCoreConfig) -> tuple[str, str]:
+    """Host and port of the MetaServer that pods may ask; empty without one, or where it does not know who asks."""
+    server = config.modules.meta_manager.meta_server
+    if not (server.enable and config.feature_gates.get("requireAuthorization")):
+        return "", ""
+    host, _, port = server.dummy_server.rpartition(":")
+    return host.strip("[]"), port
 
 
 def _edgestream(config: EdgeCoreConfig, edged: Edged | None) -> Module:

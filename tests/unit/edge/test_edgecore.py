@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from octoedge.api.config.edgecore import EdgeCoreConfig
+from octoedge.api.config.edgecore import EdgeCoreConfig, EdgeModules, MetaManager, MetaServer
 from octoedge.api.config.load import parse_edgecore
-from octoedge.edge.edgecore import _bootstrap_file, _forgetter, build
+from octoedge.edge.edgecore import _bootstrap_file, _forgetter, api_server_of_pods, build
 from octoedge.errors import ConfigError
 
 TOKEN = "ab.cd.ef+gh"
@@ -86,3 +86,15 @@ def test_the_systems_bootstrap_file_is_for_the_systems_node() -> None:
     system = Path("/etc/kubeedge/bootstrap-edgecore.conf")
     assert _bootstrap_file(Path("/etc/kubeedge/config/edgecore.yaml"), system) == system
     assert _bootstrap_file(Path("/home/me/edge/edgecore.yaml"), system) == Path("/home/me/edge") / system.name
+
+
+@pytest.mark.parametrize(
+    ("gate", "enabled", "expected"),
+    [(True, True, ("169.254.30.10", "10550")), (False, True, ("", "")), (True, False, ("", ""))],
+)
+def test_pods_are_told_of_the_api_only_where_there_is_one_that_knows_them(
+    gate: bool, enabled: bool, expected: tuple[str, str]
+) -> None:
+    modules = EdgeModules(meta_manager=MetaManager(meta_server=MetaServer(enable=enabled)))
+    made = EdgeCoreConfig(modules=modules, feature_gates={"requireAuthorization": gate})
+    assert api_server_of_pods(made) == expected

@@ -55,8 +55,8 @@ class Network(msgspec.Struct, frozen=True):
     resolv_conf: str = "/etc/resolv.conf"
     hosts_file: str = "/etc/hosts"
     cluster_dns: hosts.ClusterDns = hosts.ClusterDns()
-    api_server: tuple[str, str] | None = None
-    """KUBERNETES_SERVICE_HOST and _PORT, None for neither."""
+    api_server: tuple[str, str] = ("", "")
+    """KUBERNETES_SERVICE_HOST and _PORT; empty where there is no MetaServer that pods may ask, as KubeEdge has it."""
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -185,9 +185,8 @@ class Containers:
         try:
             variables = await environment(pod, spec, facts, tools.objects)
             mounted = await tools.volumes.of(pod, facts)
-            if tools.network.api_server is not None:
-                host, port = tools.network.api_server
-                variables.update({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port})
+            host, port = tools.network.api_server
+            variables.update({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port})
             mounts = await self._mounts(pod, action, mounted, variables, facts)
         except VolumeFailed as error:
             tools.recorder.pod(pod, "Warning", "FailedMount", str(error))

@@ -25,13 +25,19 @@ CGROUP_ROOT = "/octoedge"
 finds there and does not know."""
 
 
-def build(config: EdgedConfig, metadata: Metadata, changes: Receiver[Change], clock: Clock) -> Edged:
-    """The module that `config` describes."""
+def build(
+    config: EdgedConfig,
+    metadata: Metadata,
+    changes: Receiver[Change],
+    clock: Clock,
+    api_server: tuple[str, str] = ("", ""),
+) -> Edged:
+    """The module that `config` describes; `api_server` is the host and port where pods find a Kubernetes API."""
     runtime = CriClient(config.tailored_kubelet_config.container_runtime_endpoint)
-    return Edged(settings(config), runtime, metadata, changes, clock=clock)
+    return Edged(settings(config, api_server), runtime, metadata, changes, clock=clock)
 
 
-def settings(config: EdgedConfig) -> EdgedSettings:
+def settings(config: EdgedConfig, api_server: tuple[str, str] = ("", "")) -> EdgedSettings:
     """What edged takes from its section."""
     kubelet = config.tailored_kubelet_config
     root = kubelet.cgroup_root.strip("/")
@@ -45,6 +51,7 @@ def settings(config: EdgedConfig) -> EdgedSettings:
         network=Network(
             resolv_conf=kubelet.resolv_conf or "/dev/null",
             cluster_dns=ClusterDns(tuple(kubelet.cluster_dns), kubelet.cluster_domain),
+            api_server=api_server,
         ),
         rotation=RotationSettings(
             size=whole(kubelet.container_log_max_size),

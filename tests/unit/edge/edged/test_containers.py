@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from octoedge.edge.edged.containers import Network
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.termination import MOST_BYTES, read_tail
 from octoedge.errors import CriError
@@ -123,6 +124,20 @@ def test_the_deadline_of_a_pod_ends_it(tmp_path: Path) -> None:
         assert world.runtime.running() == []
 
     scenario(tmp_path, body)
+
+
+@pytest.mark.parametrize("api_server", [("", ""), ("169.254.30.10", "10550")])
+def test_the_address_of_the_api_is_the_nodes_word_against_the_pods(tmp_path: Path, api_server: tuple[str, str]) -> None:
+    async def body(world: World, _edged: Any) -> None:
+        env = [{"name": "KUBERNETES_SERVICE_HOST", "value": "evil.example"}, {"name": "A", "value": "b"}]
+        await world.metadata.put("pod", pod(containers=[container(env=env)]))
+        await world.metadata.until_status("uid-web", is_running)
+        [running] = world.runtime.running()
+        assert {pair.key: pair.value for pair in running.config.envs} == {
+            "A": "b", "KUBERNETES_SERVICE_HOST": api_server[0], "KUBERNETES_SERVICE_PORT": api_server[1],
+        }  # fmt: skip
+
+    scenario(tmp_path, body, network=Network(api_server=api_server))
 
 
 def write(path: str, text: str) -> None:
