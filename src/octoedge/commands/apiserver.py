@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -61,9 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         raise ConfigError("the API server needs the cloud extra: pip install 'octoedge[cloud]'") from error
 
-    from octoedge.runtime import logs
+    from octoedge.runtime import logs, openfiles
+    from octoedge.transport.websocket_server import OneLineForGarbage
 
     logs.set_up(arguments.log_level)
+    logging.getLogger("aiohttp.server").addFilter(OneLineForGarbage())
+    openfiles.allow_many()
     os.umask(0o077)  # the database holds Secrets
     uvloop.run(_serve(_settings(arguments)))
     return 0

@@ -66,10 +66,11 @@ def _main(arguments: list[str]) -> int:
 
 def _run(config_file: Path) -> int:
     from octoedge.api.config.load import load_cloudcore
-    from octoedge.runtime import logs
+    from octoedge.runtime import logs, openfiles
 
     config = load_cloudcore(config_file, local_ip=_local_ip())
     logs.set_up(config.octoedge.log_level)
+    openfiles.allow_many()
     access = _access(config.kube_api_config)
 
     import asyncio
