@@ -24,6 +24,7 @@ from octoedge.edge.metamanager.schema import Opened, open_store
 from octoedge.edge.ports import Change
 from octoedge.edge.status import StatusSocket
 from octoedge.errors import ConfigError
+from octoedge.protocol import handshake
 from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.runtime.supervisor import Module, Supervisor
@@ -115,8 +116,13 @@ def _refuse_what_cannot_be(config: EdgeCoreConfig) -> None:
 
 
 def _add_hub(
-    modules: list[Module], config: EdgeCoreConfig, config_file: Path | None, clock: Clock, uplink: Uplink,
-    metamanager: MetaManager, store: Opened,
+    modules: list[Module],
+    config: EdgeCoreConfig,
+    config_file: Path | None,
+    clock: Clock,
+    uplink: Uplink,
+    metamanager: MetaManager,
+    store: Opened,
 ) -> EdgeHub | None:
     if not config.modules.edge_hub.enable:
         return None
@@ -128,7 +134,12 @@ def _add_hub(
     node = config.modules.edged.hostname_override
     files = joining.Files(Path(given.tls_ca_file), Path(given.tls_cert_file), Path(given.tls_private_key_file))
     enrolment = joining.Enrolment(
-        node, given.http_server.rstrip("/"), files, clock, given.token, _forgetter(config_file, given.token),
+        node,
+        given.http_server.rstrip("/"),
+        files,
+        clock,
+        given.token,
+        _forgetter(config_file, given.token),
         _bootstrap_file(config_file, joining.BOOTSTRAP_FILE),
     )
 
@@ -138,10 +149,14 @@ def _add_hub(
         return await websocket.connect(
             websocket.Endpoint(
                 url=f"wss://{given.websocket.server}/{given.project_id}/{node}/events",
-                ca_file=files.ca, certificate_file=files.certificate, key_file=files.key,
+                ca_file=files.ca,
+                certificate_file=files.certificate,
+                key_file=files.key,
                 headers={
-                    "node_id": node, "project_id": given.project_id, "ConnectionUse": "msg",
-                    "octoedge-store": store.store_id,
+                    handshake.NODE: node,
+                    handshake.PROJECT: given.project_id,
+                    handshake.USE: handshake.USE_MESSAGES,
+                    handshake.STORE: store.store_id,
                 },
                 timeout=given.websocket.handshake_timeout,
             )

@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from octoedge.errors import CertificateError
+from octoedge.protocol.handshake import NODES_GROUP, certificate_name
 
-NODE_PREFIX = "system:node:"
-NODES = "system:nodes"
 _CA_SERIAL = 1024
 _LONG = timedelta(days=100 * 364)
 _SKEW = timedelta(minutes=5)
@@ -97,8 +96,8 @@ def sign_node(ca: Pair, csr_der: bytes, node: str, *, days: int, now: float) -> 
         raise CertificateError(f"the signing request has an RSA key of {public_key.key_size} bits; 2048 are the least")
     name = x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, NODES),
-            x509.NameAttribute(NameOID.COMMON_NAME, NODE_PREFIX + node),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, NODES_GROUP),
+            x509.NameAttribute(NameOID.COMMON_NAME, certificate_name(node)),
         ]
     )
     builder = _leaf(ca, name, public_key, now, timedelta(days=days), ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -114,8 +113,8 @@ def new_node_request(node: str) -> tuple[bytes, bytes]:
                 x509.NameAttribute(NameOID.COUNTRY_NAME, "CN"),
                 x509.NameAttribute(NameOID.STATE_OR_PROVINCE_NAME, "Zhejiang"),
                 x509.NameAttribute(NameOID.LOCALITY_NAME, "Hangzhou"),
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, NODES),
-                x509.NameAttribute(NameOID.COMMON_NAME, NODE_PREFIX + node),
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, NODES_GROUP),
+                x509.NameAttribute(NameOID.COMMON_NAME, certificate_name(node)),
             ]
         )
     except ValueError as error:
@@ -125,14 +124,6 @@ def new_node_request(node: str) -> tuple[bytes, bytes]:
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
     return pem, request.public_bytes(serialization.Encoding.DER)
-
-
-def read_pem(data: bytes, where: str) -> Certificate:
-    """What the first certificate in PEM `data` says; `where` names it in errors."""
-    try:
-        return _read(x509.load_pem_x509_certificate(data))
-    except (ValueError, TypeError) as error:
-        raise CertificateError(f"{where} holds no certificate: {error}") from error
 
 
 def read_der(data: bytes, where: str) -> Certificate:
@@ -194,16 +185,20 @@ def _check_request(request: x509.CertificateSigningRequest, node: str) -> None:
         raise CertificateError("the signing request's own signature is wrong: it was damaged on the way")
     names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     organizations = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
-    if names != [NODE_PREFIX + node] or organizations != [NODES]:
+    if names != [certificate_name(node)] or organizations != [NODES_GROUP]:
         raise CertificateError(
             f"the signing request is for CN={','.join(names)} O={','.join(organizations)}, "
-            f"but node {node} must ask for CN={NODE_PREFIX}{node} O={NODES}"
+            f"but node {node} must ask for CN={certificate_name(node)} O={NODES_GROUP}"
         )
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: float,
-    lifetime: timedelta, serial: int | None = None,
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    now: float,
+    lifetime: timedelta,
+    serial: int | None = None,
 ) -> x509.CertificateBuilder:
     begins = datetime.fromtimestamp(int(now), UTC)
     return (
@@ -218,8 +213,12 @@ def _builder(
 
 
 def _leaf(
-    ca: Pair, subject: x509.Name, public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: float,
-    lifetime: timedelta, usage: x509.ObjectIdentifier,
+    ca: Pair,
+    subject: x509.Name,
+    public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    now: float,
+    lifetime: timedelta,
+    usage: x509.ObjectIdentifier,
 ) -> x509.CertificateBuilder:
     issuer = x509.load_der_x509_certificate(ca.certificate)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(_signing_key(ca).public_key())
@@ -233,8 +232,14 @@ def _leaf(
 
 def _key_usage(*, signs_certificates: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=True, key_encipherment=True, key_cert_sign=signs_certificates, crl_sign=False,
-        content_commitment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+        digital_signature=True,
+        key_encipherment=True,
+        key_cert_sign=signs_certificates,
+        crl_sign=False,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
         decipher_only=False,
     )
 

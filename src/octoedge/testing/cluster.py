@@ -29,6 +29,7 @@ from octoedge.edge.metamanager.schema import open_store
 from octoedge.edge.ports import Change
 from octoedge.errors import ApiError, ConnectError
 from octoedge.kube.kinds import PODS, Kind
+from octoedge.protocol import handshake
 from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.testing.clock import VirtualClock
@@ -56,7 +57,7 @@ class Cable:
         """The node connects."""
         self.dials += 1
         cloud = self._cluster.cloud
-        peer = Peer(self._node, f"system:node:{self._node}", f"cable of {self._node}", headers)
+        peer = Peer(self._node, handshake.certificate_name(self._node), f"cable of {self._node}", headers)
         if not self.whole or cloud is None or cloud.hub.admit(peer):
             raise ConnectError(f"nobody answers {self._node}")
         edge, far = pair(peer, Peer(address="cloud in memory", headers=cloud.hub.answer_headers(peer)))
@@ -102,7 +103,7 @@ class EdgeNode:
         sender, receiver = ends
         uplink = Uplink(cluster.clock)
         self.meta = MetaManager(store, uplink, cluster.clock, sender)
-        headers = {"node_id": self.name, "octoedge-store": store.store_id}
+        headers = {handshake.NODE: self.name, handshake.STORE: store.store_id}
         self.hub = EdgeHub(lambda: self.cable.dial(headers), uplink, self.meta.receive, None, rng=self._rng)
         ours = settings(self.directory, node=NodeSettings(self.name, ip="192.0.2.7"))
         self.edged = Edged(

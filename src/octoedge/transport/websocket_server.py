@@ -17,6 +17,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from octoedge.errors import ConnectError, ConnectionClosed
+from octoedge.protocol import handshake
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.tls import common_name
 
@@ -65,7 +66,7 @@ class WebSocketServer:
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        peer = _peer_of(request)
+        peer = peer_of(request, handshake.NODE)
         why = _not_a_channel(request) or self._admit(peer)
         if why:
             log.warning("= refused %s (node %r): %s", peer.address, peer.node, why)
@@ -142,12 +143,13 @@ class OneLineForGarbage(logging.Filter):
         return True
 
 
-def _peer_of(request: web.BaseRequest) -> Peer:
+def peer_of(request: web.BaseRequest, node_header: str) -> Peer:
+    """Who asks, by the handshake's headers and the client certificate that TLS has verified."""
     transport = request.transport
     certificate = transport.get_extra_info("peercert") if transport is not None else None
     address = transport.get_extra_info("peername") if transport is not None else None
     return Peer(
-        node=request.headers.get("node_id", ""),
+        node=request.headers.get(node_header, ""),
         certificate_name=common_name(certificate),
         address=f"{address[0]}:{address[1]}" if address else "unknown",
         headers={name.lower(): value for name, value in request.headers.items()},
@@ -157,5 +159,7 @@ def _peer_of(request: web.BaseRequest) -> Peer:
 def _not_a_channel(request: web.BaseRequest) -> str:
     if request.headers.get("Upgrade", "").lower() != "websocket":
         return "this port speaks the WebSocket channel between CloudCore and EdgeCore only"
-    use = request.headers.get("ConnectionUse", "")
-    return "" if use == "msg" else f"header ConnectionUse is {use!r}; only 'msg' is served"
+    use = request.headers.get(handshake.USE, "")
+    if use == handshake.USE_MESSAGES:
+        return ""
+    return f"header {handshake.USE} is {use!r}; only {handshake.USE_MESSAGES!r} is served"

@@ -21,6 +21,7 @@ from octoedge.errors import ApiError, CertificateError, OctoedgeError, TokenErro
 from octoedge.kube.client import Client
 from octoedge.kube.kinds import NODES
 from octoedge.pki.authority import Authority
+from octoedge.protocol.handshake import NODES_GROUP, certificate_name
 from octoedge.runtime.clock import Clock
 from octoedge.transport.tls import common_name, organization
 from octoedge.transport.websocket_server import start
@@ -96,7 +97,7 @@ class Endpoints:
         certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
         if certificate:
             name = common_name(certificate)
-            own = (organization(certificate), name) == ("system:nodes", f"system:node:{node}")
+            own = (organization(certificate), name) == (NODES_GROUP, certificate_name(node))
             if not own and (organization(certificate), name) != _ADMINISTRATOR:
                 why = "request node name is not match with the certificate"
                 raise _Refusal(401, f"failed to verify the certificate for edgenode: {node}, err: {why}")
@@ -142,7 +143,10 @@ class HttpsServer:
     needs: tuple[str, ...] = ("authority",)
 
     def __init__(
-        self, host: str, port: int, tls: Callable[[], ssl.SSLContext | None],
+        self,
+        host: str,
+        port: int,
+        tls: Callable[[], ssl.SSLContext | None],
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> None:
         self._host = host

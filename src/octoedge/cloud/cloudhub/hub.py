@@ -12,8 +12,9 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from octoedge.cloud.cloudhub.session import STORE_HEADER, Session
+from octoedge.cloud.cloudhub.session import Session
 from octoedge.cloud.ports import Checkpoints, SessionListener, Upstream
+from octoedge.protocol import handshake
 from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Message
 from octoedge.runtime.clock import Clock
@@ -22,8 +23,6 @@ from octoedge.version import VERSION
 
 log = logging.getLogger(__name__)
 
-VERSION_HEADER = "octoedge-version"
-"""By this header a cloud of ours shows itself: then what a Go cloud leaves unanswered (events) is answered too."""
 _MAX_NAME = 253
 
 
@@ -92,8 +91,15 @@ class CloudHub:
     needs: tuple[str, ...] = ("edgeController", "syncController")
 
     def __init__(
-        self, sessions: Sessions, upstream: Upstream, checkpoints: Checkpoints, clock: Clock, *, node_limit: int,
-        keepalive_seconds: float, write_seconds: float = 30.0,
+        self,
+        sessions: Sessions,
+        upstream: Upstream,
+        checkpoints: Checkpoints,
+        clock: Clock,
+        *,
+        node_limit: int,
+        keepalive_seconds: float,
+        write_seconds: float = 30.0,
     ) -> None:
         self._upstream = upstream
         self._checkpoints = checkpoints
@@ -109,10 +115,11 @@ class CloudHub:
         if not self._open:
             return "this CloudCore is starting or stopping; try again"
         if not peer.node or len(peer.node) > _MAX_NAME:
-            return "header node_id must name the node"
-        if peer.certificate_name != f"system:node:{peer.node}":
+            return f"header {handshake.NODE} must name the node"
+        if peer.certificate_name != handshake.certificate_name(peer.node):
             return (
-                f"the certificate is of {peer.certificate_name or 'nobody'}, but header node_id says {peer.node}; "
+                f"the certificate is of {peer.certificate_name or 'nobody'}, "
+                f"but header {handshake.NODE} says {peer.node}; "
                 "a node may only connect under the name that its certificate was issued for"
             )
         if len(self._sessions.connected) >= self._node_limit and peer.node not in self._sessions.connected:
@@ -121,7 +128,7 @@ class CloudHub:
 
     def answer_headers(self, peer: Peer) -> dict[str, str]:
         """What the handshake's answer says to an edge of ours; a Go edge gets a bare one."""
-        return {VERSION_HEADER: VERSION} if STORE_HEADER in peer.headers else {}
+        return {handshake.VERSION: VERSION} if handshake.STORE in peer.headers else {}
 
     async def serve(self, connection: Connection) -> None:
         """Run the session of an open connection until it ends."""
@@ -132,8 +139,12 @@ class CloudHub:
             await connection.close()
             return
         session = Session(
-            connection, self._upstream.receive, self._checkpoints, self._clock,
-            keepalive_seconds=self._keepalive_seconds, write_seconds=self._write_seconds,
+            connection,
+            self._upstream.receive,
+            self._checkpoints,
+            self._clock,
+            keepalive_seconds=self._keepalive_seconds,
+            write_seconds=self._write_seconds,
         )
         self._checkpoints.opened(peer.node, session.store)
         with self._sessions.entered(session, f"the node connected anew from {peer.address}"):

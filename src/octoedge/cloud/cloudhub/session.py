@@ -21,7 +21,7 @@ import msgspec
 
 from octoedge.cloud.ports import Checkpoints
 from octoedge.errors import ConnectionClosed, MessageError, RouteError, TransportError
-from octoedge.protocol import codec, routes
+from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.delivery import Delivery, Item, Sending
 from octoedge.protocol.message import Header, Message
 from octoedge.protocol.payloads import Ack, Keepalive, Nack, Payload
@@ -30,8 +30,6 @@ from octoedge.transport.connection import Connection
 
 log = logging.getLogger(__name__)
 
-STORE_HEADER = "octoedge-store"
-"""By this header an edge of ours names its database; when the name changes, what was sent before is sent again."""
 _MAX_ANSWERS = 1024
 """Answers that may wait for the socket; a node that does not read them loses the oldest and asks again."""
 _VIADUCT = ("ping", "pong", "config")
@@ -47,11 +45,17 @@ class Session:
     """Speaks with one node over one connection."""
 
     def __init__(
-        self, connection: Connection, receive: Receive, checkpoints: Checkpoints, clock: Clock, *,
-        keepalive_seconds: float, write_seconds: float = 30.0,
+        self,
+        connection: Connection,
+        receive: Receive,
+        checkpoints: Checkpoints,
+        clock: Clock,
+        *,
+        keepalive_seconds: float,
+        write_seconds: float = 30.0,
     ) -> None:
         self.node = connection.peer.node
-        self.store = connection.peer.headers.get(STORE_HEADER, "")[:64]
+        self.store = connection.peer.headers.get(handshake.STORE, "")[:64]
         self._connection = connection
         self._receive = receive
         self._checkpoints = checkpoints

@@ -15,16 +15,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from aiohttp import WSMsgType, web
 
 from octoedge.errors import ConnectionClosed
+from octoedge.protocol.handshake import certificate_name
 from octoedge.protocol.tunnel import AGREEMENT, MAX_MESSAGE, NODE_HEADER, PATH, VERSION
 from octoedge.transport.connection import Connection, Peer
-from octoedge.transport.tls import common_name
-from octoedge.transport.websocket_server import start
+from octoedge.transport.websocket_server import peer_of, start
 
 log = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
-_NODE_PREFIX = "system:node:"
 
 Serve = Callable[[str, Connection], Awaitable[None]]
 
@@ -57,7 +56,7 @@ class Acceptor:
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        peer = _peer_of(request)
+        peer = peer_of(request, NODE_HEADER)
         status, why = _refusal(request, peer)
         if why:
             log.warning("= refused a tunnel from %s (node %r): %s", peer.address, peer.node[:253], why)
@@ -117,18 +116,6 @@ class _TunnelConnection:
             await self._socket.close(code=1001, message=b"closed by the cloud")
 
 
-def _peer_of(request: web.BaseRequest) -> Peer:
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport is not None else None
-    address = transport.get_extra_info("peername") if transport is not None else None
-    return Peer(
-        node=request.headers.get(NODE_HEADER, ""),
-        certificate_name=common_name(certificate),
-        address=f"{address[0]}:{address[1]}" if address else "unknown",
-        headers={name.lower(): value for name, value in request.headers.items()},
-    )
-
-
 def _refusal(request: web.BaseRequest, peer: Peer) -> tuple[int, str]:
     """(HTTP status, reason); the reason is empty when the tunnel may open."""
     if request.path.rstrip("/") != PATH:
@@ -137,7 +124,7 @@ def _refusal(request: web.BaseRequest, peer: Peer) -> tuple[int, str]:
         return 400, "the tunnel of EdgeStream is a WebSocket"
     if not peer.node or len(peer.node) > 253:
         return 403, f"header {NODE_HEADER} must name the node"
-    if peer.certificate_name != _NODE_PREFIX + peer.node:
+    if peer.certificate_name != certificate_name(peer.node):
         return 403, (
             f"the certificate is of {peer.certificate_name or 'nobody'}, but header {NODE_HEADER} says {peer.node}; "
             "a node may only connect under the name that its certificate was issued for"

@@ -13,14 +13,11 @@ from collections.abc import Callable
 from octoedge.edge.edgehub.throttle import Throttle
 from octoedge.edge.ports import Reply
 from octoedge.errors import ConnectionClosed, DeadlineError, OfflineError
-from octoedge.protocol import codec, routes
+from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Keepalive, Payload
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Connection
-
-OURS = "octoedge-version"
-"""Header of the handshake's answer by which a cloud of ours shows itself."""
 
 
 def new_id() -> str:
@@ -32,7 +29,11 @@ class Uplink:
     """Implements `ports.Link`."""
 
     def __init__(
-        self, clock: Clock, *, write_seconds: float = 15.0, throttle: Throttle | None = None,
+        self,
+        clock: Clock,
+        *,
+        write_seconds: float = 15.0,
+        throttle: Throttle | None = None,
         make_id: Callable[[], str] = new_id,
     ) -> None:
         self._clock = clock
@@ -90,7 +91,7 @@ class Uplink:
     def attach(self, connection: Connection) -> None:
         """From now on messages go out through `connection`."""
         self._connection = connection
-        self._ours = OURS in connection.peer.headers
+        self._ours = handshake.VERSION in connection.peer.headers
         self._down.clear()
         self._up.set()
 

@@ -1,0 +1,28 @@
+"""How a node and the cloud introduce themselves to each other, before the first message (spec: channel, 1.1 and 9).
+
+The names of certificates, and the headers of the WebSocket handshake at 10000. Header names are as they are written;
+`Peer.headers` holds them in lower case, which those of our own are anyway.
+"""
+
+from __future__ import annotations
+
+NODES_GROUP = "system:nodes"
+"""Organization in every node's certificate."""
+
+NODE = "node_id"
+"""The node's name; must be that of its certificate."""
+PROJECT = "project_id"
+USE = "ConnectionUse"
+USE_MESSAGES = "msg"
+"""The only use that a connection may have."""
+
+STORE = "octoedge-store"
+"""By this header an edge of ours names its database; when the name changes, what was sent before is sent again."""
+VERSION = "octoedge-version"
+"""By this header of the answer a cloud of ours shows itself: then what a Go cloud leaves unanswered (events) is
+answered too. Only who sent `STORE` gets it, so a Go edge never notices."""
+
+
+def certificate_name(node: str) -> str:
+    """The common name in the certificate of `node`."""
+    return f"system:node:{node}"
