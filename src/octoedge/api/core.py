@@ -319,7 +319,6 @@ class PodSecurityContext(View, frozen=True):
     run_as_non_root: bool | None = None
     supplemental_groups: list[int] = []
     fs_group: int | None = None
-    fs_group_change_policy: str = "Always"
     seccomp_profile: SeccompProfile | None = None
     sysctls: list[Sysctl] = []
 
@@ -349,7 +348,6 @@ class Toleration(View, frozen=True):
     operator: str = "Equal"
     value: str = ""
     effect: str = ""
-    toleration_seconds: int | None = None
 
 
 class PodSpec(View, frozen=True):
@@ -530,19 +528,6 @@ class Node(View, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
-
-
-class LeaseSpec(View, frozen=True):
-    holder_identity: str = ""
-    lease_duration_seconds: int = 0
-    renew_time: str | None = None
-    acquire_time: str | None = None
-    lease_transitions: int | None = None
-
-
-class Lease(View, frozen=True):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: LeaseSpec = LeaseSpec()
 
 
 class ObjectReference(View, frozen=True):

@@ -2,9 +2,9 @@
 
     list (all pages, or nothing) → watch from there → resume where it broke → 410: list again and compare
 
-Handlers get (old, new) as bytes: (None, new) added, (old, new) changed, (old, None) gone. They are called in order from
-the informer's own task, so they must not wait: they note what there is to do and return. An object leaves the copy only
-by a DELETED event or because a complete, successful list does not have it; a failed list says nothing at all.
+The handler gets (old, new) as bytes: (None, new) added, (old, new) changed, (old, None) gone. It is called in order
+from the informer's own task, so it must not wait: it notes what there is to do and returns. An object leaves the copy
+only by a DELETED event or because a complete, successful list does not have it; a failed list says nothing at all.
 
 Objects are kept as bytes with kind and apiVersion spliced in and managedFields left out.
 """
@@ -50,12 +50,19 @@ class Informer:
     """Keeps the copy of one kind; `run` never ends by itself."""
 
     def __init__(
-        self, client: Client, kind: Kind, handler: Handler | None = None, *, namespace: str = "", labels: str = "",
-        fields: str = "", index: Indexer | None = None,
+        self,
+        client: Client,
+        kind: Kind,
+        handler: Handler | None = None,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        index: Indexer | None = None,
     ) -> None:
         self.kind = kind
         self._client = client
-        self._handlers: list[Handler] = [handler] if handler else []
+        self._handler = handler
         self._namespace, self._labels, self._fields = namespace, labels, fields
         self._indexer = index
         self._entries: dict[Key, Entry] = {}
@@ -66,15 +73,6 @@ class Informer:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def synced(self) -> bool:
-        """Whether the copy has been complete at least once."""
-        return self._synced.is_set()
-
-    def subscribe(self, handler: Handler) -> None:
-        """Call `handler` for every change from now on; before `run`, so that it hears of every object."""
-        self._handlers.append(handler)
 
     def get(self, namespace: str, name: str) -> bytes | None:
         """The object, or None when it is not there."""
@@ -187,8 +185,8 @@ class Informer:
                 del self._index[value]
 
     def _tell(self, old: bytes | None, new: bytes | None) -> None:
-        for handler in self._handlers:
-            handler(old, new)
+        if self._handler is not None:
+            self._handler(old, new)
 
 
 def tidy(raw: bytes, kind: Kind) -> bytes:

@@ -44,6 +44,3 @@ OBJECTSYNCS = Kind("objectsyncs", "ObjectSync", "reliablesyncs.kubeedge.io", "v1
 CLUSTEROBJECTSYNCS = Kind(
     "clusterobjectsyncs", "ClusterObjectSync", "reliablesyncs.kubeedge.io", "v1alpha1", namespaced=False
 )
-CUSTOMRESOURCEDEFINITIONS = Kind(
-    "customresourcedefinitions", "CustomResourceDefinition", "apiextensions.k8s.io", namespaced=False
-)

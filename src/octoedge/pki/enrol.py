@@ -1,7 +1,7 @@
-"""What an edge node does with keys and certificates, without holding the cryptography package in memory.
+"""How an edge node makes its key and signing request, without holding the cryptography package in memory.
 
-Each call runs `python -m octoedge.pki.child` for a moment: one JSON document in, one out. The agent's own process never
-imports cryptography (10 MiB that would never be given back).
+`python -m octoedge.pki.child` runs for a moment: one JSON document in, one out. The agent's own process never imports
+cryptography (10 MiB that would never be given back). What a certificate says it reads by hand (`edgehub/certificate`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from octoedge.errors import CertificateError, PkiError
@@ -30,47 +29,20 @@ class KeyAndRequest:
     """PKCS#10 with subject C=CN, ST=Zhejiang, L=Hangzhou, O=system:nodes, CN=system:node:<node>."""
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateInfo:
-    """What a certificate says."""
-
-    common_name: str
-    organizations: tuple[str, ...]
-    issuer: str
-    not_before: float
-    """Seconds since the epoch."""
-    not_after: float
-
-
 async def request_key_and_csr(node: str) -> KeyAndRequest:
     """A fresh key and the signing request of node `node`."""
     answer = await _ask({"do": "request", "node": node})
     return KeyAndRequest(base64.b64decode(answer["key"]), base64.b64decode(answer["csr"]))
 
 
-async def inspect(path: Path | str) -> CertificateInfo:
-    """What the (first) certificate in the PEM file `path` says; `CertificateError` when there is none."""
-    answer = await _ask({"do": "inspect", "path": str(path)})
-    return CertificateInfo(
-        common_name=answer["commonName"],
-        organizations=tuple(answer["organizations"]),
-        issuer=answer["issuer"],
-        not_before=answer["notBefore"],
-        not_after=answer["notAfter"],
-    )
-
-
-def pem_of_certificate(der: bytes) -> bytes:
-    """DER → PEM, as `/edge.crt` and `/ca.crt` answers are kept on disk."""
-    text = base64.encodebytes(der).decode().replace("\n", "")
-    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
-    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n".encode()
-
-
 async def _ask(question: dict[str, str]) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "octoedge.pki.child",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        sys.executable,
+        "-m",
+        "octoedge.pki.child",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):

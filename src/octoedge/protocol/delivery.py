@@ -98,11 +98,6 @@ class Delivery:
         """How many items are not confirmed yet."""
         return len(self._flights) + sum(len(chain.waiting) for chain in self._chains.values())
 
-    @property
-    def in_flight(self) -> int:
-        """How many messages wait for their acknowledgement."""
-        return len(self._flights)
-
     def offer(self, item: Item) -> bool:
         """Take `item` for sending; False when the node has it or something newer, or it is on its way."""
         if item.uid in self._buried or (not item.deletes and item.version <= self._confirmed.get(item.uid, -1)):
@@ -154,10 +149,6 @@ class Delivery:
         if self._ready and self._others:
             times.append(min(self._others.values()))
         return min(times, default=None)
-
-    def confirm_before(self, uid: str, version: int) -> None:
-        """The node is known to have this version, from its checkpoint: older ones are not offered again."""
-        self._confirmed[uid] = max(version, self._confirmed.get(uid, -1))
 
     def _repeat(self, now: float) -> list[Sending]:
         again: list[Sending] = []

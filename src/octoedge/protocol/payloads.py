@@ -7,7 +7,7 @@ Which strings these are on the wire is said in `routes` and nowhere else.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -25,8 +25,6 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b"null"
     version: str = ""
     """resourceVersion of the object in `body`, a decimal number, or empty."""
-
-    verb: ClassVar[str] = ""
 
     def json(self) -> Any:
         """The body decoded; `MessageError` when it is no JSON."""

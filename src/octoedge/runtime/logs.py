@@ -15,7 +15,7 @@ _FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 def set_up(level: str = "info") -> None:
     """Send log lines of `level` (debug, info, warning, error) and above to standard error."""
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format=_FORMAT)
-    for noisy in ("websockets", "h2", "hpack", "aiohttp.access", "asyncio"):
+    for noisy in ("aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

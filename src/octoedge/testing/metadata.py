@@ -42,7 +42,6 @@ class MemoryMetadata:
         self.full = False
         """The disk has no room: nothing that is reported can be kept."""
         self._online = asyncio.Event()
-        self._offline = asyncio.Event()
         self._online.set()
         self._changed = asyncio.Condition()
         ends: tuple[Sender[Change], Receiver[Change]] = channel("changes", 256)
@@ -54,8 +53,10 @@ class MemoryMetadata:
 
     def set_online(self, online: bool) -> None:
         """Connect or cut the cloud."""
-        (self._online if online else self._offline).set()
-        (self._offline if online else self._online).clear()
+        if online:
+            self._online.set()
+        else:
+            self._online.clear()
 
     async def put(self, kind: str, obj: dict[str, Any]) -> None:
         """The cloud sends an object."""
@@ -89,9 +90,6 @@ class MemoryMetadata:
 
     async def until_online(self) -> None:
         await self._online.wait()
-
-    async def until_offline(self) -> None:
-        await self._offline.wait()
 
     async def list(self, kind: str) -> list[bytes]:
         return [obj for resource, obj in self.objects.items() if resource.type == kind]

@@ -36,5 +36,4 @@ FIGURES: tuple[Figure, ...] = (
     Figure("apiserver_start", "embedded API server, started → ready", "s", 8, 1.5),
     Figure("cloudcore_rss", "cloudcore memory, 1 node, RSS", "MiB", 80, 80),
 )
-BY_KEY = {figure.key: figure for figure in FIGURES}
 LARGER_IS_BETTER = frozenset({"logs_throughput"})

@@ -22,7 +22,7 @@ from octoedge.keadm.layout import Layout
 from octoedge.keadm.processes import Daemon
 from octoedge.kube.access import kubeconfig
 from octoedge.kube.client import Client
-from octoedge.kube.kinds import NODES, PODS, Kind
+from octoedge.kube.kinds import PODS, Kind
 
 Json = dict[str, Any]
 PORT_OFFSET = 30_000
@@ -74,14 +74,6 @@ class World:
         except TimeoutError:
             pass
         raise DeadlineError(f"{kind.kind} {name} did not become as wanted in {DEADLINE:.0f} s")
-
-    async def await_node(self) -> None:
-        """Return when the node is Ready."""
-        listing = await self.client.list(NODES)
-        for item in listing.items:
-            if is_ready(msgspec.json.decode(item)):
-                return
-        await self.until(NODES, "", self.layout.node, is_ready, listing.version)
 
     async def apply_pod(self, name: str, **changes: Any) -> float:
         """Create a pod; seconds until the API says that it is Ready."""

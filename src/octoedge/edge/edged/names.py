@@ -15,5 +15,3 @@ GRACE = "io.kubernetes.pod.terminationGracePeriod"
 
 NODE = "edge.octoedge.io/node"
 """Name of the node. A machine may have several kubelets and edges on one runtime: only what bears our name is ours."""
-
-CONFIG_SOURCE = "kubernetes.io/config.source"

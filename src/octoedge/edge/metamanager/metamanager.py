@@ -25,7 +25,7 @@ from octoedge.edge.ports import Change, ChangeKind, Link
 from octoedge.errors import ApiError, DeadlineError, MessageError, StoreCorrupt, StoreError, not_found
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
-from octoedge.protocol.resource import Resource
+from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.channel import Sender
 from octoedge.runtime.clock import Clock
 
@@ -198,9 +198,6 @@ class MetaManager:
     async def until_online(self) -> None:
         await self._link.until_connected()
 
-    async def until_offline(self) -> None:
-        await self._link.until_disconnected()
-
     async def list(self, kind: str) -> list[bytes]:
         return self._database.read_now(lambda connection: records.of_type(connection, kind))
 
@@ -235,7 +232,7 @@ class MetaManager:
     async def register_node(self, node: bytes) -> bytes:
         registered = await register(self._link, node, self._seconds)
         seen = view(registered).metadata
-        await self._store(Resource("null", "node", seen.name), registered, seen)
+        await self._store(Resource(CLUSTER, "node", seen.name), registered, seen)
         return registered
 
     async def report_node_status(self, name: str, patch: bytes) -> None:
