@@ -171,6 +171,14 @@ class ApiError(OctoedgeError):
         )
 
 
+def first_of(group: BaseException) -> BaseException:
+    """The first error inside groups of groups: the one to tell a person of; an error that is no group is its own."""
+    error = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def _named(plural: str, name: str, group: str = "") -> tuple[str, dict[str, Any]]:
     """The way Kubernetes names an object in messages, and the details that go with it."""
     qualified = f"{plural}.{group}" if group else plural

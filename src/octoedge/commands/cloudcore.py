@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from octoedge.errors import ConfigError, OctoedgeError
+from octoedge.errors import ConfigError, OctoedgeError, first_of
+from octoedge.runtime.address import local_ip
 from octoedge.version import VERSION
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _run(config_file: Path) -> int:
     from octoedge.api.config.load import load_cloudcore
     from octoedge.runtime import logs, openfiles
 
-    config = load_cloudcore(config_file, local_ip=_local_ip())
+    config = load_cloudcore(config_file, local_ip=local_ip())
     logs.set_up(config.octoedge.log_level)
     openfiles.allow_many()
     access = _access(config.kube_api_config)
@@ -79,7 +80,7 @@ def _run(config_file: Path) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(config, access))
     except BaseExceptionGroup as group:
-        raise _first(group) from None
+        raise first_of(group) from None
     return 0
 
 
@@ -134,26 +135,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _local_ip() -> str:
-    """The address of the default route; nothing is sent to find it."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to tell: the modules' own cause where a group holds one."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 def _version() -> None:
     print(f"cloudcore {VERSION}")
 
@@ -166,7 +147,7 @@ def _default_config() -> None:
     from octoedge.api.config.load import default_cloudcore
     from octoedge.api.config.show import dump_yaml
 
-    print(dump_yaml(default_cloudcore(local_ip=_local_ip())), end="")
+    print(dump_yaml(default_cloudcore(local_ip=local_ip())), end="")
 
 
 def _min_config() -> None:
@@ -174,11 +155,14 @@ def _min_config() -> None:
     from octoedge.api.config.show import min_cloudcore
     from octoedge.api.config.yaml import dump
 
-    print(dump(min_cloudcore(default_cloudcore(local_ip=_local_ip()))), end="")
+    print(dump(min_cloudcore(default_cloudcore(local_ip=local_ip()))), end="")
 
 
 _PRINTS = {
-    "--version": _version, "--help": _usage, "-h": _usage, "--defaultconfig": _default_config,
+    "--version": _version,
+    "--help": _usage,
+    "-h": _usage,
+    "--defaultconfig": _default_config,
     "--minconfig": _min_config,
 }
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from octoedge.errors import ConfigError, OctoedgeError, TokenError
+from octoedge.errors import ConfigError, OctoedgeError, TokenError, first_of
 from octoedge.version import VERSION
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _run(config_file: Path) -> int:
     try:
         asyncio.run(_serve(config, config_file))
     except BaseExceptionGroup as group:
-        raise _first(group) from None
+        raise first_of(group) from None
     return 0
 
 
@@ -134,14 +134,6 @@ async def _serve(config: EdgeCoreConfig, config_file: Path) -> None:
     log.info("edgecore %s starts for node %s", VERSION, core.node)
     await core.run()
     log.info("edgecore has stopped")
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to tell: the modules' own cause where a group holds one."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _version() -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from octoedge.edge.edgehub import certificate, https
 from octoedge.errors import CertificateError, ConnectError, PkiError, TokenError
+from octoedge.protocol.handshake import certificate_name
 from octoedge.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,15 @@ class Files:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Flaw:
+    """Why the files on disk will not do."""
+
+    why: str
+    only_expired: bool = False
+    """The pair is whole and ours, and its time is over by this machine's clock."""
+
+
 @dataclass
 class Enrolment:
     """Sees to it that the node has a certificate of its own."""
@@ -76,15 +86,15 @@ class Enrolment:
         may be wrong, and the cloud decides.
         """
         self.step = Step.CHECK
-        why = self._why_unusable()
-        if not why:
+        flaw = self._flaw()
+        if flaw is None:
             self.step = Step.ENROLLED
             return
         token = self._join_token()
         if not token:
-            self._without_token(why)
+            self._without_token(flaw)
             return
-        log.info("%s: joining as node %s at %s", why, self.node, self.http_server)
+        log.info("%s: joining as node %s at %s", flaw.why, self.node, self.http_server)
         self.step = Step.FETCH_CA
         ca_pem = await self._fetch_ca(token)
         self.step = Step.REQUEST
@@ -112,30 +122,31 @@ class Enrolment:
         seen = certificate.load(self.files.certificate)
         return seen.not_before + (seen.not_after - seen.not_before) * share - self.clock.now()
 
-    def _why_unusable(self) -> str:
-        """What is wrong with the files on disk; empty when they will do."""
+    def _flaw(self) -> _Flaw | None:
+        """What is wrong with the files on disk; None when they will do."""
         self._finish_install()
         if not self.files.certificate.exists():
-            return f"there is no certificate {self.files.certificate}"
+            return _Flaw(f"there is no certificate {self.files.certificate}")
         try:
             seen = certificate.load(self.files.certificate)
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self.files.certificate, self.files.key)
             _trusting(self.files.ca)
         except (CertificateError, OSError, ssl.SSLError) as error:
-            return f"the certificate files cannot be used ({error})"
-        if seen.common_name != f"system:node:{self.node}":
-            return f"the certificate {self.files.certificate} is for {seen.common_name!r}, not for node {self.node}"
+            return _Flaw(f"the certificate files cannot be used ({error})")
+        if seen.common_name != certificate_name(self.node):
+            why = f"the certificate {self.files.certificate} is for {seen.common_name!r}, not for node {self.node}"
+            return _Flaw(why)
         if seen.not_after <= self.clock.now():
-            return f"the certificate {self.files.certificate} has expired"
-        return ""
+            return _Flaw(f"the certificate {self.files.certificate} has expired", only_expired=True)
+        return None
 
-    def _without_token(self, why: str) -> None:
-        if _is_pair(self.files.certificate, self.files.key) and why.endswith("has expired"):
-            log.warning("%s and there is no join token; connecting with it all the same", why)
+    def _without_token(self, flaw: _Flaw) -> None:
+        if flaw.only_expired:
+            log.warning("%s and there is no join token; connecting with it all the same", flaw.why)
             self.step = Step.ENROLLED
             return
         raise TokenError(
-            f"{why}, and there is no join token; put one into edgeHub.token or {self.bootstrap_file} "
+            f"{flaw.why}, and there is no join token; put one into edgeHub.token or {self.bootstrap_file} "
             "(`keadm gettoken` on the cloud prints it)"
         )
 
@@ -175,7 +186,7 @@ class Enrolment:
         if answer.status != 200:
             raise ConnectError(f"{self.http_server}/edge.crt answered HTTP {answer.status}: {answer.text}")
         issued = certificate.parse(answer.body)
-        if issued.common_name != f"system:node:{self.node}":
+        if issued.common_name != certificate_name(self.node):
             raise CertificateError(f"the cloud issued a certificate for {issued.common_name!r}, not for {self.node}")
         return made.key_pem, _pem(answer.body)
 

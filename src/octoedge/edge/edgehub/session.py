@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from octoedge.edge.edgehub.inorder import InOrder
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.ports import Inbound
-from octoedge.errors import ConnectionClosed, MessageError, OfflineError, ProtocolError, StoreCorrupt
+from octoedge.errors import ConnectionClosed, MessageError, OfflineError, ProtocolError, StoreCorrupt, first_of
 from octoedge.protocol import codec, routes
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Answer, Keepalive, Payload
@@ -80,9 +80,9 @@ class Session:
                 group.create_task(self._live(), name="keepalive")
                 await self._receive(InOrder(group, _AT_ONCE))
         except* (ConnectionClosed, OfflineError) as lost:
-            why = str(_first(lost))
+            why = str(first_of(lost))
         except* StoreCorrupt as corrupt:
-            fatal = _first(corrupt)
+            fatal = first_of(corrupt)
         finally:
             self._uplink.detach(self._connection)
             await self._connection.close()
@@ -142,11 +142,3 @@ class Session:
             raise
         except Exception:
             log.exception("%s %s could not be handled", message.route.operation, message.route.resource)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Any one of the errors, for the log."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
