@@ -157,7 +157,12 @@ class ObjectSyncs:
         raw = new or old
         if raw is None:
             return
-        sync = msgspec.json.decode(raw, type=ObjectSync)
+        try:
+            sync = msgspec.json.decode(raw, type=ObjectSync)
+        except msgspec.DecodeError as error:
+            # One that somebody wrote by hand must not end the following of all others.
+            log.warning("a checkpoint in the API cannot be read and is left alone: %s", error)
+            return
         node, _, uid = sync.metadata.name.rpartition(".")
         if not node or not uid:
             return

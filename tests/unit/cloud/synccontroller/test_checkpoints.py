@@ -122,7 +122,12 @@ class RefusingClient(MemoryClient):
     """An API server that takes no checkpoints: the namespace is going."""
 
     async def request(
-        self, method: str, where: str, *, query: Mapping[str, str] | None = None, body: bytes | None = None,
+        self,
+        method: str,
+        where: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
         content_type: str = "",
     ) -> bytes:
         self.api.requests.append((method, where))
@@ -199,3 +204,13 @@ def test_one_that_somebody_removed_is_made_again() -> None:
         assert api.objects[SYNCS, "edge-1.u-1"]["status"] == removed["status"]
 
     _play(api.client(), test)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_left_alone() -> None:
+    odd = b'{"metadata":{"name":"edge-1.u-9","namespace":"default"},"spec":{"objectName":7}}'
+
+    async def test(syncs: ObjectSyncs) -> None:
+        syncs.seen(None, odd)
+        assert syncs.nodes == []
+
+    _play(MemoryApi().client(), test)
