@@ -1,8 +1,8 @@
 """How EdgeCore is, for whoever asks on this machine: a Unix socket that answers one line of JSON and closes.
 
-    {"node": …, "connected": true, "since": …, "hub": "connected", "trouble": "", "modules": {…}, "outbox": 0, …}
+    {"node": …, "connected": true, "hub": "connected", "since": …, "trouble": "", "waitingFor": […], "outbox": 0, …}
 
-The socket has mode 0600; nothing is read from it.
+`EdgeCore.health` fills it in. The socket has mode 0600; nothing is read from it.
 """
 
 from __future__ import annotations

@@ -105,7 +105,10 @@ def parse_fields(text: str) -> Selector:
 
 
 def from_label_selector(selector: Mapping[str, Any] | None) -> Selector:
-    """The selector of an object (`spec.selector`): None selects nothing that the caller should ask for."""
+    """The selector of an object (`spec.selector`); None and `{}` give EVERYTHING.
+
+    Where an absent one chooses nothing (a Service, a PodDisruptionBudget's null), the caller looks first.
+    """
     if not selector:
         return EVERYTHING
     labels = selector.get("matchLabels") or {}
