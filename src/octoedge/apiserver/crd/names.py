@@ -100,7 +100,7 @@ def _conditions(definition: Json, before: list[Json], trouble: list[tuple[str, s
 
 def _names_accepted(trouble: list[tuple[str, str]]) -> tuple[str, str, str, str]:
     if trouble:
-        return ("NamesAccepted", "False", *trouble[0])
+        return ("NamesAccepted", "False", *trouble[-1])  # as Kubernetes: the last one stands
     return ("NamesAccepted", "True", "NoConflicts", "no conflicts found")
 
 

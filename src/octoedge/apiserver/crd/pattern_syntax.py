@@ -269,7 +269,7 @@ class _Reader:
             name, self._at = self._text[self._at : end], end + 1
         negated = (char == "P") != name.startswith("^")
         name = name.lstrip("^")
-        if not 1 <= len(name) <= 2 or name[1:] not in _CATEGORIES.get(name[0], "?"):
+        if name[:1] not in _CATEGORIES or name[1:] not in ("", *_CATEGORIES[name[0]]):
             raise PatternError(f"invalid character class range: `\\{char}{{{name}}}` (scripts are not supported)")
         return Chars(categories=(name,), negated=negated)
 

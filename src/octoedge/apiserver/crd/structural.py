@@ -98,11 +98,11 @@ class SchemaReader:
 
     def read(self, schema: Json, path: str) -> Structural:
         """The schema of a kind."""
+        root = Structural("object")
         try:
             root = self._node(schema, path, 0, "root")
         except _Hopeless as stop:
-            self.causes.append(stop.cause)
-            return Structural("object")
+            self.causes[MAX_CAUSES - 1 :] = [stop.cause]
         if root.type and root.type != "object":
             self.causes.append(wrong(f"{path}.type", root.type, "must be object at the root"))
         self._check_metadata(root, f"{path}.properties[metadata]")
