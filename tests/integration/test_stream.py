@@ -266,7 +266,9 @@ def test_errors_keep_their_status_and_text(tmp_path: Path) -> None:
         )  # fmt: skip
         assert await w.get("/containerLogs/shop/none/app") == (404, b'pods "none" not found')
         assert await w.get("/containerLogs/shop/pending/app") == (400, b"pod pending does not have a host assigned")
-        assert (await w.get("/pods"))[0] == 404
+        assert (await w.get("/configz"))[0] == 404
+        status, text = await w.get("/pods")  # of a node called 127.0.0.1
+        assert (status, b"node 127.0.0.1 has had no tunnel" in text) == (503, True)
         assert await w.get("/exec/shop/cart/app") == (400, b"Upgrade request required")
 
     in_world(tmp_path, test)

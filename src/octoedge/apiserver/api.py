@@ -21,6 +21,7 @@ from octoedge.apiserver.bodies import Bodies, Findings, expect_object
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.discovery import Discovery, version
 from octoedge.apiserver.kinds import Kind, Kinds
+from octoedge.apiserver.metrics import Metrics
 from octoedge.apiserver.negotiation import PARTIAL, TABLES, Form, negotiate
 from octoedge.apiserver.openapi import OpenApi
 from octoedge.apiserver.requests import Answer, Request, Response, Stream, json_answer, success
@@ -62,6 +63,7 @@ class Api:
         rest: Rest,
         deletion: Deletion,
         subresources: Subresources,
+        metrics: Metrics,
         reviews: Reviews,
         authorizer: Authorizer,
         tokens: Tokens,
@@ -73,6 +75,7 @@ class Api:
         self._bodies = bodies
         self._rest = rest
         self._deletion = deletion
+        self._metrics = metrics
         self._reviews = reviews
         self._authorizer = authorizer
         self._clock = clock
@@ -150,6 +153,8 @@ class Api:
             if kind.subresource(target.subresource) is None:
                 raise _no_such_path()
             handler = self._subresources.get((target.subresource, verb))
+        elif kind.measured:
+            handler = self._metrics.handler(kind.plural, verb)
         elif not kind.stored:
             handler = self._review if verb == "create" and not target.name else None
         else:

@@ -23,6 +23,8 @@ from octoedge.apiserver.credentials import Credentials
 from octoedge.apiserver.deletion import Deletion
 from octoedge.apiserver.kinds import Kinds
 from octoedge.apiserver.kubelet import Kubelet
+from octoedge.apiserver.metrics import Metrics
+from octoedge.apiserver.nodepages import NodePages, NodeProxy
 from octoedge.apiserver.podlogs import KubeletLogs
 from octoedge.apiserver.rest import Rest
 from octoedge.apiserver.reviews import Reviews
@@ -67,14 +69,17 @@ class ApiServer:
         authenticator, authorizer = Authenticator(tokens, self.backend, clock), TableAuthorizer()
         logs = KubeletLogs(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
         kubelet = Kubelet(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
+        pages = NodePages(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
         streams = Streams(self.backend, kubelet, choose_container)
+        proxy = NodeProxy(self.backend, pages)
         api = Api(
             backend=self.backend,
             kinds=kinds,
             bodies=bodies,
             rest=rest,
             deletion=deletion,
-            subresources=Subresources(rest, deletion, bodies, kinds, tokens, logs, clock, streams),
+            subresources=Subresources(rest, deletion, bodies, kinds, tokens, logs, clock, streams, proxy),
+            metrics=Metrics(self.backend, pages),
             reviews=Reviews(authenticator, authorizer, clock),
             authorizer=authorizer,
             tokens=tokens,

@@ -100,7 +100,12 @@ class Kind:
     @property
     def stored(self) -> bool:
         """Whether objects of this kind are kept."""
-        return "get" in self.verbs
+        return "get" in self.verbs and not self.measured
+
+    @property
+    def measured(self) -> bool:
+        """Whether objects of this kind are only looked at: they are made when they are asked for."""
+        return "create" not in self.verbs
 
     def subresource(self, name: str) -> Subresource | None:
         """The subresource of that name."""
@@ -165,7 +170,10 @@ KINDS = (
         (_status("Namespace"), Subresource("finalize", "Namespace", ("update",))), ("status.phase",),
         verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
     ),
-    Kind("", "v1", "nodes", "Node", ("no",), False, (_status("Node"),), ("spec.unschedulable",)),
+    Kind(
+        "", "v1", "nodes", "Node", ("no",), False,
+        (_status("Node"), Subresource("proxy", "NodeProxyOptions", ("get",))), ("spec.unschedulable",),
+    ),
     Kind(
         "", "v1", "pods", "Pod", ("po",), True,
         (
@@ -205,6 +213,8 @@ KINDS = (
         "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", ("crd", "crds"), False,
         (_status("CustomResourceDefinition"),), (), ("api-extensions",),
     ),
+    Kind("metrics.k8s.io", "v1beta1", "nodes", "NodeMetrics", (), False, verbs=("get", "list")),
+    Kind("metrics.k8s.io", "v1beta1", "pods", "PodMetrics", verbs=("get", "list")),
     Kind(_AUTHENTICATION, "v1", "tokenreviews", "TokenReview", namespaced=False, verbs=("create",)),
     Kind(_AUTHENTICATION, "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=("create",)),
     Kind(_AUTHORIZATION, "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=("create",)),

@@ -71,7 +71,8 @@ class OpenApi:
         return _unless_known(request, body, headers)
 
     def _groups(self) -> dict[str, list[Kind]]:
-        return {kinds[0].root.strip("/"): kinds for kinds in self._kinds.groups().values()}
+        groups = self._kinds.groups().values()
+        return {kinds[0].root.strip("/"): kinds for kinds in groups if not kinds[0].measured}
 
     def _document(self, name: str, kinds: list[Kind]) -> tuple[bytes, str]:
         found = self._documents.get(name)

@@ -8,9 +8,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from octoedge.apiserver.backend import Edit, View
 from octoedge.apiserver.bodies import Bodies, Findings
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.disruption import permit_eviction
 from octoedge.apiserver.kinds import Kinds
+from octoedge.apiserver.nodepages import NodeProxy
 from octoedge.apiserver.requests import Chunks, Request, Response, Stream, json_answer, success
 from octoedge.apiserver.rest import Place, Rest, dry_run
 from octoedge.apiserver.streams import Streams
@@ -46,6 +49,7 @@ class Subresources:
     logs: LogSource
     clock: Clock
     streams: Streams
+    proxy: NodeProxy
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """The table for the API's dispatch."""
@@ -55,6 +59,7 @@ class Subresources:
             ("token", "create"): self._token,
             ("finalize", "update"): self._finalize,
             ("log", "get"): self._log,
+            ("proxy", "get"): self.proxy.get,
             **self.streams.handlers(),
         }
 

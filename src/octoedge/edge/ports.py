@@ -59,10 +59,6 @@ class Metadata(Protocol):
         """Return when the cloud can be asked."""
         ...
 
-    async def until_offline(self) -> None:
-        """Return when the cloud cannot be asked (any more)."""
-        ...
-
     async def list(self, kind: str) -> list[bytes]:
         """All stored objects of a resource type (`pod`), as JSON bytes; never asks the cloud."""
         ...
@@ -234,5 +230,13 @@ class ContainerStreams(Protocol):
         ...
 
 
-class Kubelet(ContainerLogs, ContainerStreams, Protocol):
+class NodePages(Protocol):
+    """Edged, as EdgeStream sees it where plain pages of the kubelet are asked for (/pods, /stats/summary, …)."""
+
+    async def page(self, path: str) -> HttpAnswer:
+        """The page; raises `ApiError` 404 when there is none, 503 when the runtime does not answer."""
+        ...
+
+
+class Kubelet(ContainerLogs, ContainerStreams, NodePages, Protocol):
     """All that EdgeStream asks of edged."""

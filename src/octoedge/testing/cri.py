@@ -91,6 +91,9 @@ class MemoryRuntime:
         self.network_ready = True
         self.run_command: Callable[[str, tuple[str, ...]], f.ExecSyncResponse] = lambda _id, _cmd: f.ExecSyncResponse()
         """What exec answers."""
+        self.streams_at = ""
+        """URL that exec, attach and port-forward are answered with; empty: they are refused."""
+        self.streams_asked: list[f.ExecRequest | f.AttachRequest | f.PortForwardRequest] = []
         self.latency = 0.0
         """Seconds until a call has its effect."""
         self.answer_latency = 0.0
@@ -287,6 +290,19 @@ class MemoryRuntime:
             log_path=str(c.log),
         )
 
+    async def container_stats(self, labels: dict[str, str]) -> tuple[f.ContainerStats, ...]:
+        """A tenth of a core since its start, and 10 MiB, for each running container."""
+        await self._call("container_stats")
+        return tuple(
+            f.ContainerStats(
+                f.ContainerAttributes(c.id, c.config.metadata, c.config.labels),
+                f.CpuUsage(self._nanoseconds(), f.UInt64Value((self._nanoseconds() - c.started_at) // 10)),
+                f.MemoryUsage(self._nanoseconds(), f.UInt64Value(10 << 20), f.UInt64Value(12 << 20)),
+            )
+            for c in self.running()
+            if labels.items() <= c.config.labels.items()
+        )
+
     async def update_resources(self, container_id: str, resources: f.Resources) -> None:
         await self._call("update_resources")
         container = self._known(self.containers, container_id, "UpdateContainerResources")
@@ -331,13 +347,19 @@ class MemoryRuntime:
         return (f.FilesystemUsage(self._nanoseconds(), used_bytes=f.UInt64Value(used)),)
 
     async def exec_url(self, request: f.ExecRequest) -> str:
-        raise CriError("Exec", UNIMPLEMENTED, "the in-memory runtime has no streams")
+        return self._stream("Exec", request)
 
     async def attach_url(self, request: f.AttachRequest) -> str:
-        raise CriError("Attach", UNIMPLEMENTED, "the in-memory runtime has no streams")
+        return self._stream("Attach", request)
 
     async def port_forward_url(self, request: f.PortForwardRequest) -> str:
-        raise CriError("PortForward", UNIMPLEMENTED, "the in-memory runtime has no streams")
+        return self._stream("PortForward", request)
+
+    def _stream(self, call: str, request: f.ExecRequest | f.AttachRequest | f.PortForwardRequest) -> str:
+        self.streams_asked.append(request)
+        if not self.streams_at:
+            raise CriError(call, UNIMPLEMENTED, "the in-memory runtime has no streams")
+        return self.streams_at
 
     async def events(self) -> AsyncIterator[str]:
         """Ids of what changed."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from octoedge.edge.ports import StreamRequest
+from octoedge.edge.ports import HttpAnswer, StreamRequest
 from octoedge.errors import ApiError
 from octoedge.transport.spdy import Data, Framer, Opened, Ping
 
@@ -183,7 +183,7 @@ def _outcome(exit_code: int) -> bytes:
 
 @dataclass
 class StreamsAt:
-    """`ContainerStreams` whose every stream is at `server`; without one, nothing is streamed."""
+    """`ContainerStreams` whose every stream is at `server`; without one, nothing is streamed. It has no pages."""
 
     server: StreamingServer | None = None
     streams_asked: list[StreamRequest] = field(default_factory=list)
@@ -193,3 +193,6 @@ class StreamsAt:
         if self.server is None or request.pod == "none":
             raise ApiError(404, "NotFound", "pod does not exist")
         return self.server.url
+
+    async def page(self, path: str) -> HttpAnswer:
+        raise ApiError(404, "NotFound", f"{path} is not served by this node")

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
@@ -33,7 +34,9 @@ ANSWER_SECONDS = 30.0
 _CLOSE_SECONDS = 2.0
 _LOOKUP_SECONDS = 10.0
 _PASSED_ON = ("Accept-Encoding", "User-Agent")
-_NOT_YET = ("run", "stats", "metrics")
+_NOT_YET = ("run", "checkpoint", "logs")
+_NODE_PAGES = ("healthz", "metrics", "pods", "stats")
+"""First parts of paths that tell of a node; which one, `_node_meant` finds out."""
 _TYPE = "text/plain; charset=utf-8"
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -64,6 +67,8 @@ class StreamServer:
         for path in pipes.PATHS:
             app.router.add_get(path, self._pipe, allow_head=False)
             app.router.add_post(path, self._pipe)
+        for name in _NODE_PAGES:
+            app.router.add_get(f"/{name}{{rest:(/.*)?}}", self._node_page, allow_head=False)
         for name in _NOT_YET:
             app.router.add_route("*", f"/{name}{{rest:(/.*)?}}", _not_yet)
         # Without cancellation a reader that has left would be noticed only at the next byte of its log.
@@ -87,6 +92,15 @@ class StreamServer:
         async with _stream(session, Kind.LOGS, Connector(url.raw_path, url.raw_query_string, "", headers)) as stream:
             return await _pass_on(request, stream)
 
+    async def _node_page(self, request: web.Request) -> web.StreamResponse:
+        session = self._sessions.find(_node_meant(request))
+        await authorize(self._client, _certificate(request), session.node)
+        url = request.rel_url
+        headers: dict[str, tuple[str, ...]] = {"Accept-Encoding": ("identity",)}
+        connector = Connector(url.raw_path, url.raw_query_string, "", headers)
+        async with _stream(session, Kind.METRICS, connector) as stream:
+            return await _pass_on(request, stream)
+
     async def _pipe(self, request: web.Request) -> web.StreamResponse:
         kind, connector = pipes.connector(request)
         node = await self._node_of(request.match_info["namespace"], request.match_info["pod"])
@@ -106,6 +120,14 @@ class StreamServer:
         if not found.spec.node_name:
             raise bad_request(f"pod {pod} does not have a host assigned")
         return found.spec.node_name
+
+
+def _node_meant(request: web.Request) -> str:
+    """The node of a request that names none in its path: a kube-apiserver's proxy says for whom, others by the host."""
+    parts = request.headers.get("X-Forwarded-Uri", "").split("/")
+    if parts[:4] == ["", "api", "v1", "nodes"] and len(parts) > 6:
+        return unquote(parts[4])
+    return request.host.rpartition(":")[0].strip("[]") or request.host
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ from typing import NoReturn
 from octoedge.cloud.cloudstream.stream import Stream
 from octoedge.errors import ConnectionClosed, MessageError
 from octoedge.protocol.tunnel import (
+    ADDRESS_HEADER,
     AGREEMENT,
     VERSION,
     Connector,
@@ -34,6 +35,8 @@ class Session:
 
     def __init__(self, node: str, connection: Connection, numbers: Iterator[int]) -> None:
         self.node = node
+        self.address = connection.peer.headers.get(ADDRESS_HEADER.lower(), "")
+        """The internal IP that the node says it has; empty when it says none."""
         self._connection = connection
         self._numbers = numbers
         self._agreed = connection.peer.headers.get(AGREEMENT.lower()) == VERSION

@@ -59,8 +59,10 @@ class Sessions:
                 self._changed.set()
 
     def find(self, node: str) -> Session:
-        """The node's tunnel; `ApiError` 503 says since when there is none."""
+        """The tunnel of a node, by its name or internal IP; `ApiError` 503 says since when there is none."""
         session = self._sessions.get(node)
+        if session is None:
+            session = next((one for one in self._sessions.values() if one.address == node), None)
         if session is not None:
             return session
         left = self._left.get(node)

@@ -24,11 +24,13 @@ from octoedge.edge.edged.images import Images
 from octoedge.edge.edged.layout import Layout
 from octoedge.edge.edged.logs import Logs
 from octoedge.edge.edged.machine import Machine
+from octoedge.edge.edged.meter import Meter
 from octoedge.edge.edged.mounts import Mounter, SystemMounter
 from octoedge.edge.edged.node import NodeKeeper
 from octoedge.edge.edged.nodestatus import NodeSettings
 from octoedge.edge.edged.objects import Objects
 from octoedge.edge.edged.observe import Observer
+from octoedge.edge.edged.pages import Pages
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.relist import Relist
 from octoedge.edge.edged.report import Reporter
@@ -38,7 +40,7 @@ from octoedge.edge.edged.sync import Parts, Sync
 from octoedge.edge.edged.termination import TerminationMessages
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Volumes
-from octoedge.edge.ports import Change, ChangeKind, LogRequest, Metadata, StreamRequest
+from octoedge.edge.ports import Change, ChangeKind, HttpAnswer, LogRequest, Metadata, StreamRequest
 from octoedge.errors import OctoedgeError
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock, SystemClock
@@ -121,6 +123,8 @@ class Edged:
         self._repeats: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._logs = Logs(layout, self.pods, self.observer, clock)
+        meter = Meter(runtime, settings.node.name, clock)
+        self._pages = Pages(settings.node.name, settings.root, metadata, meter, self.observer)
         self._streams = Streams(runtime, self.pods, self.observer)
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -154,6 +158,10 @@ class Edged:
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
         """`ContainerLogs` for EdgeStream."""
         return await self._logs.logs(request)
+
+    async def page(self, path: str) -> HttpAnswer:
+        """`NodePages` for EdgeStream."""
+        return await self._pages.page(path)
 
     async def stream_url(self, request: StreamRequest) -> str:
         """`ContainerStreams` for EdgeStream."""

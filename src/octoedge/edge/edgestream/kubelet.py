@@ -21,16 +21,23 @@ Page = Callable[[Connector], Awaitable[HttpAnswer]]
 """Answers a plain GET."""
 
 
+NODE_PAGES = ("healthz", "metrics", "pods", "stats")
+"""First parts of paths that tell of the node; a Go cloud asks for `metrics` and `stats` only."""
+
+
 def requests(kubelet: Kubelet) -> Mapping[Kind, Handler]:
     """What the cloud may ask of this node."""
 
     async def container_logs(connector: Connector) -> HttpAnswer:
         return await serve_logs(kubelet, connector)
 
+    async def node_page(connector: Connector) -> HttpAnswer:
+        return await kubelet.page("/" + "/".join(connector.segments))
+
     raw = raw_streams(kubelet)
     return {
         Kind.LOGS: _pages({"containerLogs": container_logs}),
-        Kind.METRICS: _pages({}),
+        Kind.METRICS: _pages(dict.fromkeys(NODE_PAGES, node_page)),
         Kind.EXEC: raw,
         Kind.ATTACH: raw,
     }

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from octoedge.api.config.edgecore import EdgeStream as Settings
 from octoedge.edge.edgestream.edgestream import EdgeStream, tunnel_dial
-from octoedge.edge.ports import Kubelet, LogRequest, StreamRequest
+from octoedge.edge.ports import HttpAnswer, Kubelet, LogRequest, StreamRequest
 from octoedge.errors import ApiError
 from octoedge.runtime.address import local_ip
 
@@ -24,6 +24,9 @@ def build(settings: Settings, *, node: str, kubelet: Kubelet | None, node_ip: st
 class _NoKubelet:
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
         raise ApiError(501, "NotImplemented", f"edged is switched off on this node, so {request.pod} has no logs here")
+
+    async def page(self, path: str) -> HttpAnswer:
+        raise ApiError(501, "NotImplemented", f"edged is switched off on this node, so there is no {path[:100]} here")
 
     async def stream_url(self, request: StreamRequest) -> str:
         text = f"edged is switched off on this node, so nothing can be done in {request.pod} here"

@@ -145,7 +145,7 @@ def test_to_a_go_cloud_only_data_goes() -> None:
         (Kind.LOGS, "/containerLogs/shop/cart/broken", 500, "the node could not serve this request; its log says why"),
         (Kind.LOGS, "/pods", 404, "/pods is not served by this node"),
         (Kind.LOGS, "/../containerLogs/a/b/c", 404, "/.. is not served by this node"),
-        (Kind.METRICS, "/stats/summary", 404, "/stats is not served by this node"),
+        (Kind.METRICS, "/stats/summary", 404, "/stats/summary is not served by this node"),
         (Kind.METRICS, "/containerLogs/shop/cart/app", 404, "/containerLogs is not served by this node"),
     ],
 )

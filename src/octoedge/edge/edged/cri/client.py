@@ -97,6 +97,10 @@ class CriClient:
             await self._call(_RUNTIME + "ContainerStatus", f.ContainerId(container_id), f.ContainerStatusResponse)
         ).status
 
+    async def container_stats(self, labels: dict[str, str]) -> tuple[f.ContainerStats, ...]:
+        request = f.ListContainerStatsRequest(f.ContainerStatsFilter(labels))
+        return (await self._call(_RUNTIME + "ListContainerStats", request, f.ListContainerStatsResponse)).stats
+
     async def update_resources(self, container_id: str, resources: f.Resources) -> None:
         request = f.UpdateResourcesRequest(container_id, resources)
         await self._call(_RUNTIME + "UpdateContainerResources", request, f.Empty)

@@ -540,6 +540,54 @@ class ImageFsInfoResponse(Message, frozen=True):
     WIRE: ClassVar[str] = "image_filesystems:1:*FilesystemUsage"
 
 
+class ContainerStatsFilter(Message, frozen=True):
+    label_selector: dict[str, str] = {}
+    WIRE: ClassVar[str] = "label_selector:3:M"
+
+
+class ListContainerStatsRequest(Message, frozen=True):
+    filter: ContainerStatsFilter | None = None
+    WIRE: ClassVar[str] = "filter:1:ContainerStatsFilter"
+
+
+class ContainerAttributes(Message, frozen=True):
+    id: str = ""
+    metadata: ContainerMetadata | None = None
+    labels: dict[str, str] = {}
+    WIRE: ClassVar[str] = "id:1:s metadata:2:ContainerMetadata labels:3:M"
+
+
+class CpuUsage(Message, frozen=True):
+    timestamp: int = 0
+    usage_core_nano_seconds: UInt64Value | None = None
+    WIRE: ClassVar[str] = "timestamp:1:i usage_core_nano_seconds:2:UInt64Value"
+
+
+class MemoryUsage(Message, frozen=True):
+    timestamp: int = 0
+    working_set_bytes: UInt64Value | None = None
+    usage_bytes: UInt64Value | None = None
+    rss_bytes: UInt64Value | None = None
+    WIRE: ClassVar[str] = (
+        "timestamp:1:i working_set_bytes:2:UInt64Value usage_bytes:4:UInt64Value rss_bytes:5:UInt64Value"
+    )
+
+
+class ContainerStats(Message, frozen=True):
+    attributes: ContainerAttributes | None = None
+    cpu: CpuUsage | None = None
+    memory: MemoryUsage | None = None
+    writable_layer: FilesystemUsage | None = None
+    WIRE: ClassVar[str] = (
+        "attributes:1:ContainerAttributes cpu:2:CpuUsage memory:3:MemoryUsage writable_layer:4:FilesystemUsage"
+    )
+
+
+class ListContainerStatsResponse(Message, frozen=True):
+    stats: tuple[ContainerStats, ...] = ()
+    WIRE: ClassVar[str] = "stats:1:*ContainerStats"
+
+
 class SubscribeRequest(Message, frozen=True):
     """containerd's own Events service, on the same socket."""
 

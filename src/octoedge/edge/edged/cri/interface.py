@@ -72,6 +72,10 @@ class ContainerRuntime(Protocol):
         """One container with its times and exit code."""
         ...
 
+    async def container_stats(self, labels: dict[str, str]) -> tuple[f.ContainerStats, ...]:
+        """What running containers which have all of `labels` use."""
+        ...
+
     async def update_resources(self, container_id: str, resources: f.Resources) -> None:
         """Change limits of a running container."""
         ...
