@@ -11,7 +11,6 @@ import msgspec
 from octoedge.apiserver.backend import Edit, View
 from octoedge.apiserver.bodies import Bodies, Findings
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
-from octoedge.apiserver.disruption import permit_eviction
 from octoedge.apiserver.kinds import Kinds
 from octoedge.apiserver.nodepages import NodeProxy
 from octoedge.apiserver.requests import Chunks, Request, Response, Stream, json_answer, success
