@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from octoedge.commands.asroot import ensure_root
 from octoedge.edge.edged import names
@@ -53,14 +55,19 @@ def stop_pods(known: Layout, remove: bool) -> None:
     asyncio.run(_stop_pods(CriClient(str(known.runtime_socket)), remove))
 
 
-async def _stop_pods(runtime: CriClient, remove: bool) -> None:
+def end_pods(endpoint: str, node: str) -> None:
+    """End and remove every pod of that node; others on the same runtime are left alone."""
+    asyncio.run(_stop_pods(CriClient(endpoint), True, {names.NODE: node}))
+
+
+async def _stop_pods(runtime: CriClient, remove: bool, labels: Mapping[str, str] = MappingProxyType({})) -> None:
     try:
-        containers = await runtime.list_containers({})
+        containers = await runtime.list_containers(dict(labels))
         async with asyncio.TaskGroup() as group:
             for container in containers:
                 group.create_task(runtime.stop_container(container.id, _grace(container)))
         async with asyncio.TaskGroup() as group:
-            for sandbox in await runtime.list_sandboxes({}):
+            for sandbox in await runtime.list_sandboxes(dict(labels)):
                 group.create_task(_stop_sandbox(runtime, sandbox, remove))
     finally:
         await runtime.close()
