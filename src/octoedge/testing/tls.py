@@ -21,7 +21,7 @@ class TlsWorld:
     key_file: Path
 
     def server(self, *, want_client: bool = True) -> ssl.SSLContext:
-        pair = x509.new_server(self.ca, ["127.0.0.1", "localhost"], time.time())
+        pair = x509.new_server(self.ca, ["127.0.0.1", "::1", "localhost"], time.time())
         certificate, key = self.directory / "cloud.crt", self.directory / "cloud.key"
         certificate.write_text(ssl.DER_cert_to_PEM_cert(pair.certificate))
         key.write_bytes(_pem_key(pair.key))

@@ -84,7 +84,7 @@ async def connect(endpoint: Endpoint) -> WebSocketConnection:
                 ssl_shutdown_timeout=_CLOSE_SECONDS,
             )
             try:
-                answer = await _upgrade(reader, writer, endpoint, f"{host}:{port}", path)
+                answer = await _upgrade(reader, writer, endpoint, f"{_bracketed(host)}:{port}", path)
             except BaseException:
                 writer.transport.abort()
                 raise
@@ -206,6 +206,11 @@ def _address(url: str) -> tuple[str, int, str]:
     if parts.scheme != "wss" or not parts.hostname:
         raise ConfigError(f"{url!r} is no WebSocket address: it must be wss://host:port/path")
     return parts.hostname, port, parts.path or "/"
+
+
+def _bracketed(host: str) -> str:
+    """As a host stands in a URL and in the header `Host`."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:

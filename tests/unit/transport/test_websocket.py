@@ -81,6 +81,26 @@ def test_says_who_it_is_and_where_it_wants_to_go(world: TlsWorld) -> None:
     assert "Origin" not in request.headers
 
 
+def test_an_ipv6_address_stands_in_brackets_in_the_host_header(world: TlsWorld) -> None:
+    seen: list[str] = []
+
+    async def handler(peer: ServerConnection) -> None:
+        assert peer.request is not None
+        seen.append(peer.request.headers["Host"])
+
+    async def main() -> int:
+        async with serve(handler, "::1", 0, ssl=world.server()) as server:
+            port: int = next(iter(server.sockets)).getsockname()[1]
+            connection = await connect(endpoint(world, port, url=f"wss://[::1]:{port}/x"))
+            with pytest.raises(ConnectionClosed):
+                await connection.receive()
+            await connection.close()
+            return port
+
+    port = asyncio.run(main())
+    assert seen == [f"[::1]:{port}"]
+
+
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 3_000_000])
 def test_messages_come_back_as_they_went(world: TlsWorld, size: int) -> None:
     async def main() -> None:
