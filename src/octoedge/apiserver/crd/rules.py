@@ -30,6 +30,8 @@ def normalize(obj: Json) -> None:
         names["singular"] = names.get("singular") or names["kind"].lower()
         names["listKind"] = names.get("listKind") or f"{names['kind']}List"
     spec.setdefault("conversion", {"strategy": "None"})
+    if not obj["metadata"].get("deletionTimestamp"):
+        prepare(obj)
     stored = obj.setdefault("status", {}).setdefault("storedVersions", [])
     stored += [
         row["name"] for row in spec.get("versions") or [] if row.get("storage") and row.get("name") not in stored
@@ -37,7 +39,7 @@ def normalize(obj: Json) -> None:
 
 
 def prepare(obj: Json) -> None:
-    """A definition goes only after its objects."""
+    """A definition goes only after its objects; otherwise they would be back with the next one of its name."""
     finalizers = obj["metadata"].setdefault("finalizers", [])
     if FINALIZER not in finalizers:
         finalizers.append(FINALIZER)

@@ -55,8 +55,17 @@ def test_a_good_one_is_filled_in() -> None:
         "plural": "widgets", "kind": "Widget", "singular": "widget", "listKind": "WidgetList",
     }  # fmt: skip
     assert made["status"] == {"storedVersions": ["v1"]}
-    rules.prepare(made)
     assert made["metadata"]["finalizers"] == [rules.FINALIZER]
+
+
+def test_the_finalizer_comes_back_until_the_definition_is_deleted() -> None:
+    made = definition()
+    made["metadata"]["finalizers"] = []
+    rules.normalize(made)
+    assert made["metadata"]["finalizers"] == [rules.FINALIZER]
+    made["metadata"] |= {"finalizers": [], "deletionTimestamp": NOW}
+    rules.normalize(made)
+    assert made["metadata"]["finalizers"] == []
 
 
 @pytest.mark.parametrize(
