@@ -228,6 +228,11 @@ class TcpSocketAction(View, frozen=True):
     host: str = ""
 
 
+class GrpcAction(View, frozen=True):
+    port: int
+    service: str = ""
+
+
 class SleepAction(View, frozen=True):
     seconds: int
 
@@ -236,6 +241,7 @@ class Probe(View, frozen=True):
     exec_: ExecAction | None = None
     http_get: HttpGetAction | None = None
     tcp_socket: TcpSocketAction | None = None
+    grpc: GrpcAction | None = None
     initial_delay_seconds: int = 0
     timeout_seconds: int = 1
     period_seconds: int = 10

@@ -1,4 +1,4 @@
-"""A gRPC client on a unix socket: unary calls and server streams, bytes in and bytes out.
+"""A gRPC client on a unix socket or a TCP port: unary calls and server streams, bytes in and bytes out.
 
     await channel.unary(path, request, timeout) → reply
     async for reply in channel.stream(path, request): …
@@ -184,10 +184,11 @@ class _Wire(asyncio.Protocol):
 
 
 class Channel:
-    """Calls to the server at a unix socket; `path` is the socket's."""
+    """Calls to the server at a unix socket with this `path`; given a `port`, in clear over TCP to the host `path`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, port: int | None = None) -> None:
         self.path = path
+        self._port = port
         self._wire: _Wire | None = None
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(MAX_CALLS)
@@ -239,7 +240,11 @@ class Channel:
                 loop = asyncio.get_running_loop()
                 try:
                     async with asyncio.timeout(CONNECT_SECONDS):
-                        _, self._wire = await loop.create_unix_connection(_Wire, self.path)
+                        if self._port is None:
+                            _, self._wire = await loop.create_unix_connection(_Wire, self.path)
+                        else:
+                            _, self._wire = await loop.create_connection(_Wire, self.path, self._port)
                 except (OSError, TimeoutError) as error:
-                    raise ConnectError(f"cannot connect to {self.path}: {error}") from error
+                    where = self.path if self._port is None else f"{self.path} port {self._port}"
+                    raise ConnectError(f"cannot connect to {where}: {error}") from error
             return self._wire

@@ -158,7 +158,7 @@ class Prober:
 
     async def _ask(self, worker: _Worker) -> handlers.Verdict:
         probe = worker.probe
-        action = probe.exec_ or probe.http_get or probe.tcp_socket
+        action = probe.exec_ or probe.http_get or probe.tcp_socket or probe.grpc
         if action is None:
             return handlers.Verdict(True)
         target = handlers.Target(self._runtime, worker.container.id, worker.spec, worker.ip)

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from typing import Any
 
 import pytest
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.encoding.base import CodecBase
+from grpclib.exceptions import GRPCError
+from grpclib.server import Server, Stream
 
-from octoedge.api.core import Container, ContainerPort, HttpGetAction, HttpHeader, SleepAction, TcpSocketAction
+from octoedge.api.core import (
+    Container,
+    ContainerPort,
+    GrpcAction,
+    HttpGetAction,
+    HttpHeader,
+    SleepAction,
+    TcpSocketAction,
+)
 from octoedge.edge.edged import handlers
 from octoedge.edge.edged.handlers import Target, Verdict, port_number
 from octoedge.testing.clock import VirtualClock, run
@@ -107,6 +121,55 @@ def test_tcp() -> None:
     there, gone = asyncio.run(main())
     assert there.healthy
     assert not gone.healthy
+
+
+class _Bytes(CodecBase):
+    __content_subtype__ = "proto"
+
+    def encode(self, message: Any, message_type: Any) -> bytes:
+        return bytes(message)
+
+    def decode(self, data: bytes, message_type: Any) -> Any:
+        return data
+
+
+class Health:
+    """Knows three services: 1 serves, 2 does not, and one never answers."""
+
+    async def check(self, stream: Stream[bytes, bytes]) -> None:
+        service = await stream.recv_message() or b""
+        if service == b"\n\x06silent":
+            await asyncio.Event().wait()
+        answers = {b"": b"\x08\x01", b"\n\x04down": b"\x08\x02"}
+        if service not in answers:
+            raise GRPCError(Status.NOT_FOUND, "unknown service")
+        await stream.send_message(answers[service])
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {"/grpc.health.v1.Health/Check": Handler(self.check, Cardinality.UNARY_UNARY, bytes, bytes)}
+
+
+@pytest.mark.parametrize(
+    ("service", "healthy", "words"),
+    [("", True, ""), ("down", False, "status 2"), ("other", False, "unknown service"), ("silent", False, "no answer")],
+)
+def test_grpc(service: str, healthy: bool, words: str) -> None:
+    async def main() -> tuple[Verdict, Verdict]:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            port = listening.getsockname()[1]
+            server = Server([Health()], codec=_Bytes())
+            await server.start(sock=listening)
+            there = await handlers.run(GrpcAction(port, service), target(), 0.5)
+            server.close()
+            await server.wait_closed()
+        return there, await handlers.run(GrpcAction(port), target(), 0.5)
+
+    there, gone = asyncio.run(main())
+    assert there.healthy is healthy
+    assert words in there.text
+    assert not gone.healthy
+    assert "cannot connect to 127.0.0.1 port" in gone.text
 
 
 def test_sleep_is_bounded() -> None:

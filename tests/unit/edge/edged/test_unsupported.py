@@ -27,6 +27,7 @@ def test_what_the_api_fills_in_is_no_reason() -> None:
             resources={}, terminationMessagePath="/dev/termination-log", terminationMessagePolicy="File",
             volumeMounts=[{"name": "v", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": "Disabled"}],
             livenessProbe={"httpGet": {"path": "/", "port": 80, "scheme": "HTTP"}, "timeoutSeconds": 1},
+            startupProbe={"grpc": {"port": 1, "service": "a"}},
         )],
     }  # fmt: skip
     assert reasons(**filled) == []
@@ -39,8 +40,8 @@ def test_what_the_api_fills_in_is_no_reason() -> None:
         ({"volumes": [{"name": "v", "nfs": {"server": "s"}}]}, "NFS volumes are not supported yet"),
         ({"runtimeClassName": "gvisor"}, "runtime classes are not supported yet"),
         ({"hostUsers": False, "ephemeralContainers": [{"name": "x"}]}, "ephemeral containers are not supported yet"),
-        ({"containers": [node.container(livenessProbe={"grpc": {"port": 1}})]},
-         "spec.containers[].livenessProbe.grpc is not supported yet"),
+        ({"containers": [node.container(livenessProbe={"udp": {"port": 1}})]},
+         "spec.containers[].livenessProbe.udp is not supported yet"),
         ({"containers": [node.container(volumeDevices=[{"name": "v"}])]}, "block devices are not supported yet"),
         ({"somethingNew": {"a": 1}}, "spec.somethingNew is not supported yet"),
         ({"initContainers": [node.container(restartPolicy="Sometimes")]}, "container restartPolicy 'Sometimes'"),
