@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from octoedge.api.config.load import parse_cloudcore, parse_edgecore
+from octoedge.errors import ConfigError
 from octoedge.keadm import configfiles
 from octoedge.keadm.layout import Layout
 
@@ -44,3 +45,26 @@ def test_edgecore_reads_it() -> None:
     assert modules.edge_hub.http_server == "https://127.0.0.1:11002"
     assert modules.edge_stream.enable
     assert modules.event_bus.mqtt_server_external == "tcp://127.0.0.1:2883"
+
+
+def test_new_addresses_are_added_and_nothing_else_is_changed(tmp_path: Path) -> None:
+    text = configfiles.cloudcore(Layout(tmp_path), ["192.0.2.7"]) + "# my own words\n"
+    assert configfiles.missing_addresses(text, ["127.0.0.1", "192.0.2.7"]) == []
+    missing = configfiles.missing_addresses(text, ["192.0.2.7", "10.89.77.1", "192.0.2.8"])
+    edited = configfiles.add_addresses(text, missing)
+    assert missing == ["10.89.77.1", "192.0.2.8"]
+    assert edited.replace("    - 10.89.77.1\n    - 192.0.2.8\n", "") == text
+    assert configfiles.missing_addresses(edited, missing) == []
+
+
+@pytest.mark.parametrize("given", ["[192.0.2.7]", "[]", "null"])
+def test_a_list_in_another_form_is_added_to_as_well(given: str) -> None:
+    text = f"modules: {{cloudHub: {{advertiseAddress: {given}}}}}\n"
+    edited = configfiles.add_addresses(text, ["10.89.77.1"])
+    assert configfiles.missing_addresses(edited, ["10.89.77.1"]) == []
+
+
+@pytest.mark.parametrize("text", ["", "modules: 1", "modules: {cloudHub: []}"])
+def test_a_cloudcore_file_without_its_section_is_named(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"cloudHub"):
+        configfiles.missing_addresses(text, ["10.89.77.1"])
