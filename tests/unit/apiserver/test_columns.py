@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from octoedge.apiserver.columns import age, columns_of, duration, pod_reason
+from octoedge.apiserver.cells import age, duration
+from octoedge.apiserver.columns import columns_of, pod_reason
 
 Json = dict[str, Any]
 
