@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from octoedge.cloud.edgecontroller.references import PodFacts
+from octoedge.cloud.edgecontroller.references import PodFacts, facts
 from octoedge.errors import MessageError
 from octoedge.protocol import payloads as p
 from octoedge.protocol.resource import Resource
@@ -65,9 +65,13 @@ def _own_pod(node: str, payload: p.Payload, belongings: Belongings) -> str:
 
 def _mirror_pod(node: str, payload: p.Payload, _: Belongings) -> str:
     pod = _object(payload)
-    annotations = pod.get("metadata", {}).get("annotations") or {}
-    if pod.get("spec", {}).get("nodeName") != node or "kubernetes.io/config.mirror" not in annotations:
+    annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    if (pod.get("spec") or {}).get("nodeName") != node or "kubernetes.io/config.mirror" not in annotations:
         return f"node {node} may only create mirror pods of its own static pods"
+    seen = facts(payload.body)
+    if seen.references or seen.claims or pod["spec"].get("serviceAccountName"):
+        # As Kubernetes' NodeRestriction: else a stolen certificate opens any Secret, by a pod made up for it.
+        return f"node {node} may not create a mirror pod that refers to Secrets, ConfigMaps, claims or service accounts"
     return ""
 
 

@@ -47,6 +47,15 @@ OWN = {"kind": "Pod", "name": "mine", "uid": "uid-mine"}
 BOUND = {"spec": {"boundObjectRef": OWN}}
 MIRROR = {"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"nodeName": "edge-1"}}
 
+SECRET_VOLUME = {"name": "s", "secret": {"secretName": "theirs"}}
+GREEDY: list[dict[str, Any]] = [
+    {"volumes": [SECRET_VOLUME]},
+    {"imagePullSecrets": [{"name": "theirs"}]},
+    {"containers": [{"name": "c", "envFrom": [{"configMapRef": {"name": "theirs"}}]}]},
+    {"volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]},
+    {"serviceAccountName": "runner"},
+]
+
 MAY: list[tuple[type[p.Payload], str, Any]] = [
     (p.NodeInsert, "null/node/edge-1", {}),
     (p.NodeStatusPatch, "null/nodepatch/edge-1", {}),
@@ -100,6 +109,12 @@ def test_a_node_may_touch_its_own(kind: type[p.Payload], resource: str, body: An
 def test_a_node_may_not_touch_what_is_not_its_own(kind: type[p.Payload], resource: str, body: Any) -> None:
     why = refusal("edge-1", kind(resource=parse(resource), body=_body(body)), Pods())
     assert "edge-1" in why or "theirs" in why
+
+
+@pytest.mark.parametrize("spec", GREEDY)
+def test_a_mirror_pod_opens_no_door(spec: dict[str, Any]) -> None:
+    body = _body({**MIRROR, "spec": {"nodeName": "edge-1", **spec}})
+    assert "mirror pod" in refusal("edge-1", p.PodInsert(resource=parse("default/pod/x"), body=body), Pods())
 
 
 def test_every_request_that_is_carried_out_has_a_rule() -> None:
