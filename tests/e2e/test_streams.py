@@ -226,8 +226,9 @@ def test_killed_clients_leave_nothing_behind(streams: Installation) -> None:
     eventually(lambda: files_of(streams, "edgecore"), lambda now: now[0] <= before[0])
 
 
-def test_a_node_that_is_away_is_told_at_once_and_what_ran_ends_with_a_sentence(streams: Installation) -> None:
-    kubectl = Kubectl(streams, "websocket")
+@BOTH
+def test_a_node_that_is_away_is_told_at_once_and_what_ran_ends_with_a_sentence(streams: Installation, how: str) -> None:
+    kubectl = Kubectl(streams, how)
     running = kubectl.start("exec", "streams", "-c", "web", "--", "sh", "-c", "echo here; sleep 1000")
     assert running.stdout is not None
     assert running.stdout.readline() == b"here\n"
@@ -235,12 +236,11 @@ def test_a_node_that_is_away_is_told_at_once_and_what_ran_ends_with_a_sentence(s
     _, error = running.communicate(timeout=10)
     assert running.returncode == 1
     assert b"the node may have gone away" in error
-    for how in ("websocket", "spdy"):
-        began = time.monotonic()
-        done = Kubectl(streams, how)("exec", "streams", "-c", "web", "--", "true")
-        assert time.monotonic() - began < 1.5  # kubectl itself takes a while
-        assert done.status == 1
-        assert "node edge-1 has no tunnel to the cloud since 20" in done.err
+    began = time.monotonic()
+    done = kubectl("exec", "streams", "-c", "web", "--", "true")
+    assert time.monotonic() - began < 1.5  # kubectl itself takes a while
+    assert done.status == 1
+    assert "node edge-1 has no tunnel to the cloud since 20" in done.err
     streams.up()
     eventually(lambda: kubectl("exec", "streams", "-c", "web", "--", "echo", "back").out, lambda out: out == "back\n")
 
@@ -250,3 +250,18 @@ def test_who_did_what_is_in_the_log(streams: Installation) -> None:
     text = streams.log("apiserver")
     assert "audit: user 'kubernetes-admin': exec default/streams/web on node edge-1" in text
     assert "se-cret" not in text
+
+
+def test_top_and_the_pages_of_the_node(streams: Installation) -> None:
+    node = streams.kubectl("top", "nodes").check().splitlines()[1].split()
+    assert node[0] == "edge-1"
+    assert node[1].endswith("m")
+    assert node[3].endswith("Mi")
+    rows = streams.kubectl("top", "pods", "--containers").check().splitlines()[1:]
+    assert sorted(row.split()[:2] for row in rows) == [["streams", "reads"], ["streams", "web"]]
+    for page, text in (
+        ("healthz", "ok"), ("pods", '"kind":"PodList"'), ("metrics", "kubelet_running_pods 1"),
+        ("metrics/resource", 'container_cpu_usage_seconds_total{container="web",namespace="default",pod="streams"}'),
+        ("stats/summary", '"nodeName":"edge-1"'),
+    ):  # fmt: skip
+        assert text in streams.kubectl("get", "--raw", f"/api/v1/nodes/edge-1/proxy/{page}").check()

@@ -203,6 +203,25 @@ def test_a_cut_link_ends_the_command_with_a_sentence(tmp_path: Path) -> None:
     in_world(tmp_path, test)
 
 
+def test_a_cut_link_is_told_to_spdy_clients_too(tmp_path: Path) -> None:
+    async def test(w: World) -> None:
+        reader, writer, _ = await w.spdy(EXEC)
+        framer = Framer()
+        for stream, kind in ((1, "error"), (3, "stdin"), (5, "stdout")):
+            writer.write(framer.syn_stream(stream, {"streamType": kind}))
+        writer.write(framer.data(3, b"hello"))
+        seen: list[Data] = []
+        while not seen:
+            seen += [e for e in framer.feed(await reader.read(65536)) if isinstance(e, Data)]
+        w.kubelet.cut()
+        rest = [e for e in framer.feed(await reader.read()) if isinstance(e, Data)]
+        assert (rest[-1].stream, rest[-1].fin) == (1, True)
+        assert "the node may have gone away" in msgspec.json.decode(rest[-1].data)["message"]
+        writer.close()
+
+    in_world(tmp_path, test)
+
+
 def test_a_client_that_is_killed_frees_the_nodes_end(tmp_path: Path) -> None:
     async def test(w: World) -> None:
         _, writer, _ = await w.spdy(EXEC)

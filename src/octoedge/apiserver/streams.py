@@ -25,7 +25,7 @@ from aiohttp import WSMsgType, web
 from octoedge.apiserver.kubelet import CHUNK, Kubelet, Pipe
 from octoedge.apiserver.requests import Request, Response, Takeover
 from octoedge.apiserver.rest import Place
-from octoedge.apiserver.translation import COMMAND, PORT_FORWARD, Command, Translation, Tunnelled
+from octoedge.apiserver.translation import COMMAND, PORT_FORWARD, Command, Translation, Tunnelled, Watched
 from octoedge.errors import ApiError, ConnectionClosed, ProtocolError, bad_request, not_found
 from octoedge.kube.read import Reader
 from octoedge.transport.hijack import hijack, hijacked
@@ -52,6 +52,9 @@ _COMMAND_SPDY = (
 _PORTS_SPDY = (
     ("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", "portforward.k8s.io"),
 )  # fmt: skip
+_SPDY_COMMAND = b"\r\nx-stream-protocol-version: v4.channel.k8s.io"
+"""In the node's answer: the outcome is a metav1.Status."""
+_BROKEN = "the connection to the container has ended before the command did: the node may have gone away"
 _MAX_MESSAGE = 4 * 1024 * 1024
 _CLOSE_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 5.0
@@ -128,7 +131,7 @@ class Streams:
                 async with asyncio.TaskGroup() as group:
                     outward = group.create_task(_copy(reader, pipe.writer), name="client to node")
                     outward.add_done_callback(lambda _: pipe.writer.close())
-                    await _copy(pipe.reader, writer)
+                    await _watched_copy(pipe, writer)
                     outward.cancel()
         return hijacked()
 
@@ -157,6 +160,20 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
+async def _watched_copy(pipe: Pipe, writer: asyncio.StreamWriter) -> None:
+    """To a client that speaks as the node does; one that waits for a command's outcome is told if none comes."""
+    if _SPDY_COMMAND not in pipe.head.lower():
+        await _copy(pipe.reader, writer)
+        return
+    watched = Watched()
+    with contextlib.suppress(OSError):
+        while data := await pipe.reader.read(CHUNK):
+            watched.see(data)
+            writer.write(data)
+            await writer.drain()
+    writer.write(watched.broken(_BROKEN))
+
+
 async def _to_node(client: web.WebSocketResponse, translation: Translation, pipe: Pipe) -> None:
     """Until the client leaves."""
     with contextlib.suppress(OSError):
@@ -168,7 +185,7 @@ async def _to_node(client: web.WebSocketResponse, translation: Translation, pipe
 
 async def _to_client(client: web.WebSocketResponse, translation: Translation, pipe: Pipe) -> None:
     """Until everything was said, or the node's connection is over."""
-    why = "the connection to the container has ended before the command did: the node may have gone away"
+    why = _BROKEN
     try:
         while not translation.over and (data := await pipe.reader.read(CHUNK)):
             messages, back = translation.to_client(data)

@@ -104,7 +104,10 @@ class StreamingServer:
             return
         spdy = "upgrade: spdy/3.1" in head.lower()
         upgrade = "SPDY/3.1" if spdy else "raw"
-        writer.write(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n".encode())
+        answer = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+        if "x-stream-protocol-version: v4.channel.k8s.io" in head.lower():
+            answer += "X-Stream-Protocol-Version: v4.channel.k8s.io\r\n"
+        writer.write(f"{answer}\r\n".encode())
         if self.flood:
             await self._flood(reader, writer)
         elif self.silent:

@@ -152,6 +152,11 @@ class Framer:
 
     # ---- what comes
 
+    @property
+    def between_frames(self) -> bool:
+        """Whether all that came was whole frames."""
+        return not self._stream and not self._buffer
+
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events in `data`; a data frame may come in pieces. `ProtocolError` when it is no SPDY/3.1."""
         self._buffer += data
