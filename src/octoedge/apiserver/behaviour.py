@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver import defaults, metadata, rules, workloads
+from octoedge.apiserver import defaults, disruption, metadata, priorities, rules, services, workloads
 from octoedge.apiserver.backend import View
 from octoedge.apiserver.crd import names
 from octoedge.apiserver.crd import rules as crd
@@ -24,7 +24,7 @@ def _nothing(_: Json) -> None:
     return None
 
 
-def _nothing_to_carry(_new: Json, _old: Json) -> None:
+def _nothing_to_carry(_new: Json, _old: Json, _view: View) -> None:
     return None
 
 
@@ -69,7 +69,7 @@ class Behaviour:
     """Change or refuse a new object by what else is there."""
     company: Callable[[Json, View, str], list[tuple[str, Json]]] = _no_company
     """Objects that are made together with a new one, by resource."""
-    carry: Callable[[Json, Json], None] = _nothing_to_carry
+    carry: Callable[[Json, Json, View], None] = _nothing_to_carry
     """Put into an updated object what the server chose for it earlier and the client left out."""
     check: Callable[[Json], list[Cause]] = _no_causes
     check_update: Callable[[Json, Json], list[Cause]] = _free_to_change
@@ -99,10 +99,16 @@ def _normalize_secret(obj: Json) -> None:
         obj.setdefault("data", {})[key] = base64.b64encode(value.encode()).decode()
 
 
-def _prepare_service(obj: Json) -> None:
-    obj["status"] = {"loadBalancer": {}}
-    for port in obj.get("spec", {}).get("ports") or []:
-        port.setdefault("targetPort", port.get("port"))
+def _admit_pod(obj: Json, view: View) -> None:
+    admit_pod(obj, view)
+    priorities.admit(obj, view)
+
+
+def _begins(phase: str) -> Callable[[Json], None]:
+    def prepare(obj: Json) -> None:
+        obj["status"] = {"phase": phase}
+
+    return prepare
 
 
 def _admit_definition(obj: Json, view: View) -> None:
@@ -137,7 +143,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "pods": Behaviour(
         normalize=defaults.pod,
         prepare=_prepare_pod,
-        admit=admit_pod,
+        admit=_admit_pod,
         check=rules.pod,
         check_update=rules.pod_update,
     ),
@@ -147,7 +153,24 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "nodes": Behaviour(keeps_status=True),
     "configmaps": _DATA,
     "secrets": Behaviour(normalize=_normalize_secret, check=rules.data, check_update=rules.data_update),
-    "services": Behaviour(name_rule=metadata.label_1035, prepare=_prepare_service, check=rules.service),
+    "services": Behaviour(
+        name_rule=metadata.label_1035,
+        normalize=services.normalize,
+        prepare=services.prepare,
+        admit=services.allocate,
+        carry=services.carry,
+        check=services.check,
+        check_update=services.check_update,
+    ),
+    "endpointslices.discovery.k8s.io": Behaviour(normalize=services.normalize_slice),
+    "persistentvolumes": Behaviour(prepare=_begins("Available")),
+    "persistentvolumeclaims": Behaviour(prepare=_begins("Pending")),
+    disruption.RESOURCE: Behaviour(
+        counts_generations=True, check=disruption.check, check_update=lambda new, _: disruption.check(new)
+    ),
+    priorities.RESOURCE: Behaviour(
+        normalize=priorities.normalize, check=priorities.check, check_update=priorities.check_update
+    ),
     "events": Behaviour(check=rules.event),
     "deployments.apps": _spec(
         workloads.deployment_defaults,

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from octoedge.kube.read import Item, ReadOptions, select
 from octoedge.runtime.clock import Clock, parse_rfc3339, rfc3339
 
 Json = dict[str, Any]
+Also = Callable[[View], Sequence[Edit]]
 
 _PROTECTED = ("default", "kube-system", "kube-public")
 _POLICIES = (None, "", "Background", "Foreground", "Orphan")
@@ -75,15 +76,16 @@ class Deletion:
         self.backend = backend
         self.clock = clock
 
-    async def delete(self, place: Place, options: DeleteOptions) -> Deleted:
-        """Delete one object."""
+    async def delete(self, place: Place, options: DeleteOptions, also: Also | None = None) -> Deleted:
+        """Delete one object, if `also` does not refuse, together with the edits that it gives."""
         gone = False
 
         def decide(view: View) -> list[Edit]:
             nonlocal gone
+            more = also(view) if also is not None else []
             edit = self._decide(view, place, options)
             gone = isinstance(edit, Drop)
-            return [edit]
+            return [edit, *more]
 
         items = await self.backend.change(decide, dry_run=options.dry_run)
         return Deleted(items[0], gone)

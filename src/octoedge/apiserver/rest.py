@@ -188,7 +188,7 @@ class Rest:
         metadata.prepare_update(new, old)
         new = _only_part(place, behaviour, new, old)
         if not place.subresource:
-            behaviour.carry(new, old)
+            behaviour.carry(new, old, view)
             self._fill(kind, behaviour, new)
         causes = metadata.check(new["metadata"], behaviour.name_rule)
         causes += self.bodies.shape(kind).check_update(new, old, place.subresource)

@@ -214,14 +214,6 @@ def data_update(new: Json, old: Json) -> list[Cause]:
     return causes
 
 
-def service(obj: Json) -> list[Cause]:
-    """A Service needs ports, except a headless or an external one."""
-    spec = obj.get("spec") or {}
-    if not spec.get("ports") and spec.get("clusterIP") != "None" and spec.get("type") != "ExternalName":
-        return [required("spec.ports")]
-    return []
-
-
 def event(obj: Json) -> list[Cause]:
     """An Event lies in the namespace of what it tells of."""
     involved, namespace = obj.get("involvedObject") or {}, obj["metadata"].get("namespace")

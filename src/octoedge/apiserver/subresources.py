@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import msgspec
 from octoedge.apiserver.backend import Edit, View
 from octoedge.apiserver.bodies import Bodies, Findings
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.disruption import permit_eviction
 from octoedge.apiserver.kinds import Kinds
 from octoedge.apiserver.nodepages import NodeProxy
 from octoedge.apiserver.requests import Chunks, Request, Response, Stream, json_answer, success
@@ -73,7 +74,13 @@ class Subresources:
     async def _evict(self, request: Request, place: Place) -> Response:
         body = self._typed(request, "policy", "v1", "Eviction")
         options = DeleteOptions.of(body.get("deleteOptions") or {}, request.query)
-        await self.deletion.delete(Place(place.kind, place.namespace, place.name), options)
+        now = rfc3339(self.clock.now())
+
+        def permit(view: View) -> Sequence[Edit]:
+            item = view.get("pods", place.namespace, place.name)
+            return [] if item is None else permit_eviction(view, msgspec.json.decode(item.data), now)
+
+        await self.deletion.delete(Place(place.kind, place.namespace, place.name), options, permit)
         return json_answer(success({"name": place.name, "kind": "pods"}), 201)
 
     async def _token(self, request: Request, place: Place) -> Response:

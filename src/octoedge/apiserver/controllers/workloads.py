@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from octoedge.apiserver.controllers.budgets import budget_controller
+from octoedge.apiserver.controllers.builtins import BuiltIns
 from octoedge.apiserver.controllers.cronjobs import cronjob_controller
 from octoedge.apiserver.controllers.daemonsets import daemonset_controller
 from octoedge.apiserver.controllers.deployments import deployment_controller
+from octoedge.apiserver.controllers.endpoints import endpoints_controller
 from octoedge.apiserver.controllers.garbage import GarbageCollector
 from octoedge.apiserver.controllers.jobs import job_controller
 from octoedge.apiserver.controllers.replicasets import replicaset_controller
@@ -24,5 +27,8 @@ def workload_controllers(hands: Hands) -> Sequence[Module]:
         statefulset_controller(hands),
         job_controller(hands),
         cronjob_controller(hands),
+        endpoints_controller(hands),
+        budget_controller(hands),
+        BuiltIns(hands),
         GarbageCollector(hands),
     )
