@@ -83,6 +83,8 @@ class _TunnelConnection:
     def __init__(self, socket: web.WebSocketResponse, peer: Peer) -> None:
         self._socket = socket
         self._peer = peer
+        self.heard = asyncio.get_running_loop().time()
+        """When something came last, be it a ping."""
 
     @property
     def peer(self) -> Peer:
@@ -98,6 +100,7 @@ class _TunnelConnection:
         while True:
             try:
                 message = await self._socket.receive(timeout=SILENCE_SECONDS)
+                self.heard = asyncio.get_running_loop().time()
                 if message.type is WSMsgType.PING:
                     await self._socket.pong(message.data)
             except TimeoutError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from typing import NoReturn
+from typing import NoReturn, Protocol, runtime_checkable
 
 from octoedge.cloud.cloudstream.stream import Stream
 from octoedge.errors import ConnectionClosed, MessageError
@@ -30,6 +30,13 @@ _WRITE_SECONDS = 15.0
 _SLOW_READER_SECONDS = 5.0
 
 
+@runtime_checkable
+class Heard(Protocol):
+    """A connection that knows when it last heard of the other end (the event loop's time)."""
+
+    heard: float
+
+
 class Session:
     """One node's open tunnel."""
 
@@ -48,6 +55,13 @@ class Session:
             Kind.REMOVE: self._remove,
             Kind.CREDIT: self._granted,
         }
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the node was heard of; 0 where the connection does not know."""
+        if not isinstance(self._connection, Heard):
+            return 0.0
+        return asyncio.get_running_loop().time() - self._connection.heard
 
     def __len__(self) -> int:
         return len(self._streams)

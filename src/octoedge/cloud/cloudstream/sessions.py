@@ -14,6 +14,8 @@ from octoedge.transport.connection import Connection
 
 log = logging.getLogger(__name__)
 
+SILENT_SECONDS = 11.0
+"""Edges ping every 5 s, ours and Go's; one that missed two is not asked anything."""
 _MAX_REMEMBERED = 20_000
 """Nodes whose leaving is remembered; the oldest is forgotten first."""
 
@@ -63,6 +65,11 @@ class Sessions:
         session = self._sessions.get(node)
         if session is None:
             session = next((one for one in self._sessions.values() if one.address == node), None)
+        if session is not None and session.silent > SILENT_SECONDS:
+            # The tunnel has not broken yet, but whoever asks now would only wait for that.
+            since = rfc3339(self._clock.now() - session.silent)
+            why = f"node {node} was last heard of at {since}; its link seems to be cut, try again when it is back"
+            raise ApiError(503, "ServiceUnavailable", why)
         if session is not None:
             return session
         left = self._left.get(node)

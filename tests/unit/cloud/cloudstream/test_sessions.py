@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from octoedge.cloud.cloudstream.sessions import Sessions
+from octoedge.cloud.cloudstream.sessions import SILENT_SECONDS, Sessions
 from octoedge.errors import ApiError, ConnectionClosed
 from octoedge.protocol.tunnel import Connector, Kind
 from octoedge.runtime.clock import rfc3339
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.transport.connection import Peer
-from octoedge.transport.memory import pair
+from octoedge.transport.memory import MemoryConnection, pair
 
 
 def why(sessions: Sessions, node: str) -> str:
@@ -59,5 +59,61 @@ def test_the_newest_tunnel_wins_and_ends_the_streams_of_the_older() -> None:
         await sessions.end_all("stopping")
         await newer
         assert not sessions.connected
+
+    run(main())
+
+
+class Hearing:
+    """A connection that knows when it last heard of the other end."""
+
+    def __init__(self, inner: MemoryConnection) -> None:
+        self._inner = inner
+        self.heard = asyncio.get_running_loop().time()
+
+    @property
+    def peer(self) -> Peer:
+        return self._inner.peer
+
+    async def send(self, data: bytes) -> None:
+        await self._inner.send(data)
+
+    async def receive(self) -> bytes:
+        return await self._inner.receive()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def test_a_node_that_has_fallen_silent_is_not_asked_though_its_tunnel_has_not_broken_yet() -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+        sessions = Sessions(clock)
+        _, cloud_end = pair(Peer(node="edge-1"))
+        connection = Hearing(cloud_end)
+        task = asyncio.create_task(sessions.serve("edge-1", connection))
+        await sessions.wait("edge-1", connected=True)
+        last = clock.now()
+        await asyncio.sleep(SILENT_SECONDS - 1)
+        assert sessions.find("edge-1").node == "edge-1"
+        await asyncio.sleep(2)
+        assert f"node edge-1 was last heard of at {rfc3339(last)}" in why(sessions, "edge-1")
+        connection.heard = asyncio.get_running_loop().time()
+        assert sessions.find("edge-1").node == "edge-1"
+        await sessions.end_all("stopping")
+        await task
+
+    run(main())
+
+
+def test_a_node_is_found_by_its_address_too() -> None:
+    async def main() -> None:
+        sessions = Sessions(VirtualClock())
+        _, cloud_end = pair(Peer(node="edge-1", headers={"sessioninternalip": "192.0.2.7"}))
+        task = asyncio.create_task(sessions.serve("edge-1", cloud_end))
+        await sessions.wait("edge-1", connected=True)
+        assert sessions.find("192.0.2.7").node == "edge-1"
+        assert "node 192.0.2.8 has had no tunnel" in why(sessions, "192.0.2.8")
+        await sessions.end_all("stopping")
+        await task
 
     run(main())
