@@ -95,12 +95,15 @@ class World:
             hub,
             websocket=replace(hub.websocket, address="127.0.0.1", port=self.wss),
             https=replace(hub.https, address="127.0.0.1", port=self.https),
-            tls_ca_file=str(self.folder / "ca.crt"), tls_ca_key_file=str(self.folder / "ca.key"),
-            tls_cert_file=str(self.folder / "server.crt"), tls_private_key_file=str(self.folder / "server.key"),
+            tls_ca_file=str(self.folder / "ca.crt"),
+            tls_ca_key_file=str(self.folder / "ca.key"),
+            tls_cert_file=str(self.folder / "server.crt"),
+            tls_private_key_file=str(self.folder / "server.key"),
         )
         monitor = replace(config.common_config.monitor_server, bind_address="127.0.0.1:0")
         return replace(
-            config, modules=replace(config.modules, cloud_hub=hub),
+            config,
+            modules=replace(config.modules, cloud_hub=hub),
             common_config=replace(config.common_config, monitor_server=monitor),
         )
 
@@ -111,8 +114,13 @@ class World:
     async def edge(self) -> AsyncIterator[Edge]:
         log = (self.folder / "edgecore.log").open("ab")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "octoedge.commands.edgecore", "--config", str(self.config_file),
-            stdout=log, stderr=log,
+            sys.executable,
+            "-m",
+            "octoedge.commands.edgecore",
+            "--config",
+            str(self.config_file),
+            stdout=log,
+            stderr=log,
         )
         log.close()
         try:

@@ -1,9 +1,9 @@
 """The API as a function from request to response: who asks, may he, and which handler answers.
 
-    request → authorize → discovery, OpenAPI, health     (paths that are no resources)
-                        → read (get, list, watch)        ┐
-                        → write (create … delete)        ├ by (method, object or collection, subresource)
-                        → subresources                   ┘
+request → authorize → discovery, OpenAPI, health     (paths that are no resources)
+                    → read (get, list, watch)        ┐
+                    → write (create … delete)        ├ by (method, object or collection, subresource)
+                    → subresources                   ┘
 """
 
 from __future__ import annotations
@@ -242,9 +242,7 @@ class Api:
             raise bad_request(f"the body of a deletion must be DeleteOptions, not {value['kind']}")
         return DeleteOptions.of(self._bodies.typed("", "v1", "DeleteOptions", value), request.query)
 
-    def _one(
-        self, request: Request, kind: Kind, item: Item, code: int = 200, found: Findings | None = None
-    ) -> Answer:
+    def _one(self, request: Request, kind: Kind, item: Item, code: int = 200, found: Findings | None = None) -> Answer:
         form = _form(request)
         if found is not None and kind.custom is None:
             found.warnings += self._warnings(kind, item)

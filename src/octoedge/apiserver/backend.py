@@ -257,9 +257,7 @@ class Backend:
             if not request.answer.done():
                 request.answer.set_result(items)
 
-    def _decide(
-        self, request: _Request, view: View, version: int
-    ) -> tuple[list[tuple[str, Change]], list[Item]]:
+    def _decide(self, request: _Request, view: View, version: int) -> tuple[list[tuple[str, Change]], list[Item]]:
         changes: list[tuple[str, Change]] = []
         items: list[Item] = []
         for edit in request.decide(view):

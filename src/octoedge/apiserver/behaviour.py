@@ -191,9 +191,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         workloads.unchangeable(workloads.daemonset, "selector"),
     ),
     "jobs.batch": _spec(workloads.job_defaults, workloads.job, workloads.job_update, workloads.prepare_job),
-    "cronjobs.batch": _spec(
-        workloads.cronjob_defaults, workloads.cronjob, workloads.unchangeable(workloads.cronjob)
-    ),
+    "cronjobs.batch": _spec(workloads.cronjob_defaults, workloads.cronjob, workloads.unchangeable(workloads.cronjob)),
     crd.RESOURCE: Behaviour(
         counts_generations=True,
         normalize=crd.normalize,

@@ -1,10 +1,10 @@
 """The server's own CA, certificates, token key and kubeconfigs: made once, kept in the data directory.
 
-    pki/ca.{crt,key}              the CA of clients and of this server
-    pki/apiserver.{crt,key}       what the server shows; made anew when its addresses change or its time runs out
-    pki/kubelet-client.{crt,key}  what it shows to CloudCore's kubelet-like API
-    pki/sa.key                    signs service account tokens
-    admin.kubeconfig, cloudcore.kubeconfig
+pki/ca.{crt,key}              the CA of clients and of this server
+pki/apiserver.{crt,key}       what the server shows; made anew when its addresses change or its time runs out
+pki/kubelet-client.{crt,key}  what it shows to CloudCore's kubelet-like API
+pki/sa.key                    signs service account tokens
+admin.kubeconfig, cloudcore.kubeconfig
 """
 
 from __future__ import annotations

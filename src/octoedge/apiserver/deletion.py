@@ -1,10 +1,10 @@
 """Deleting: at once, after a grace period that the kubelet ends, or when the last finalizer is gone.
 
-    Pod on a node       deletionTimestamp + grace; the node stops it and deletes it again with grace 0
-    with finalizers     deletionTimestamp; removed when the list is empty
-    Foreground, Orphan  a finalizer of the garbage collector, which first sees to what the object owns
-    Namespace           deletionTimestamp, phase Terminating; the namespace controller empties and removes it
-    everything else     gone
+Pod on a node       deletionTimestamp + grace; the node stops it and deletes it again with grace 0
+with finalizers     deletionTimestamp; removed when the list is empty
+Foreground, Orphan  a finalizer of the garbage collector, which first sees to what the object owns
+Namespace           deletionTimestamp, phase Terminating; the namespace controller empties and removes it
+everything else     gone
 """
 
 from __future__ import annotations

@@ -80,9 +80,7 @@ def check_place(obj: Json, namespace: str, name: str = "") -> None:
     if namespace and metadata.get("namespace") not in (None, "", namespace):
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     if name and metadata.setdefault("name", name) != name:
-        raise bad_request(
-            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-        )
+        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
 
 
 def generate_name(metadata: Json, taken: Callable[[str], bool]) -> None:

@@ -215,7 +215,7 @@ class Rest:
         result, unknown = self.bodies.decoded(kind, new)
 
         def refuse(text: str) -> ApiError:
-            shown = f'Invalid value: {_shown(patch)}: strict decoding error: {text}'
+            shown = f"Invalid value: {_shown(patch)}: strict decoding error: {text}"
             return invalid("", "", [("FieldValueInvalid", "patch", shown)])
 
         judge_unknown(unknown, query, found, refuse)

@@ -1,9 +1,9 @@
 """Strategic merge patches, applied: lists with a merge key are merged by it, with the directives that kubectl sends.
 
-    $patch: replace | delete | merge      in an object, or as an item of a list
-    $retainKeys: [...]                    of an object's fields keep only these
-    $deleteFromPrimitiveList/F: [...]     take values out of list F
-    $setElementOrder/F: [...]             how list F is ordered afterwards
+$patch: replace | delete | merge      in an object, or as an item of a list
+$retainKeys: [...]                    of an object's fields keep only these
+$deleteFromPrimitiveList/F: [...]     take values out of list F
+$setElementOrder/F: [...]             how list F is ordered afterwards
 """
 
 from __future__ import annotations

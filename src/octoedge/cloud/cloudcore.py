@@ -56,8 +56,13 @@ class CloudCore:
             requests, self.downstream, self.sessions, clock, enforcement=_enforcement(hub_config.authorization)
         )
         self.hub = CloudHub(
-            self.sessions, upstream, self.checkpoints, clock, node_limit=hub_config.node_limit,
-            keepalive_seconds=hub_config.keepalive_interval, write_seconds=hub_config.write_timeout,
+            self.sessions,
+            upstream,
+            self.checkpoints,
+            clock,
+            node_limit=hub_config.node_limit,
+            keepalive_seconds=hub_config.keepalive_interval,
+            write_seconds=hub_config.write_timeout,
         )
         self.sessions.listen(began=sync.connected)
         self.sessions.listen(began=upstream.connected)
@@ -96,8 +101,13 @@ class CloudCore:
         )
         self.websocket = EdgeListener(
             WebSocketServer(
-                hub.websocket.address, hub.websocket.port, tls=lambda: self._tls(ClientCertificate.REQUIRED),
-                serve=self.hub.serve, admit=self.hub.admit, answer_headers=self.hub.answer_headers, max_bytes=MAX_BYTES,
+                hub.websocket.address,
+                hub.websocket.port,
+                tls=lambda: self._tls(ClientCertificate.REQUIRED),
+                serve=self.hub.serve,
+                admit=self.hub.admit,
+                answer_headers=self.hub.answer_headers,
+                max_bytes=MAX_BYTES,
             )
         )
         readings = Readings(
@@ -112,7 +122,11 @@ class CloudCore:
         if modules.cloud_stream.enable:
             listeners.append(
                 CloudStream(
-                    modules.cloud_stream, client, self._authority.get, clock, addresses=hub.advertise_address,
+                    modules.cloud_stream,
+                    client,
+                    self._authority.get,
+                    clock,
+                    addresses=hub.advertise_address,
                     needs=("authority",),
                 )
             )

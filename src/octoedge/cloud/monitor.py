@@ -1,7 +1,7 @@
 """The local health and metrics endpoint (KubeEdge's monitor, 127.0.0.1:9091).
 
-    GET /healthz   {"ok": …, "nodes": [connected nodes], "waitingFor": [modules that are not ready], "detail": …}
-    GET /metrics   Prometheus text: KubeEdge's `connected_nodes`, and what waits for each node's confirmation
+GET /healthz   {"ok": …, "nodes": [connected nodes], "waitingFor": [modules that are not ready], "detail": …}
+GET /metrics   Prometheus text: KubeEdge's `connected_nodes`, and what waits for each node's confirmation
 """
 
 from __future__ import annotations

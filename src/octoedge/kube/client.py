@@ -124,7 +124,10 @@ class Client:
         """
         query = _query(labelSelector=labels, fieldSelector=fields)
         query |= {
-            "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version, "timeoutSeconds": str(seconds),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=seconds + 30)
         async with self._answer("GET", path(kind, namespace), query, None, _JSON, timeout) as response:
@@ -182,7 +185,12 @@ class Client:
             headers["Content-Type"] = content_type
         try:
             async with self._connected().request(
-                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False,
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
                 server_hostname=self.access.server_hostname,
             ) as response:
                 self._said.over("API server", f"{self.access.server} answers again")
@@ -199,10 +207,14 @@ class Client:
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                limit=0, ssl=self.access.tls if self.access.tls is not None else True, socket_factory=_socket,
+                limit=0,
+                ssl=self.access.tls if self.access.tls is not None else True,
+                socket_factory=_socket,
             )
             self._session = aiohttp.ClientSession(
-                connector=connector, headers={"User-Agent": f"octoedge/{VERSION}"}, read_bufsize=2**18,
+                connector=connector,
+                headers={"User-Agent": f"octoedge/{VERSION}"},
+                read_bufsize=2**18,
             )
         return self._session
 
@@ -263,8 +275,15 @@ def _as_error(code: int, body: bytes) -> ApiError:
 
 
 _REASONS = {
-    400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 422: "Invalid",
-    429: "TooManyRequests", 503: "ServiceUnavailable", 504: "Timeout",
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    422: "Invalid",
+    429: "TooManyRequests",
+    503: "ServiceUnavailable",
+    504: "Timeout",
 }
 
 

@@ -116,7 +116,12 @@ class MemoryClient(Client):
         self.api = api
 
     async def request(
-        self, method: str, where: str, *, query: Mapping[str, str] | None = None, body: bytes | None = None,
+        self,
+        method: str,
+        where: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
         content_type: str = "",  # noqa: ARG002 - every patch counts as a merge patch
     ) -> bytes:
         """One request."""
@@ -128,8 +133,14 @@ class MemoryClient(Client):
         return msgspec.json.encode(answer)
 
     async def watch(
-        self, kind: Kind, namespace: str = "", *, version: str, labels: str = "",
-        fields: str = "", seconds: int = 300,  # noqa: ARG002 - nobody selects by fields here, and watches never end
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        version: str,
+        labels: str = "",
+        fields: str = "",  # noqa: ARG002 - nobody selects by fields here
+        seconds: int = 300,  # noqa: ARG002 - watches never end
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `version`."""
         collection = self._collection(kind, namespace)
@@ -216,9 +227,7 @@ def covers(collection: str, place: str) -> bool:
 def matches(obj: Json, labels: str) -> bool:
     """Whether an object has the labels of a selector of the form `key=value,…`."""
     has = obj["metadata"].get("labels") or {}
-    return all(
-        has.get(key) == value for key, _, value in (part.partition("=") for part in labels.split(",") if part)
-    )
+    return all(has.get(key) == value for key, _, value in (part.partition("=") for part in labels.split(",") if part))
 
 
 __all__ = ["ApiError", "MemoryApi", "MemoryClient"]

@@ -80,7 +80,8 @@ class Player:
 def pod(name: str = "web", uid: str = "u1", version: str = "10", **metadata: Any) -> dict[str, Any]:
     """A pod as the cloud sends it."""
     return {
-        "apiVersion": "v1", "kind": "Pod",
+        "apiVersion": "v1",
+        "kind": "Pod",
         "metadata": {"name": name, "namespace": "default", "uid": uid, "resourceVersion": version, **metadata},
         "spec": {"nodeName": "edge-1"},
     }

@@ -21,9 +21,7 @@ class ClientCertificate(enum.Enum):
     OPTIONAL = ssl.CERT_OPTIONAL
 
 
-def server_context(
-    certificate_pem: bytes, key_pem: bytes, ca_pem: bytes, client: ClientCertificate
-) -> ssl.SSLContext:
+def server_context(certificate_pem: bytes, key_pem: bytes, ca_pem: bytes, client: ClientCertificate) -> ssl.SSLContext:
     """A listener's context: serves this certificate, trusts clients of this CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -26,7 +26,7 @@ def thing(name: str, value: int = 0, **labels: str) -> Json:
 
 
 @asynccontextmanager
-async def opened(path: Path, **limits: int) -> AsyncIterator[Backend]:
+async def opened(path: Path, **limits: Any) -> AsyncIterator[Backend]:
     backend = Backend(path / "state.db", lambda _, obj: {"value": str(obj.get("value"))}, **limits)
     task = asyncio.get_running_loop().create_task(backend.run(lambda: None))
     try:

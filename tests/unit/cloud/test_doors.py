@@ -37,8 +37,10 @@ def _config(folder: Path) -> CloudCoreConfig:
         hub,
         websocket=replace(hub.websocket, address="127.0.0.1", port=0),
         https=replace(hub.https, address="127.0.0.1", port=0),
-        tls_ca_file=str(folder / "ca.crt"), tls_ca_key_file=str(folder / "ca.key"),
-        tls_cert_file=str(folder / "server.crt"), tls_private_key_file=str(folder / "server.key"),
+        tls_ca_file=str(folder / "ca.crt"),
+        tls_ca_key_file=str(folder / "ca.key"),
+        tls_cert_file=str(folder / "server.crt"),
+        tls_private_key_file=str(folder / "server.key"),
     )
     monitor = replace(config.common_config.monitor_server, bind_address="127.0.0.1:0")
     return replace(
@@ -76,8 +78,13 @@ class Doors:
         return token.split(self.core.authority.mint(expires=int(time.time()) + seconds))[1]
 
     async def get(
-        self, path: str, *, tls: ssl.SSLContext | None = None, headers: Mapping[str, str] | None = None,
-        body: bytes = b"", method: str = "GET",
+        self,
+        path: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        method: str = "GET",
     ) -> tuple[int, bytes]:
         """One request to the https port."""
         url = f"https://127.0.0.1:{self.core.https.port}{path}"
@@ -130,7 +137,9 @@ def test_a_machine_joins_and_speaks(tmp_path: Path) -> None:
             status, der = await doors.enrol(f"Bearer {token.split(minted)[1]}")
             assert (status, x509.read_der(der, "x").common_name) == (200, "system:node:edge-1")
             status, _ = await doors.get(
-                "/edge.crt", tls=doors.tls("edge-1"), headers={"NodeName": "edge-1"},
+                "/edge.crt",
+                tls=doors.tls("edge-1"),
+                headers={"NodeName": "edge-1"},
                 body=x509.new_node_request("edge-1")[1],
             )
             assert status == 200, "renewal needs no token"
@@ -165,7 +174,9 @@ def test_a_certificate_is_only_for_the_node_that_asks(tmp_path: Path) -> None:
             assert status == 500
             assert b"failed to sign certs for edgenode edge-1" in body
             status, body = await doors.get(
-                "/edge.crt", tls=doors.tls("edge-2"), headers={"NodeName": "edge-1"},
+                "/edge.crt",
+                tls=doors.tls("edge-2"),
+                headers={"NodeName": "edge-1"},
                 body=x509.new_node_request("edge-1")[1],
             )
             assert status == 401
@@ -248,7 +259,9 @@ def test_a_refusal_says_why(tmp_path: Path, headers: dict[str, str], text: str) 
         async with _doors(tmp_path) as doors:
             url = f"https://127.0.0.1:{doors.core.websocket.server.port}/any/path"
             upgrade = {
-                "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                "Connection": "Upgrade",
+                "Upgrade": "websocket",
+                "Sec-WebSocket-Version": "13",
                 "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
             }
             async with doors.session.get(url, ssl=doors.tls("edge-1"), headers={**upgrade, **headers}) as response:

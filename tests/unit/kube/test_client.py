@@ -24,8 +24,13 @@ from octoedge.testing import tls as certificates
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 NOT_FOUND = {
-    "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
-    "message": 'pods "x" not found', "details": {"name": "x", "kind": "pods"},
+    "kind": "Status",
+    "apiVersion": "v1",
+    "status": "Failure",
+    "code": 404,
+    "reason": "NotFound",
+    "message": 'pods "x" not found',
+    "details": {"name": "x", "kind": "pods"},
 }
 
 
@@ -50,8 +55,10 @@ def test_a_request_says_who_asks_and_what(tmp_path: Path) -> None:
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         return _json(
             {
-                "line": f"{request.method} {request.path_qs}", "type": request.headers["Content-Type"],
-                "who": request.headers["Authorization"], "body": (await request.read()).decode(),
+                "line": f"{request.method} {request.path_qs}",
+                "type": request.headers["Content-Type"],
+                "who": request.headers["Authorization"],
+                "body": (await request.read()).decode(),
             }
         )
 
@@ -59,8 +66,10 @@ def test_a_request_says_who_asks_and_what(tmp_path: Path) -> None:
         async with _server(handler) as client:
             said = json.loads(await client.patch(PODS, "ns", "web", b"{}", how=STRATEGIC, sub="status"))
         assert said == {
-            "line": "PATCH /api/v1/namespaces/ns/pods/web/status", "type": "application/strategic-merge-patch+json",
-            "who": "Bearer secret", "body": "{}",
+            "line": "PATCH /api/v1/namespaces/ns/pods/web/status",
+            "type": "application/strategic-merge-patch+json",
+            "who": "Bearer secret",
+            "body": "{}",
         }
 
     asyncio.run(main())
@@ -211,7 +220,8 @@ def _kubeconfig(folder: Path, *, user: dict[str, Any], **cluster: Any) -> Path:
     file.write_text(
         yaml.safe_dump(
             {
-                "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
                 "clusters": [{"name": "k", "cluster": {"server": "https://192.0.2.1:6443/", **cluster}}],
                 "users": [{"name": "u", "user": user}],
             }

@@ -66,7 +66,10 @@ def test_the_copy_follows_the_api() -> None:
             await client.delete(CONFIGMAPS, "default", "b")
             await asyncio.sleep(1.0)
             assert [event[:2] for event in diary.events] == [
-                ("added", "a"), ("added", "b"), ("changed", "a"), ("gone", "b")
+                ("added", "a"),
+                ("added", "b"),
+                ("changed", "a"),
+                ("gone", "b"),
             ]
             raw = informer.get("default", "a")
             assert raw is not None
@@ -118,7 +121,10 @@ def test_a_log_that_was_cut_is_made_good_by_a_list() -> None:
             api.forgotten = api.version
             await asyncio.sleep(30.0)
             assert sorted(event[:2] for event in diary.events) == [
-                ("added", "again"), ("added", "new"), ("gone", "again"), ("gone", "goes")
+                ("added", "again"),
+                ("added", "new"),
+                ("gone", "again"),
+                ("gone", "goes"),
             ]
             names = [event[0] for event in diary.events if event[1] == "again"]
             assert names == ["gone", "added"], "an object made anew is two events"
@@ -225,7 +231,9 @@ def test_whatever_happens_the_copy_ends_as_the_api_is(seed: int) -> None:
                 await _accident(api, rng, str(step))
             api.away = False
             await asyncio.sleep(30.0)
-            live = {obj["metadata"]["uid"]: obj["metadata"]["resourceVersion"] for obj in api.within("/api/v1/configmaps")}
+            live = {
+                obj["metadata"]["uid"]: obj["metadata"]["resourceVersion"] for obj in api.within("/api/v1/configmaps")
+            }
             assert {view(raw).metadata.uid: view(raw).metadata.resource_version for raw in informer.all()} == live
         there: set[tuple[str, str]] = set()
         for what, name, uid in diary.events:

@@ -36,7 +36,8 @@ def test_what_is_made_lies_where_kubeedge_looks_for_it() -> None:
         made = await _load(api.client())
         assert _data(api, "casecret") == {"cadata": made.ca.certificate, "cakeydata": made.ca.key}
         assert _data(api, "cloudcoresecret") == {
-            "cloudcoredata": made.server.certificate, "cloudcorekeydata": made.server.key
+            "cloudcoredata": made.server.certificate,
+            "cloudcorekeydata": made.server.key,
         }
         x509.check_issued_by(made.ca, made.server.certificate, "the server certificate")
         assert ("/api/v1/namespaces", "kubeedge") in api.objects

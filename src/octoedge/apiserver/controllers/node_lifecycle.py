@@ -166,4 +166,3 @@ def _ready_status(node: Json) -> str:
         if condition["type"] == "Ready":
             return str(condition["status"])
     return ""
-

@@ -50,7 +50,10 @@ class Downstream:
         self.configmaps = Informer(client, CONFIGMAPS, self._on_referenced("configmap"))
         self.secrets = Informer(client, SECRETS, self._on_referenced("secret"))
         self._informers: dict[str, Informer] = {
-            "node": self.nodes, "pod": self.pods, "configmap": self.configmaps, "secret": self.secrets,
+            "node": self.nodes,
+            "pod": self.pods,
+            "configmap": self.configmaps,
+            "secret": self.secrets,
         }
 
     def listen(self, *, node_deleted: SessionListener) -> None:

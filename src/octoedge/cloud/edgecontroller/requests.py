@@ -242,9 +242,7 @@ class Requests:
 
 def failure(payload: p.Payload, error: ApiError) -> bytes:
     """The body that says `error` in the form that this request expects."""
-    wrapped = type(payload) in _OBJECT_RESP or (
-        isinstance(payload, p.ObjectQuery) and payload.resource.type == "lease"
-    )
+    wrapped = type(payload) in _OBJECT_RESP or (isinstance(payload, p.ObjectQuery) and payload.resource.type == "lease")
     return p.failed(error) if wrapped else msgspec.json.encode(p.error_value(error))
 
 
@@ -325,7 +323,12 @@ _KINDS: dict[str, Kind] = {
 
 _OBJECT_RESP = frozenset(
     {
-        p.NodeInsert, p.NodeStatusPatch, p.PodInsert, p.PodStatusPatch, p.LeaseInsert, p.LeaseUpdate,
+        p.NodeInsert,
+        p.NodeStatusPatch,
+        p.PodInsert,
+        p.PodStatusPatch,
+        p.LeaseInsert,
+        p.LeaseUpdate,
         p.SigningRequestInsert,
     }
 )

@@ -157,7 +157,10 @@ class Upstream:
 
     def _answer(self, node: str, message: Message, payload: Payload, reply: Reply) -> None:
         answer = routes.answer(
-            message, reply.body, message_id=str(uuid.uuid4()), timestamp=int(self._clock.now() * 1000),
+            message,
+            reply.body,
+            message_id=str(uuid.uuid4()),
+            timestamp=int(self._clock.now() * 1000),
             version=reply.version,
         )
         if isinstance(payload, NodeStatusInsert | NodeStatusReport):

@@ -37,7 +37,10 @@ class Rotation:
     needs = ("edgehub",)
 
     def __init__(
-        self, enrolment: Renewable, link: Link, reconnect: Callable[[], Awaitable[None]],
+        self,
+        enrolment: Renewable,
+        link: Link,
+        reconnect: Callable[[], Awaitable[None]],
         rng: random.Random | None = None,
     ) -> None:
         self._enrolment = enrolment

@@ -1,7 +1,7 @@
 """The node's own Node and Lease in the API: registered or adopted, renewed.
 
-    register: NodeInsert ─ created ─► Node          lease: LeaseUpdate ─ 404 ─► LeaseInsert
-                         └ exists ──► ObjectQuery, NodeUpdate (labels)         └ 409 ─► ObjectQuery, LeaseUpdate
+register: NodeInsert ─ created ─► Node          lease: LeaseUpdate ─ 404 ─► LeaseInsert
+                     └ exists ──► ObjectQuery, NodeUpdate (labels)         └ 409 ─► ObjectQuery, LeaseUpdate
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ def _warn_of_namesake(node: bytes, existing: bytes, name: str) -> None:
     if mine and theirs and mine != theirs:
         log.warning(
             "the cloud knows node %s as another machine (machine id %s, ours is %s); if that one still runs, give one "
-            "of the two another name (edged.hostnameOverride)", name, theirs, mine,
+            "of the two another name (edged.hostnameOverride)",
+            name,
+            theirs,
+            mine,
         )
 
 
@@ -114,7 +117,8 @@ class LeaseKeeper:
     async def _try(self, resource: Resource, lease: bytes) -> bytes:
         known = self._known or await self._current(resource)
         changes: dict[str, Any] = {
-            "resourceVersion": known.resource_version if known else None, "uid": known.uid if known else None
+            "resourceVersion": known.resource_version if known else None,
+            "uid": known.uid if known else None,
         }
         kind = p.LeaseUpdate if known else p.LeaseInsert
         reply = await self._link.request(

@@ -112,9 +112,12 @@ class Outbox:
     async def forget(self, namespace: str, name: str, uid: str) -> None:
         """Drop what a pod still had to say about its state; that it has ended is still told."""
         await self._database.write(
-            lambda connection: connection.execute(
-                "DELETE FROM outbox WHERE kind = ? AND key = ? AND uid = ?", (POD_STATUS, f"{namespace}/{name}", uid)
-            ).rowcount
+            lambda connection: (
+                connection.execute(
+                    "DELETE FROM outbox WHERE kind = ? AND key = ? AND uid = ?",
+                    (POD_STATUS, f"{namespace}/{name}", uid),
+                ).rowcount
+            )
         )
 
     async def run(self) -> None:

@@ -83,9 +83,7 @@ def bury(connection: sqlite3.Connection, resource: Resource, pod: ObjectMeta | N
         "INSERT OR IGNORE INTO tombstone (uid, number) SELECT ?, coalesce(max(number), 0) + 1 FROM tombstone",
         (pod.uid,),
     )
-    connection.execute(
-        "DELETE FROM tombstone WHERE number <= (SELECT max(number) FROM tombstone) - ?", (_TOMBSTONES,)
-    )
+    connection.execute("DELETE FROM tombstone WHERE number <= (SELECT max(number) FROM tombstone) - ?", (_TOMBSTONES,))
 
 
 def _ended(connection: sqlite3.Connection, uid: str) -> bool:

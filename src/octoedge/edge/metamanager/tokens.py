@@ -85,16 +85,21 @@ class Tokens:
     async def _keep(self, key: str, pod_uid: str, token: dict[str, Any]) -> None:
         row = (key, pod_uid, self._clock.now(), msgspec.json.encode(token))
         await self._database.write(
-            lambda connection: connection.execute(
-                "INSERT OR REPLACE INTO token (key, pod_uid, issued, body) VALUES (?, ?, ?, ?)", row
-            ).rowcount
+            lambda connection: (
+                connection.execute(
+                    "INSERT OR REPLACE INTO token (key, pod_uid, issued, body) VALUES (?, ?, ?, ?)", row
+                ).rowcount
+            )
         )
 
 
 def token_key(namespace: str, service_account: str, spec: dict[str, Any]) -> str:
     """What makes two requests want the same token."""
     parts = [
-        namespace, service_account, spec.get("audiences") or [], spec.get("expirationSeconds") or 0,
+        namespace,
+        service_account,
+        spec.get("audiences") or [],
+        spec.get("expirationSeconds") or 0,
         (spec.get("boundObjectRef") or {}).get("uid") or "",
     ]
     return msgspec.json.encode(parts).decode()

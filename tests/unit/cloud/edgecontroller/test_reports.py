@@ -20,7 +20,8 @@ def test_a_nodes_status_is_replaced_but_for_what_the_cloud_knows_better() -> Non
         "status": {"phase": "old", "daemonEndpoints": {"kubeletEndpoint": {"Port": 10351}}},
     }
     report = {
-        "UID": "u", "Status": {"phase": "new", "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}},
+        "UID": "u",
+        "Status": {"phase": "new", "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}},
         "ExtendResources": {"example.com/gpu": [{"name": "GPU-0"}]},
     }
     merged = json.loads(with_status(json.dumps(live).encode(), json.dumps(report).encode()))

@@ -223,9 +223,7 @@ def test_renewal_shows_the_certificate_and_makes_a_new_key(tmp_path: Path, cloud
     with_cloud(cloud, join)
 
 
-def test_a_crash_between_the_two_renames_is_finished_at_the_next_start(
-    tmp_path: Path, cloud: CertificateCloud
-) -> None:
+def test_a_crash_between_the_two_renames_is_finished_at_the_next_start(tmp_path: Path, cloud: CertificateCloud) -> None:
     async def join() -> None:
         node = Node(tmp_path, cloud, cloud.token())
         await node.enrolment.ensure()

@@ -102,8 +102,9 @@ def world(test: Callable[[World], Awaitable[None]], **cloud: object) -> World:
 
 def push(resource: str = "default/pod/web", message_id: str = "m1", content: bytes = b"{}") -> Message:
     return Message(
-        Header(msg_id=message_id), Route(source="edgecontroller", group="resource", operation="update",
-        resource=resource), msgspec.Raw(content),
+        Header(msg_id=message_id),
+        Route(source="edgecontroller", group="resource", operation="update", resource=resource),
+        msgspec.Raw(content),
     )
 
 
@@ -114,7 +115,9 @@ def test_a_keepalive_at_once_and_every_fifteen_seconds() -> None:
         for _ in range(4):
             message = codec.decode(await world.cloud.ends[0].receive())
             assert (message.route.source, message.route.operation, message.route.resource) == (
-                "websocket", "keepalive", "node",
+                "websocket",
+                "keepalive",
+                "node",
             )
             assert message.content == msgspec.Raw(b'"ping"')
             times.append(asyncio.get_running_loop().time())
@@ -406,7 +409,10 @@ def test_without_a_token_a_new_node_gives_up_and_one_with_pods_does_not(tmp_path
         enrolment = Enrolment("edge-1", "https://127.0.0.1:1", files, VirtualClock(), bootstrap_file=directory / "b")
         cloud = MemoryCloud()
         hub = EdgeHub(
-            cloud.dial, Uplink(VirtualClock()), None, enrolment,  # type: ignore[arg-type]
+            cloud.dial,
+            Uplink(VirtualClock()),
+            None,  # type: ignore[arg-type]
+            enrolment,
             Settings(may_give_up=may_give_up),
         )
         async with asyncio.timeout(300):

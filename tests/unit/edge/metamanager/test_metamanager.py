@@ -193,7 +193,8 @@ def test_a_late_answer_is_stored_and_acknowledged_unless_it_is_an_error(play: Pl
         async def late(content: object, path: str = str(CONFIG)) -> None:
             raw = msgspec.json.encode(content)
             message = Message(
-                Header(msg_id="a", parent_msg_id="q"), Route("edgecontroller", "", "resource", "response", path),
+                Header(msg_id="a", parent_msg_id="q"),
+                Route("edgecontroller", "", "resource", "response", path),
                 msgspec.Raw(raw),
             )
             resource = Resource(*path.split("/"))
@@ -214,7 +215,8 @@ def test_a_late_answer_is_stored_and_acknowledged_unless_it_is_an_error(play: Pl
 def test_registering_creates_or_adopts_the_node(play: Player, caplog: pytest.LogCaptureFixture) -> None:
     async def test(world: World) -> None:
         node = {
-            "metadata": {"name": "edge-1", "labels": {"a": "1"}}, "status": {"nodeInfo": {"machineID": "m1"}},
+            "metadata": {"name": "edge-1", "labels": {"a": "1"}},
+            "status": {"nodeInfo": {"machineID": "m1"}},
         }
         made = msgspec.json.decode(await world.meta.register_node(msgspec.json.encode(node)))
         assert made["kind"] == "Node"

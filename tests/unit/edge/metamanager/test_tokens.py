@@ -17,7 +17,8 @@ from octoedge.testing.metaworld import Player, World, pod
 HOUR = 3600.0
 REQUEST: dict[str, Any] = {
     "spec": {
-        "audiences": None, "expirationSeconds": 3607,
+        "audiences": None,
+        "expirationSeconds": 3607,
         "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": "u1"},
     }
 }
@@ -132,8 +133,11 @@ def test_a_token_goes_with_its_pod(play: Player) -> None:
 def test_what_makes_tokens_different() -> None:
     spec = REQUEST["spec"]
     keys = {
-        token_key("a", "b", spec), token_key("a", "c", spec), token_key("x", "b", spec),
-        token_key("a", "b", {**spec, "audiences": ["x"]}), token_key("a", "b", {**spec, "expirationSeconds": 600}),
+        token_key("a", "b", spec),
+        token_key("a", "c", spec),
+        token_key("x", "b", spec),
+        token_key("a", "b", {**spec, "audiences": ["x"]}),
+        token_key("a", "b", {**spec, "expirationSeconds": 600}),
         token_key("a", "b", {**spec, "boundObjectRef": {"uid": "u2"}}),
     }
     assert len(keys) == 6
