@@ -28,14 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     ensure_root()
+    if layout.load(os.environ) is None:
+        print(f"nothing is set up in {layout.locate(os.environ)}")
+        return 0
     with turn(_say):
         return _down(arguments)
 
 
 def _down(arguments: argparse.Namespace) -> int:
     known = layout.load(os.environ)
-    if known is None:
-        print(f"nothing is set up in {layout.locate(os.environ)}")
+    if known is None:  # another `down` had its turn first
         return 0
     retreat(take_down(register.load(known), stop_pods, arguments.purge), _say)
     if arguments.purge:
