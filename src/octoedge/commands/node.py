@@ -17,6 +17,7 @@ from octoedge.keadm.layout import Layout
 from octoedge.keadm.register import Register
 from octoedge.keadm.running import READY
 from octoedge.keadm.steps import Gone, advance, retreat
+from octoedge.keadm.turns import turn
 
 ACTIONS = {
     "add": "a further edge node, in a network namespace of its own; run again, it repairs",
@@ -41,9 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         _list(_nodes(), arguments.output)
         return 0
     ensure_root()
-    {"add": _add, "remove": _remove, "disconnect": _disconnect, "connect": _connect}[arguments.action](
-        _nodes(), arguments.name
-    )
+    {"add": _add, "remove": _remove, "disconnect": _disconnect, "connect": _connect}[arguments.action](arguments.name)
     return 0
 
 
@@ -58,18 +57,19 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _add(nodes: Register, name: str) -> None:
+def _add(name: str) -> None:
     began = time.monotonic()
-    with packages.plan() as (plan, unobtainable):
-        stop_if(unobtainable)
-        if plan.missing:
-            _say(f"installing {' '.join(plan.missing)} …")
-            packages.install(plan)
-    nodes = nodes.added(name)
-    node = nodes.node(name)
-    _refuse_foreign(nodes.cloud, node)
-    nodes.save()
-    advance([*bring_cloud_up(nodes.cloud), *bring_node_up(nodes, node)], _say)
+    with turn(_say):
+        with packages.plan() as (plan, unobtainable):
+            stop_if(unobtainable)
+            if plan.missing:
+                _say(f"installing {' '.join(plan.missing)} …")
+                packages.install(plan)
+        nodes = _nodes().added(name)
+        node = nodes.node(name)
+        _refuse_foreign(nodes.cloud, node)
+        nodes.save()
+        advance([*bring_cloud_up(nodes.cloud), *bring_node_up(nodes, node)], _say)
     _say(f"\n{name} is up at {node.address}, {time.monotonic() - began:.1f} s. Host ports of its pods are there.")
 
 
@@ -81,40 +81,47 @@ def _refuse_foreign(cloud: Layout, node: Layout) -> None:
         raise InstallError(f"a node {node.node} is connected already, from another machine; choose another name.")
 
 
-def _remove(nodes: Register, name: str) -> None:
+def _remove(name: str) -> None:
+    nodes = _nodes()
     node = nodes.node(name)
     if not node.namespace:
         raise InstallError(f"{name} is the node of this machine itself; it goes with `octoedge down --purge`.")
     admin = edgenode.admin(nodes.cloud)
     if not cluster.is_ready(admin):
         raise InstallError(f"the API server does not answer, so {name} cannot leave the cluster; `octoedge up` first.")
-    reachable = name not in nodes.disconnected
     _say(f"- {name}: its pods end")
-    left = leaving.drain(admin, name, leaving.PATIENCE if reachable else 0)
+    left = leaving.drain(admin, name, 0 if name in nodes.disconnected else leaving.PATIENCE)
     if left:
         _say(f"  {left} did not end in time; they are ended with the runtime")
     steps = edgenode.take_down(node, stop_pods, purge=True)
     steps.insert(-1, Gone(f"{name}: Node object", lambda: leaving.forget(admin, name)))
     steps.insert(0, Gone(f"{name}: data", lambda: edgenode.remove_data(node)))
-    retreat(steps, _say)
-    nodes.removed(name).save()
+    with turn(_say):
+        retreat(steps, _say)
+        _nodes().removed(name).save()
     _say(f"{name} is gone")
 
 
-def _disconnect(nodes: Register, name: str) -> None:
-    nodes = nodes.cut(name, off=True)
-    nodes.save()
-    partition.cut(nodes.node(name))
-    what = "" if nodes.node(name).namespace else " of EdgeCore, which alone shares this machine's network,"
+def _disconnect(name: str) -> None:
+    node = _cut(name, off=True)
+    what = "" if node.namespace else " of EdgeCore, which alone is told apart in this machine's network,"
     _say(f"{name}: all packets{what} to and from the cloud are dropped until `octoedge node connect {name}`")
 
 
-def _connect(nodes: Register, name: str) -> None:
-    nodes = nodes.cut(name, off=False)
-    nodes.save()
-    node = nodes.node(name)
-    partition.mend(node)
-    _say(edgenode.await_ready(nodes.cloud, node, READY))
+def _connect(name: str) -> None:
+    node = _cut(name, off=False)
+    _say(f"{name}: packets pass again; EdgeCore dials at its next try, at the latest in half a minute …")
+    _say(edgenode.await_ready(_nodes().cloud, node, READY))
+
+
+def _cut(name: str, *, off: bool) -> Layout:
+    """Noted first: `octoedge up` completes what was cut off half way."""
+    with turn(_say):
+        nodes = _nodes().cut(name, off=off)
+        nodes.save()
+        node = nodes.node(name)
+        (partition.cut if off else partition.mend)(node)
+    return node
 
 
 def _list(nodes: Register, output: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ from octoedge.keadm.register import MOST, Register, file, load
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> Register:
-    return Register(Layout(tmp_path, offset=10, slot=3))
+def nodes() -> Iterator[Register]:
+    """In a folder whose name is short, as a home's has to be."""
+    with tempfile.TemporaryDirectory(prefix="octoedge-") as home:
+        yield Register(Layout(Path(home), offset=10, slot=3))
 
 
 def test_without_a_file_there_is_the_first_node(nodes: Register) -> None:
