@@ -31,7 +31,7 @@ Json = dict[str, Any]
 RUNS = 5
 IDLE_SECONDS = 60.0
 SETTLE_SECONDS = 10.0
-LOG_MEGABYTES = 100
+LOG_MEGABYTES = 8  # below the size at which a log is rotated
 POLL = 0.002
 
 

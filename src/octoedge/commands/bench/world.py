@@ -25,7 +25,7 @@ from octoedge.kube.client import Client
 from octoedge.kube.kinds import PODS, Kind
 
 Json = dict[str, Any]
-PORT_OFFSET = 30_000
+PORT_OFFSET = 13_000  # below the ports that the kernel gives to outgoing connections
 DEADLINE = 60.0
 GRACE = 15.0
 
