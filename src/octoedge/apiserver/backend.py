@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from octoedge.apiserver.history import MAX_BYTES, MAX_CHANGES, Follower, History
-from octoedge.errors import ApiError, OctoedgeError, StoreError, gone
+from octoedge.errors import ApiError, OctoedgeError, StoreCorrupt, StoreError, gone
 from octoedge.kube.read import Change, Item
 from octoedge.store.sqlite import Database
 
@@ -357,16 +357,21 @@ class Backend:
             self._shelf(resource).objects[item.key] = item
 
     def _loaded(self, resource: str, data: bytes) -> Item:
-        obj = msgspec.json.decode(data)
-        metadata = obj["metadata"]
-        return Item(
-            metadata.get("namespace", ""),
-            metadata["name"],
-            int(metadata["resourceVersion"]),
-            data,
-            metadata.get("labels") or {},
-            self._fields_of(resource, obj),
-        )
+        try:
+            obj = msgspec.json.decode(data)
+            metadata = obj["metadata"]
+            return Item(
+                metadata.get("namespace", ""),
+                metadata["name"],
+                int(metadata["resourceVersion"]),
+                data,
+                metadata.get("labels") or {},
+                self._fields_of(resource, obj),
+            )
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+            raise StoreCorrupt(
+                f"{self._database.path} holds one of {resource} that cannot be read ({error}); restore it from a backup"
+            ) from error
 
 
 class _Metadata(msgspec.Struct, frozen=True):

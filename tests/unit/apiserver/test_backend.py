@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octoedge.apiserver.backend import Backend, Drop, Edit, Keep, Put, View
-from octoedge.errors import ApiError
+from octoedge.errors import ApiError, StoreCorrupt
 
 Json = dict[str, Any]
 
@@ -199,3 +201,23 @@ def test_what_selectors_need_survives_a_restart(tmp_path: Path) -> None:
             assert (second.before.labels, second.before.fields) == ({"color": "red"}, {"value": "1"})
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("data", [b'{"metadata"', b"null", b'{"metadata":{"name":"a","resourceVersion":"x"}}', b"\xff"])
+def test_an_object_that_was_damaged_on_disk_is_named_when_the_store_is_opened(tmp_path: Path, data: bytes) -> None:
+    async def fill() -> None:
+        async with opened(tmp_path) as backend:
+            await put(backend, thing("a"))
+
+    asyncio.run(fill())
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        connection.execute("UPDATE log SET data = ?", (data,))
+        connection.execute("UPDATE objects SET data = ?", (data,))
+        connection.commit()
+
+    async def reopen() -> None:
+        async with opened(tmp_path):
+            pass
+
+    with pytest.raises(StoreCorrupt, match=r"state.db holds one of things that cannot be read"):
+        asyncio.run(reopen())

@@ -88,9 +88,12 @@ class Containers:
         except VolumeFailed as error:
             tools.recorder.pod(pod, "Warning", "FailedMount", str(error))
             raise ActionFailed("ContainerCreating", str(error), _now() + RETRY) from error
-        tools.cgroups.create(cgroup_parent(tools.place.cgroup_root, pod), pod_resources(pod))
         config = self._sandbox_config(pod, attempt)
-        _make_log_directory(Path(config.log_directory))
+        try:
+            _make_log_directory(Path(config.log_directory))
+            tools.cgroups.create(cgroup_parent(tools.place.cgroup_root, pod), pod_resources(pod))
+        except OSError as error:
+            raise self._no_sandbox(pod, str(error)) from error
         if hosts.wants_cluster_dns(pod) and not tools.network.cluster_dns.servers:
             text = f'no cluster DNS is configured; dnsPolicy "{pod.spec.dns_policy}" falls back to "Default"'
             tools.recorder.pod(pod, "Warning", "MissingClusterDNS", text)
@@ -98,9 +101,12 @@ class Containers:
             async with self._slots:
                 await tools.runtime.run_sandbox(config)
         except (CriError, DeadlineError) as error:
-            text = f"Failed to create pod sandbox: {_said(error)}"
-            tools.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", text)
-            raise ActionFailed("ContainerCreating", text, _now() + RETRY) from error
+            raise self._no_sandbox(pod, _said(error)) from error
+
+    def _no_sandbox(self, pod: Pod, why: str) -> ActionFailed:
+        text = f"Failed to create pod sandbox: {why}"
+        self._tools.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", text)
+        return ActionFailed("ContainerCreating", text, _now() + RETRY)
 
     async def start(self, pod: Pod, action: plan.StartContainer, facts: Facts, sandbox_attempt: int) -> None:
         """Image, configuration, create, start, postStart."""

@@ -98,6 +98,23 @@ def test_a_container_that_cannot_be_created_or_started_says_why(tmp_path: Path) 
     scenario(tmp_path, body)
 
 
+def test_a_pod_whose_name_is_too_long_for_its_log_directory_says_so_and_can_be_deleted(tmp_path: Path) -> None:
+    """A name may have 253 characters, and namespace and uid follow in the directory's, which may have 255."""
+    name = ".".join(["n" * 62] * 4)
+
+    async def body(world: World, _edged: Any) -> None:
+        obj = pod(name, uid="uid-long")
+        await world.metadata.put("pod", obj)
+        await asyncio.sleep(1)
+        assert waiting_reason(world.metadata.status("uid-long")) == "ContainerCreating"
+        [said] = [event["message"] for event in world.metadata.events if event["reason"] == "FailedCreatePodSandBox"]
+        assert "File name too long" in said
+        await world.metadata.put("pod", deleting(obj))
+        await world.metadata.until_deleted("uid-long", 30)
+
+    scenario(tmp_path, body)
+
+
 def test_without_a_pod_network_host_pods_run_and_the_others_say_what_is_missing(tmp_path: Path) -> None:
     async def body(world: World, _edged: Any) -> None:
         world.runtime.network_ready = False
