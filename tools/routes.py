@@ -49,8 +49,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _resource(row: Row) -> str:
-    if row.literal:
-        return f"`{row.literal}`"
+    if row.paths:
+        return f"`{row.paths[0]}`"
     return ", ".join(f"`{kind}`" for kind in sorted(row.types)) or "any type"
 
 

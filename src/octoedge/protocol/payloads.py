@@ -52,6 +52,18 @@ class ObjectDelete(Payload, frozen=True, kw_only=True):
     """
 
 
+class DeviceMembership(Payload, frozen=True, kw_only=True):
+    """Devices came to or left this node: `{"added_devices": […], "removed_devices": […]}`. For edges of KubeEdge."""
+
+
+class DeviceDetail(Payload, frozen=True, kw_only=True):
+    """All devices of this node: `{"devices": […]}`; those that are not listed are gone. For edges of KubeEdge."""
+
+
+class TwinSync(Payload, frozen=True, kw_only=True):
+    """Desired values of a device, as clouds before 1.15 send them; its `resource` has no namespace."""
+
+
 class Answer(Payload, frozen=True, kw_only=True):
     """The answer to a request; which one says the envelope's parent id."""
 
@@ -137,6 +149,21 @@ class EventPatch(Payload, frozen=True, kw_only=True):
 
 class SigningRequestInsert(Payload, frozen=True, kw_only=True):
     """The edge creates a CertificateSigningRequest."""
+
+
+class DeviceDetailQuery(Payload, frozen=True, kw_only=True):
+    """The edge asks for a DeviceDetail. KubeEdge's cloud knows the question and never answers it."""
+
+
+class TwinReport(Payload, frozen=True, kw_only=True):
+    """What a device's properties are now: `{"event_id": …, "timestamp": ms, "twin": {property: Twin}}`.
+
+    The `resource` has no namespace when an edge before 1.15 sends it.
+    """
+
+
+class DeviceStateReport(Payload, frozen=True, kw_only=True):
+    """Whether a device can be reached: `{"event_id": …, "timestamp": ms, "device": {"name", "state", …}}`."""
 
 
 class CaQuery(Payload, frozen=True, kw_only=True):

@@ -64,12 +64,34 @@ class Row:
     lane: Lane = Lane.CONTROL
     dependency: str = "objects"
     """Messages of one dependency group keep their order for one node."""
-    literal: str = ""
-    """The whole resource text, for resources that are not `<namespace>/<type>[/<name>]`."""
+    paths: tuple[str, ...] = ()
+    """The resource text, for resources that are not `<namespace>/<type>[/<name>]`; the first is written, all are read.
+
+    `{namespace}` and `{name}` stand for those of the resource, whose type is then the single one in `types`.
+    """
 
 
 def _down(payload: type[p.Payload], operation: str) -> Row:
     return Row(payload, Direction.DOWN, "edgecontroller", "resource", operation, frozenset(), Confirm.ACK, Confirm.ACK)
+
+
+def _device_down(payload: type[p.Payload], path: str, types: str = "") -> Row:
+    """For edges of KubeEdge only: ours knows all this from the Device objects that it has stored."""
+    confirm = Confirm.SOCKET
+    kinds = frozenset(types.split())
+    return Row(
+        payload, Direction.DOWN, "devicecontroller", "twin", "update", kinds, confirm, confirm, dependency="devices",
+        paths=(path,),
+    )  # fmt: skip
+
+
+def _device_up(payload: type[p.Payload], *paths: str) -> Row:
+    """Device ids have a namespace since KubeEdge 1.15; before, they were bare names."""
+    reply = Confirm.REPLY
+    return Row(
+        payload, Direction.UP, "twin", "resource", "update", frozenset({"device"}), reply, reply, Lane.TELEMETRY,
+        "devices", paths,
+    )  # fmt: skip
 
 
 def _up(
@@ -91,6 +113,9 @@ ROWS: tuple[Row, ...] = (
     _down(p.ObjectInsert, "insert"),
     _down(p.ObjectUpdate, "update"),
     _down(p.ObjectDelete, "delete"),
+    _device_down(p.DeviceMembership, "membership"),
+    _device_down(p.DeviceDetail, "membership/detail"),
+    _device_down(p.TwinSync, "device/{name}/twin/cloud_updated", "device"),
     Row(
         p.Keepalive,
         Direction.UP,
@@ -102,7 +127,7 @@ ROWS: tuple[Row, ...] = (
         Confirm.SOCKET,
         Lane.LIVENESS,
         "none",
-        "node",
+        ("node",),
     ),
     Row(
         p.CaQuery,
@@ -113,7 +138,7 @@ ROWS: tuple[Row, ...] = (
         frozenset(),
         Confirm.REPLY,
         Confirm.REPLY,
-        literal="k8s/ca.crt",
+        paths=("k8s/ca.crt",),
     ),
     _up(p.ObjectQuery, "query", QUERIED),
     _up(p.TokenQuery, "query", "serviceaccounttoken"),
@@ -132,7 +157,19 @@ ROWS: tuple[Row, ...] = (
     _up(p.EventUpdate, "update", "event", Confirm.REPLY, Confirm.SOCKET, Lane.TELEMETRY),
     _up(p.EventPatch, "patch", "event", Confirm.REPLY, Confirm.SOCKET, Lane.TELEMETRY),
     _up(p.SigningRequestInsert, "insert", "certificatesigningrequest"),
-)
+    Row(
+        p.DeviceDetailQuery, Direction.UP, "twin", "resource", "get", frozenset(), Confirm.EFFECT, Confirm.SOCKET,
+        dependency="devices", paths=("membership/detail",),
+    ),
+    _device_up(p.TwinReport, "device/{namespace}/{name}/twin/edge_updated", "device/{name}/twin/edge_updated"),
+    _device_up(p.DeviceStateReport, "device/{namespace}/{name}/state/update", "device/{name}/state/update"),
+)  # fmt: skip
+
+_SOURCES = {"device": "devicecontroller", "devicemodel": "devicecontroller"}
+"""Who objects of these types come from, where it is not the row's source: a Go edge hands them on by their source."""
+
+_ANSWERED = {"twin": Route(source="devicecontroller", group="twin", operation="response", resource="twin")}
+"""How requests of a source are answered, where it is not as edgecontroller, about the same resource."""
 
 _CLOUD_SOURCES = frozenset({"cloudhub", "cloudStream", "devicecontroller", "edgecontroller", "synccontroller"})
 """An edge must not use these as source of a request (spec: channel, section 3.6); acknowledgements do carry them."""
@@ -158,9 +195,9 @@ def classify(direction: Direction, message: Message) -> p.Payload:
         return _classify_answer(direction, message)
     if direction is Direction.UP and route.source in _CLOUD_SOURCES:
         raise RouteError(f"an edge may not send as {route.source!r}: {_text(route)}")
-    literal = _BY_LITERAL.get((direction, route.operation, route.resource))
-    if literal is not None:
-        return _build(literal.payload, message, p.NOWHERE)
+    special = _by_path(direction, route)
+    if special is not None:
+        return _build(special[0].payload, message, special[1])
     try:
         resource = parse(route.resource)
     except ResourceError as error:
@@ -183,10 +220,10 @@ def compose(payload: p.Payload, *, message_id: str, timestamp: int, sent_as_text
     return Message(
         header=Header(msg_id=message_id, timestamp=timestamp, resourceversion=payload.version),
         route=Route(
-            source=row.source,
+            source=_source(row, payload.resource),
             group=row.group,
             operation=row.operation,
-            resource=row.literal or str(payload.resource),
+            resource=_path(row, payload.resource),
         ),
         content=_content(payload.body, as_text),
     )
@@ -195,7 +232,8 @@ def compose(payload: p.Payload, *, message_id: str, timestamp: int, sent_as_text
 def answer(request: Message, body: bytes, *, message_id: str, timestamp: int, version: str = "") -> Message:
     """The cloud's answer to an edge's request: source edgecontroller, group resource, same resource.
 
-    `body` is JSON, or text such as `OK`, which travels as a JSON string.
+    What devices report is answered by devicecontroller, about `twin`. `body` is JSON, or text such as `OK`, which
+    travels as a JSON string.
     """
     return Message(
         header=Header(
@@ -204,7 +242,8 @@ def answer(request: Message, body: bytes, *, message_id: str, timestamp: int, ve
             timestamp=timestamp,
             resourceversion=version,
         ),
-        route=Route(source="edgecontroller", group="resource", operation="response", resource=request.route.resource),
+        route=_ANSWERED.get(request.route.source)
+        or Route(source="edgecontroller", group="resource", operation="response", resource=request.route.resource),
         content=_content(body, False),
     )
 
@@ -226,6 +265,28 @@ def acknowledge(received: Message, *, message_id: str, timestamp: int, error: st
 def dependency_key(payload: p.Payload) -> str:
     """Messages with equal keys keep their order."""
     return f"{row_of(payload).dependency}:{payload.resource}"
+
+
+def _source(row: Row, resource: Resource) -> str:
+    return row.source if row.types or row.paths else _SOURCES.get(resource.type, row.source)
+
+
+def _path(row: Row, resource: Resource) -> str:
+    if not row.paths:
+        return str(resource)
+    return row.paths[0].replace("{namespace}", resource.namespace).replace("{name}", resource.name)
+
+
+def _by_path(direction: Direction, route: Route) -> tuple[Row, Resource] | None:
+    """The row whose path the message's resource is, and the resource that it names."""
+    parts = route.resource.split("/", _LONGEST_PATH)
+    for row, pattern in _BY_PATH.get((direction, route.operation, len(parts)), ()):
+        named = {want: part for want, part in zip(pattern, parts, strict=True) if want != part}
+        if named.keys() <= _PLACEHOLDERS and all(named.values()):
+            if not row.types:
+                return row, p.NOWHERE
+            return row, Resource(named.get("{namespace}", ""), *row.types, named.get("{name}", ""))
+    return None
 
 
 def _classify_answer(direction: Direction, message: Message) -> p.Payload:
@@ -271,16 +332,27 @@ def _index(rows: Iterable[Row]) -> dict[tuple[Direction, str, str], Row]:
     index: dict[tuple[Direction, str, str], Row] = {}
     for row in rows:
         for kind in row.types or {""}:
-            if not row.literal and index.setdefault((row.direction, row.operation, kind), row) is not row:
+            if not row.paths and index.setdefault((row.direction, row.operation, kind), row) is not row:
                 raise ValueError(f"two rows for {row.direction.value} {row.operation} {kind}")
     return index
 
 
+def _index_paths(rows: Iterable[Row]) -> dict[tuple[Direction, str, int], list[tuple[Row, list[str]]]]:
+    index: dict[tuple[Direction, str, int], list[tuple[Row, list[str]]]] = {}
+    for row in rows:
+        for path in row.paths:
+            parts = path.split("/")
+            index.setdefault((row.direction, row.operation, len(parts)), []).append((row, parts))
+    return index
+
+
 _documents = msgspec.json.Decoder(msgspec.Raw)
-_AS_TEXT = frozenset({p.NodeStatusPatch, p.PodStatusPatch})
+_AS_TEXT = frozenset({p.NodeStatusPatch, p.PodStatusPatch, p.DeviceStateReport, p.DeviceDetailQuery})
 _BY_PAYLOAD = {row.payload: row for row in ROWS}
 _BY_TYPE = _index(ROWS)
-_BY_LITERAL = {(row.direction, row.operation, row.literal): row for row in ROWS if row.literal}
+_BY_PATH = _index_paths(ROWS)
+_PLACEHOLDERS = frozenset({"{namespace}", "{name}"})
+_LONGEST_PATH = max(path.count("/") for row in ROWS for path in row.paths) + 1
 
 __all__ = [
     "CLUSTER",

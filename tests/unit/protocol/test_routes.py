@@ -32,7 +32,8 @@ ASKED = Message(
 
 def payload_of(row: Row) -> p.Payload:
     kind = sorted(row.types)[0] if row.types else "pod"
-    resource = p.NOWHERE if row.literal else Resource("ns", kind, "x")
+    namespace = "ns" if not row.paths or "{namespace}" in row.paths[0] else ""
+    resource = Resource(namespace, kind, "x") if row.types or not row.paths else p.NOWHERE
     return row.payload(resource=resource, body=b'{"a":1}', version="7")
 
 
@@ -77,7 +78,10 @@ def test_an_edge_may_not_speak_as_the_cloud(source: str) -> None:
         (Direction.UP, message("keepalive", "node/x/y/z")),
         (Direction.UP, message("", "")),
         (Direction.DOWN, message("patch", "ns/pod/x", "edgecontroller", "resource")),
-        (Direction.DOWN, message("update", "membership", "devicecontroller", "twin")),
+        (Direction.DOWN, message("insert", "membership", "devicecontroller", "twin")),
+        (Direction.UP, message("update", "device//x/twin/edge_updated", "twin", "resource")),
+        (Direction.UP, message("update", "device/ns/x/twin/edge_updated/y", "twin", "resource")),
+        (Direction.UP, message("update", "/" * 100, "twin", "resource")),
         (Direction.DOWN, message("update", "ns/pod/x", "edgecontroller", "unknown")),
         (Direction.DOWN, message("keepalive", "node", "websocket", "resource")),
     ],
@@ -96,6 +100,23 @@ def test_an_answer_goes_back_to_who_asked() -> None:
     assert classify(Direction.DOWN, said) == p.Answer(
         resource=Resource("ns", "secret", "s"), body=b'{"kind":"Secret"}', version="12"
     )
+
+
+def test_devices_are_told_of_by_devicecontroller_and_their_reports_answered_by_it() -> None:
+    for kind in ("device", "devicemodel"):
+        sent = compose(p.ObjectInsert(resource=Resource("ns", kind, "x"), body=b"{}"), message_id="d", timestamp=1)
+        assert (sent.route.source, sent.route.group) == ("devicecontroller", "resource")
+        assert isinstance(classify(Direction.DOWN, sent), p.ObjectInsert)
+    report = compose(p.TwinReport(resource=Resource("ns", "device", "x"), body=b"{}"), message_id="u", timestamp=1)
+    assert report.route.resource == "device/ns/x/twin/edge_updated"
+    said = answer(report, b"OK", message_id="a", timestamp=2)
+    assert said.route == Route(source="devicecontroller", group="twin", operation="response", resource="twin")
+    assert (said.header.parent_msg_id, bytes(said.content)) == ("u", b'"OK"')
+
+
+def test_a_device_of_an_old_edge_has_no_namespace() -> None:
+    old = message("update", "device/x/twin/edge_updated", "twin", "resource")
+    assert classify(Direction.UP, old) == p.TwinReport(resource=Resource("", "device", "x"))
 
 
 def test_an_acknowledgement_and_a_refusal_name_what_they_are_about() -> None:
