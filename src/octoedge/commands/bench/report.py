@@ -22,15 +22,24 @@ def table(samples: Samples) -> str:
             continue
         middle = median(values)
         reference = "–" if figure.reference is None else f"{figure.reference:g}"
+        aim = "–" if figure.aim is None else f"{figure.aim:g}"
         lines.append(
             f"| {figure.text} | {figure.unit} | {middle:.3g} | {min(values):.3g} – {max(values):.3g} ({len(values)}) "
-            f"| {reference} | {figure.aim:g} | {'met' if met(figure, middle) else 'missed'} |"
+            f"| {reference} | {aim} | {_verdict(figure, middle)} |"
         )
     return "\n".join(lines)
 
 
+def _verdict(figure: Figure, value: float) -> str:
+    if figure.aim is None:
+        return ""
+    return "met" if met(figure, value) else "missed"
+
+
 def met(figure: Figure, value: float) -> bool:
-    """Whether the value reaches the aim."""
+    """Whether the value reaches the aim, if there is one."""
+    if figure.aim is None:
+        return True
     return value >= figure.aim if figure.key in LARGER_IS_BETTER else value <= figure.aim
 
 

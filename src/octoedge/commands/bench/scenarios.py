@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from octoedge.commands.bench.controlplane import control_plane_alone
 from octoedge.commands.bench.process import cpu_seconds, memory
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.world import DEADLINE, World, is_ready, pod
@@ -116,6 +117,9 @@ async def control_plane(world: World) -> Samples:
         samples.append(time.monotonic() - began)
     return {"apiserver_start": samples}
 
+
+ALONE: tuple[tuple[str, Callable[[], Awaitable[Samples]]], ...] = (("control plane alone", control_plane_alone),)
+"""What needs no installation."""
 
 SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
     ("restart → Ready", restarts),
