@@ -90,7 +90,7 @@ async def _tcp(action: TcpSocketAction, target: Target) -> Verdict:
 async def _grpc(action: GrpcAction, target: Target, timeout: float) -> Verdict:
     """Healthy is only SERVING, as for the kubelet; always in clear, always at the pod's address."""
     # Few pods have such a probe: the messages' codec and the client are loaded for those.
-    from octoedge.edge.edged.cri.codec import Codec, Message
+    from octoedge.protocol.protobuf import Codec, Message
     from octoedge.transport.grpc import Channel, GrpcError
 
     class Check(Message, frozen=True):

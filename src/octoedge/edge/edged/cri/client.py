@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from octoedge.edge.edged.cri import fields as f
-from octoedge.edge.edged.cri.codec import Codec, Message
 from octoedge.errors import CriError, DeadlineError, ProtocolError, RuntimeUnavailable, TransportError
+from octoedge.protocol.protobuf import Codec, Message
 from octoedge.transport.grpc import DEADLINE_EXCEEDED, NOT_FOUND, UNAVAILABLE, Channel, GrpcError
 
 T = TypeVar("T", bound=Message)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from typing import ClassVar
 
-from octoedge.edge.edged.cri.codec import Message
+from octoedge.protocol.protobuf import Message
 
 
 class SandboxState(enum.IntEnum):

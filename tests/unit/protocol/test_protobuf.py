@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octoedge.edge.edged.cri import fields as f
-from octoedge.edge.edged.cri.codec import Codec, Message
 from octoedge.errors import MessageError
+from octoedge.protocol.protobuf import Codec, Message
 
 codec = Codec(f.MESSAGES)
 

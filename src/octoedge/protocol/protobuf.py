@@ -5,7 +5,7 @@ A message is a frozen `msgspec.Struct` with a class attribute `WIRE`, one word a
     s string · y bytes · i signed varint · u unsigned varint · b bool · Name a message · M map of string to string
 
 and `*` before a kind means repeated (integers are packed, and read in both forms). The tables are compiled once, when a
-type is first used. Fields that a table does not name are skipped, so a newer runtime is understood.
+type is first used. Fields that a table does not name are skipped, so a newer peer is understood.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _read_pair(data: bytes) -> tuple[str, str]:
 
 
 def _text(raw: bytes) -> str:
-    # A container may print or report anything: what is not UTF-8 is shown with replacement signs, not refused.
+    # A peer may report anything: what is not UTF-8 is shown with replacement signs, not refused.
     return raw.decode("utf-8", "replace")
 
 
