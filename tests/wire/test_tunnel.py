@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from octoedge.cloud.cloudstream.session import Session
+from octoedge.cloud.cloudstream.tunnel import Tunnel as CloudTunnel
 from octoedge.edge.edgestream.kubelet import requests
 from octoedge.edge.edgestream.tunnel import Tunnel
 from octoedge.edge.ports import LogRequest
@@ -113,11 +113,11 @@ def test_our_cloud_asks_a_go_edge_and_reads_its_answer() -> None:
 
     async def main() -> bytes:
         edge_end, cloud_end = pair(Peer(node="edge-go"))
-        session = Session("edge-go", cloud_end, itertools.count(1))
+        tunnel = CloudTunnel("edge-go", cloud_end, itertools.count(1))
         async with asyncio.TaskGroup() as group:
-            group.create_task(_until_closed(session.run()))
+            group.create_task(_until_closed(tunnel.run()))
             connector = decode_connector(decode(asked.bytes).data)
-            stream = await session.open(Kind.LOGS, connector)
+            stream = await tunnel.open(Kind.LOGS, connector)
             ours, gos = decode(await edge_end.receive()), decode(asked.bytes)
             assert (ours.stream, ours.kind) == (gos.stream, gos.kind)
             assert msgspec.json.decode(ours.data) == msgspec.json.decode(gos.data)
@@ -136,16 +136,16 @@ def test_the_reader_of_logs_f_leaves_as_in_the_capture() -> None:
 
     async def main() -> bytes:
         edge_end, cloud_end = pair(Peer(node="edge-go"))
-        session = Session("edge-go", cloud_end, itertools.count(asked.stream))
+        tunnel = CloudTunnel("edge-go", cloud_end, itertools.count(asked.stream))
         async with asyncio.TaskGroup() as group:
-            group.create_task(_until_closed(session.run()))
-            stream = await session.open(Kind.LOGS, Connector("/containerLogs/default/httpd/web", "follow=true"))
+            group.create_task(_until_closed(tunnel.run()))
+            stream = await tunnel.open(Kind.LOGS, Connector("/containerLogs/default/httpd/web", "follow=true"))
             await edge_end.receive()
             async with contextlib.aclosing(stream.chunks()) as chunks:
                 for captured in rest[:3]:
                     await edge_end.send(captured.bytes)
                     assert await anext(chunks) == decode(captured.bytes).data
-            await session.close(stream)
+            await tunnel.close(stream)
             left = await edge_end.receive()
             await edge_end.send(rest[4].bytes)
             await edge_end.close()

@@ -35,7 +35,7 @@ from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.transport.tls import ClientCertificate, server_context
-from octoedge.transport.websocket_server import WebSocketServer
+from octoedge.transport.websocket_server import WebSocketServer, channel_door
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +105,7 @@ class CloudCore:
                 hub.websocket.port,
                 tls=lambda: self._tls(ClientCertificate.REQUIRED),
                 serve=self.hub.serve,
-                admit=self.hub.admit,
-                answer_headers=self.hub.answer_headers,
-                max_bytes=MAX_BYTES,
+                door=channel_door(self.hub.admit, self.hub.answer_headers, MAX_BYTES),
             )
         )
         readings = Readings(

@@ -1,7 +1,7 @@
-"""The cloud's WebSocket listener (spec: channel, section 1): any path, identity from headers and certificate.
+"""The cloud's WebSocket listeners: 10000 for the channel, 10004 for tunnels; identity from headers and certificate.
 
-TLS handshake → `admit(peer)` may refuse with HTTP 403 and a reason → WebSocket → `serve(connection)`. A message above
-the limit ends its connection with code 1009 before its bytes are read; garbage ends its own connection only.
+TLS handshake → the `Door` may refuse with an HTTP status and a reason → WebSocket → `serve(connection)`. A message
+above the limit ends its connection with code 1009 before its bytes are read; garbage ends its own connection only.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from octoedge.errors import ConnectError, ConnectionClosed
@@ -26,57 +27,81 @@ log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a connection may not open, as an HTTP answer."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who is let in, and what then holds for the connection."""
+
+    node_header: str
+    """Header of the handshake in which a node says its name."""
+    check: Callable[[web.BaseRequest, Peer], Refusal | None]
+    """Decides on one handshake, after TLS."""
+    answer_headers: Callable[[Peer], Mapping[str, str]]
+    """What the answer 101 says beside what WebSocket asks for."""
+    max_bytes: int
+    """Size of the largest message; a larger one ends its connection with code 1009."""
+    text_only: bool = False
+    """Whether a binary message ends the connection."""
+    silence: float | None = None
+    """Seconds without anything, be it a ping, after which the connection is over; None: never."""
+
+
 class WebSocketServer:
-    """Listens on one address and hands every admitted connection to `serve`."""
+    """Listens on one address (`host` None: all of them) and hands every connection let in to `serve`."""
 
     def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        tls: Callable[[], ssl.SSLContext | None],
-        serve: Callable[[Connection], Awaitable[None]],
-        admit: Callable[[Peer], str],
-        answer_headers: Callable[[Peer], Mapping[str, str]],
-        max_bytes: int,
-    ) -> None:
+        self, host: str | None, port: int, *, tls: Callable[[], ssl.SSLContext | None],
+        serve: Callable[[Connection], Awaitable[None]], door: Door,
+    ) -> None:  # fmt: skip
         self._host = host
         self.port = port
         self._tls = tls
         self._serve = serve
-        self._admit = admit
-        self._answer_headers = answer_headers
-        self._max_bytes = max_bytes
-        self._open: set[_WebSocketConnection] = set()
+        self._door = door
+        self._open: set[AcceptedConnection] = set()
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Listen until cancelled; `port` then is the real one, also when 0 was asked for."""
+        """Listen until cancelled."""
+        async with self.listening():
+            ready()
+            await asyncio.Event().wait()
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen within the context; `port` then is the real one, also when 0 was asked for."""
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._host, self.port, ssl_context=self._tls(), backlog=1024)
-            await start(site, f"wss://{self._host}:{self.port}")
+            await start(site, f"wss://{self._host or '*'}:{self.port}")
             self.port = runner.addresses[0][1]
-            log.info("listening for edges on %s:%s (WebSocket)", self._host, self.port)
-            ready()
-            await asyncio.Event().wait()
+            log.info("listening for edges on %s:%s (WebSocket)", self._host or "*", self.port)
+            yield
         finally:
             # Otherwise cleanup waits for connections that nobody has told to end.
             await asyncio.gather(*(connection.close() for connection in self._open))
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        peer = peer_of(request, handshake.NODE)
-        why = _not_a_channel(request) or self._admit(peer)
-        if why:
-            log.warning("= refused %s (node %r): %s", peer.address, peer.node, why)
-            return web.Response(status=403, text=why + "\n")
+        door = self._door
+        peer = peer_of(request, door.node_header)
+        refusal = door.check(request, peer)
+        if refusal is not None:
+            log.warning("= refused %s (node %r): %s", peer.address, peer.node[:253], refusal.reason)
+            return web.Response(status=refusal.status, text=refusal.reason + "\n")
         socket = web.WebSocketResponse(
-            timeout=_CLOSE_SECONDS, max_msg_size=self._max_bytes, compress=False, decode_text=False
+            timeout=_CLOSE_SECONDS, max_msg_size=door.max_bytes, compress=False, decode_text=False, autoping=False
         )
-        socket.headers.update(self._answer_headers(peer))
+        socket.headers.update(door.answer_headers(peer))
         await socket.prepare(request)
-        connection = _WebSocketConnection(socket, peer)
+        connection = AcceptedConnection(socket, peer, door)
         self._open.add(connection)
         try:
             await self._serve(connection)
@@ -86,12 +111,20 @@ class WebSocketServer:
         return socket
 
 
-class _WebSocketConnection:
+class AcceptedConnection:
     """A `Connection` over an accepted WebSocket."""
 
-    def __init__(self, socket: web.WebSocketResponse, peer: Peer) -> None:
+    def __init__(self, socket: web.WebSocketResponse, peer: Peer, door: Door) -> None:
         self._socket = socket
         self._peer = peer
+        self._door = door
+        self._taken = (WSMsgType.TEXT,) if door.text_only else (WSMsgType.TEXT, WSMsgType.BINARY)
+        self._sign = asyncio.Event()
+        self.heard = asyncio.get_running_loop().time()
+        """The event loop's time when something came last, be it a ping."""
+        self.round_trip = 0.0
+        """Seconds that the latest pong took; 0 before the first."""
+        self._asked = 0.0
 
     @property
     def peer(self) -> Peer:
@@ -104,21 +137,53 @@ class _WebSocketConnection:
             raise ConnectionClosed(f"the connection to {self._peer.address} is gone: {error}") from error
 
     async def receive(self) -> bytes:
+        while True:
+            message = await self._next()
+            self.heard = asyncio.get_running_loop().time()
+            self._sign.set()
+            if message.type is WSMsgType.PONG and self._asked:
+                self.round_trip = self.heard - self._asked
+            if message.type in self._taken:
+                data: bytes = message.data
+                return data
+            if message.type not in (WSMsgType.PING, WSMsgType.PONG):
+                raise ConnectionClosed(f"{self._peer.address} {self._end_of(message)}")
+
+    async def ping(self, timeout: float) -> None:
+        """Return at the next sign of life; `ConnectionClosed` when none comes within `timeout` seconds."""
+        self._sign.clear()
+        self._asked = asyncio.get_running_loop().time()
         try:
-            message = await self._socket.receive()
-        except RuntimeError as error:
-            raise ConnectionClosed(f"the connection to {self._peer.address} is closed") from error
-        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            data: bytes = message.data
-            return data
-        if message.type is WSMsgType.ERROR:
-            raise ConnectionClosed(f"{self._peer.address} broke the WebSocket protocol: {message.data}")
-        code = self._socket.close_code
-        raise ConnectionClosed(f"{self._peer.address} closed the connection" + (f" (code {code})" if code else ""))
+            async with asyncio.timeout(timeout):
+                await self._socket.ping()
+                await self._sign.wait()
+        except TimeoutError as error:
+            raise ConnectionClosed(f"{self._peer.address} gave no sign of life within {timeout:g} s") from error
+        except (ConnectionError, RuntimeError) as error:
+            raise ConnectionClosed(f"the connection to {self._peer.address} is gone: {error}") from error
 
     async def close(self) -> None:
         with contextlib.suppress(Exception):
             await self._socket.close(code=1001, message=b"closed by the cloud")
+
+    async def _next(self) -> WSMessage:
+        try:
+            message = await self._socket.receive(timeout=self._door.silence)
+            if message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
+            return message
+        except TimeoutError as error:
+            raise ConnectionClosed(f"{self._peer.address} was silent for {self._door.silence:.0f} s") from error
+        except (ConnectionError, RuntimeError) as error:
+            raise ConnectionClosed(f"the connection to {self._peer.address} is closed") from error
+
+    def _end_of(self, message: WSMessage) -> str:
+        if message.type is WSMsgType.ERROR:
+            return f"broke the WebSocket protocol: {message.data}"
+        if message.type is WSMsgType.BINARY:
+            return "sent a binary message, where only text is spoken"
+        code = self._socket.close_code
+        return "closed the connection" + (f" (code {code})" if code else "")
 
 
 async def start(site: web.TCPSite, where: str) -> None:
@@ -154,6 +219,18 @@ def peer_of(request: web.BaseRequest, node_header: str) -> Peer:
         address=f"{address[0]}:{address[1]}" if address else "unknown",
         headers={name.lower(): value for name, value in request.headers.items()},
     )
+
+
+def channel_door(
+    admit: Callable[[Peer], str], answer_headers: Callable[[Peer], Mapping[str, str]], max_bytes: int
+) -> Door:
+    """The door of 10000: any path; `admit` gives the reason to refuse a node, or nothing."""
+
+    def check(request: web.BaseRequest, peer: Peer) -> Refusal | None:
+        why = _not_a_channel(request) or admit(peer)
+        return Refusal(403, why) if why else None
+
+    return Door(handshake.NODE, check, answer_headers, max_bytes)
 
 
 def _not_a_channel(request: web.BaseRequest) -> str:

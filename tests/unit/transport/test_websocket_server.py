@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from octoedge.errors import ConnectError
 from octoedge.transport.connection import Connection
-from octoedge.transport.websocket_server import OneLineForGarbage, WebSocketServer
+from octoedge.transport.websocket_server import OneLineForGarbage, WebSocketServer, channel_door
 
 
 def _logged(error: Exception) -> logging.LogRecord:
@@ -55,9 +55,7 @@ def test_a_port_that_is_taken_is_named() -> None:
             port,
             tls=lambda: None,
             serve=_nobody,
-            admit=lambda _: "",
-            answer_headers=lambda _: {},
-            max_bytes=1,
+            door=channel_door(lambda _: "", lambda _: {}, 1),
         )
         async with taken:
             with pytest.raises(ConnectError, match=rf"wss://127\.0\.0\.1:{port}: Address already in use"):

@@ -1,6 +1,7 @@
-"""CloudStream: `kubectl logs` (later exec, attach, metrics) from the API server to the node that runs the pod.
+"""CloudStream: what people ask of a container or a node, from the API server to the node that has it.
 
-    API server ── https 10003 ──► server (kubelet API) → sessions → session (one node's tunnel) ══ wss 10004 ══ edge
+    API server ── https 10003 ──► kubelet (its HTTP API; exec for what leaves HTTP) → tunnels (which node is here)
+                                     → tunnel (one node's, many streams) → stream ══ wss 10004 ══ edge
 
-The edge dials; `acceptor` takes its tunnel, `trust` says whose certificates count on which port.
+The edge dials; `door` says who may, `trust` whose certificates count at 10003.
 """

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.api.config import cloudcore as config
-from octoedge.cloud.cloudstream.acceptor import Acceptor
-from octoedge.cloud.cloudstream.server import StreamServer
-from octoedge.cloud.cloudstream.sessions import Sessions
+from octoedge.cloud.cloudstream.door import tunnel_door
+from octoedge.cloud.cloudstream.kubelet import KubeletApi
 from octoedge.cloud.cloudstream.trust import ClientTrust
+from octoedge.cloud.cloudstream.tunnels import Tunnels
 from octoedge.errors import CertificateError
 from octoedge.kube.client import Client
 from octoedge.pki import x509
 from octoedge.pki.authority import Authority
 from octoedge.runtime.clock import Clock
 from octoedge.transport.tls import ClientCertificate, server_context
+from octoedge.transport.websocket_server import WebSocketServer
 
 log = logging.getLogger(__name__)
 
@@ -54,28 +55,30 @@ class CloudStream:
         self._clock = clock
         self._addresses = (*_LOCAL, *addresses)
         self._host = host
-        self._sessions = Sessions(clock)
+        self._tunnels = Tunnels(clock)
         self.tunnel_port = settings.tunnel_port
         self.stream_port = settings.stream_port
 
     @property
     def connected(self) -> Collection[str]:
         """Names of the nodes that have a tunnel now."""
-        return self._sessions.connected
+        return self._tunnels.connected
 
     async def wait(self, node: str, *, connected: bool) -> None:
         """Return when the node has a tunnel, or has none."""
-        await self._sessions.wait(node, connected=connected)
+        await self._tunnels.wait(node, connected=connected)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve both ports until cancelled; ready once edges can connect, a client CA that is late keeps nobody."""
         tunnel, stream = self._tunnel_certificate(), self._stream_certificate()
         tls = server_context(tunnel.certificate, tunnel.key, tunnel.ca, ClientCertificate.REQUIRED)
-        acceptor = Acceptor(self._host, self._settings.tunnel_port, tls, self._sessions.serve)
+        listener = WebSocketServer(
+            self._host, self._settings.tunnel_port, tls=lambda: tls, serve=self._tunnels.serve, door=tunnel_door()
+        )
         trust = ClientTrust(self._client, stream.certificate, stream.key, stream.ca)
-        server = StreamServer(self._host, self._settings.stream_port, self._client, self._sessions)
-        async with asyncio.TaskGroup() as group, acceptor.listening():
-            self.tunnel_port = acceptor.port
+        server = KubeletApi(self._host, self._settings.stream_port, self._client, self._tunnels)
+        async with asyncio.TaskGroup() as group, listener.listening():
+            self.tunnel_port = listener.port
             group.create_task(trust.run(), name="stream server's client CA")
             late = asyncio.get_running_loop().call_later(_CA_SECONDS, ready)
             try:
@@ -85,7 +88,7 @@ class CloudStream:
                     await asyncio.Event().wait()
             finally:
                 late.cancel()
-                await self._sessions.end_all("CloudCore is stopping")
+                await self._tunnels.end_all("CloudCore is stopping")
 
     def _tunnel_certificate(self) -> _Served:
         settings, authority = self._settings, self._authority()

@@ -1,5 +1,5 @@
-"""EdgeStream: what people ask of this node (logs; later exec, attach, metrics), through a tunnel that the node dials.
+"""EdgeStream: what people ask of this node (logs, exec, attach, port-forward, metrics), through a tunnel that it dials.
 
-cloud ══ edgestream (dials, again and again) → tunnel (one connection, many streams) → kubelet (paths)
-         → logs → edged
+cloud ══ edgestream (dials, again and again) → tunnel (one connection, many streams) → kubelet (the table of paths)
+         → logs, exec → edged
 """

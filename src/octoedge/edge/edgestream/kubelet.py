@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+from octoedge.edge.edgestream.exec import raw_streams
 from octoedge.edge.edgestream.logs import serve_logs
-from octoedge.edge.edgestream.pipes import raw_streams
 from octoedge.edge.edgestream.stream import Stream
 from octoedge.edge.edgestream.tunnel import Handler
 from octoedge.edge.ports import HttpAnswer, Kubelet

@@ -174,7 +174,7 @@ class Tunnel:
             return
         while True:
             await asyncio.sleep(PING_SECONDS)
-            await self._connection.ping(self._silence_seconds)
+            await self._connection.ping(max(self._silence_seconds - PING_SECONDS, PING_SECONDS))
 
     async def _send(self, message: bytes) -> None:
         try:

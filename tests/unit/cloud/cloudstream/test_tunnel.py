@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from octoedge.cloud.cloudstream.session import Session
 from octoedge.cloud.cloudstream.stream import MAX_BUFFER, Stream
+from octoedge.cloud.cloudstream.tunnel import Tunnel
 from octoedge.errors import ApiError, ConnectionClosed
 from octoedge.protocol.tunnel import (
     MAX_DATA,
@@ -36,10 +36,10 @@ OURS = {"octoedge-stream": "1"}
 
 @dataclass
 class Edge:
-    """The other end, and the session under test."""
+    """The other end, and the tunnel under test."""
 
     connection: MemoryConnection
-    session: Session
+    tunnel: Tunnel
 
     async def next(self) -> Frame:
         return decode(await self.connection.receive())
@@ -48,8 +48,8 @@ class Edge:
         await self.connection.send(encode(number, kind, data))
 
     async def opened(self) -> tuple[Stream, int]:
-        """A stream that the session opened, and its number."""
-        stream = await self.session.open(Kind.LOGS, LOG)
+        """A stream that the tunnel opened, and its number."""
+        stream = await self.tunnel.open(Kind.LOGS, LOG)
         frame = await self.next()
         assert frame.kind is Kind.LOGS
         return stream, frame.stream
@@ -60,18 +60,18 @@ class Edge:
                 raise AssertionError(f"unexpected {await self.next()}")
 
 
-def in_session(test: Callable[[Edge], Awaitable[None]], *, ours: bool = True) -> None:
+def in_tunnel(test: Callable[[Edge], Awaitable[None]], *, ours: bool = True) -> None:
     async def main() -> None:
         edge_end, cloud_end = pair(Peer(node="edge-1", headers=OURS if ours else {}), capacity=10_000)
-        session = Session("edge-1", cloud_end, itertools.count(1))
+        tunnel = Tunnel("edge-1", cloud_end, itertools.count(1))
 
         async def serve() -> None:
             with contextlib.suppress(ConnectionClosed):
-                await session.run()
+                await tunnel.run()
 
         async with asyncio.TaskGroup() as group:
             group.create_task(serve())
-            await test(Edge(edge_end, session))
+            await test(Edge(edge_end, tunnel))
             await edge_end.close()
 
     run(main())
@@ -87,7 +87,7 @@ async def one(chunks: AsyncIterator[bytes]) -> bytes:
 
 def test_a_request_reaches_the_edge_and_its_answer_the_reader() -> None:
     async def test(edge: Edge) -> None:
-        stream = await edge.session.open(Kind.LOGS, LOG)
+        stream = await edge.tunnel.open(Kind.LOGS, LOG)
         frame = await edge.next()
         assert (frame.stream, frame.kind) == (1, Kind.LOGS)
         assert decode_connector(frame.data) == LOG
@@ -97,11 +97,11 @@ def test_a_request_reaches_the_edge_and_its_answer_the_reader() -> None:
         await edge.send(1, Kind.REMOVE)
         assert (await stream.answer(1)).status == 404
         assert await read(stream) == b"not there"
-        await edge.session.close(stream)
-        assert len(edge.session) == 0
+        await edge.tunnel.close(stream)
+        assert len(edge.tunnel) == 0
         await edge.silent()
 
-    in_session(test)
+    in_tunnel(test)
 
 
 def test_a_go_edge_needs_no_answer() -> None:
@@ -112,7 +112,7 @@ def test_a_go_edge_needs_no_answer() -> None:
         await edge.send(number, Kind.REMOVE)
         assert await read(stream) == b"log"
 
-    in_session(test, ours=False)
+    in_tunnel(test, ours=False)
 
 
 def test_streams_are_numbered_and_kept_apart() -> None:
@@ -124,20 +124,20 @@ def test_streams_are_numbered_and_kept_apart() -> None:
             await edge.send(number, Kind.REMOVE)
         assert [await read(stream) for stream, _ in streams] == [b"1", b"2", b"3"]
 
-    in_session(test, ours=False)
+    in_tunnel(test, ours=False)
 
 
 def test_a_reader_that_leaves_tells_the_edge_once() -> None:
     async def test(edge: Edge) -> None:
         stream, number = await edge.opened()
-        await edge.session.close(stream)
-        await edge.session.close(stream)
+        await edge.tunnel.close(stream)
+        await edge.tunnel.close(stream)
         assert await edge.next() == Frame(number, Kind.REMOVE)
         await edge.send(number, Kind.DATA, b"late")
         await edge.send(number, Kind.REMOVE)
         await edge.silent()
 
-    in_session(test)
+    in_tunnel(test)
 
 
 def test_nonsense_from_an_edge_is_left_alone() -> None:
@@ -154,7 +154,7 @@ def test_nonsense_from_an_edge_is_left_alone() -> None:
         assert (await stream.answer(1)).status == 200
         assert await read(stream) == b""
 
-    in_session(test)
+    in_tunnel(test)
 
 
 def test_only_the_first_answer_counts() -> None:
@@ -166,7 +166,7 @@ def test_only_the_first_answer_counts() -> None:
         assert await read(stream) == b""
         assert (await stream.answer(1)).status == 403
 
-    in_session(test)
+    in_tunnel(test)
 
 
 def test_an_edge_that_does_not_answer_is_a_gateway_timeout() -> None:
@@ -177,7 +177,7 @@ def test_an_edge_that_does_not_answer_is_a_gateway_timeout() -> None:
         assert caught.value.code == 504
         assert asyncio.get_running_loop().time() == 30
 
-    in_session(test)
+    in_tunnel(test)
 
 
 def test_an_edge_that_ends_without_an_answer_is_a_bad_gateway() -> None:
@@ -188,7 +188,7 @@ def test_an_edge_that_ends_without_an_answer_is_a_bad_gateway() -> None:
             await stream.answer(30)
         assert caught.value.code == 502
 
-    in_session(test)
+    in_tunnel(test)
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -205,11 +205,11 @@ def test_a_tunnel_that_breaks_ends_its_streams_with_an_error(ours: bool) -> None
             with pytest.raises(ConnectionClosed):
                 await stream.answer(1)
         with pytest.raises(ConnectionClosed):
-            await edge.session.open(Kind.LOGS, LOG)
-        await edge.session.close(stream)
-        assert len(edge.session) == 0
+            await edge.tunnel.open(Kind.LOGS, LOG)
+        await edge.tunnel.close(stream)
+        assert len(edge.tunnel) == 0
 
-    in_session(test, ours=ours)
+    in_tunnel(test, ours=ours)
 
 
 def test_what_was_read_is_given_as_credit_in_large_steps() -> None:
@@ -232,7 +232,7 @@ def test_what_was_read_is_given_as_credit_in_large_steps() -> None:
             await edge.send(number, Kind.DATA, b"x")
             assert await waiting == b"x"
 
-    in_session(test)
+    in_tunnel(test)
 
 
 def test_an_edge_of_ours_that_ignores_its_credit_loses_the_stream() -> None:
@@ -244,7 +244,7 @@ def test_an_edge_of_ours_that_ignores_its_credit_loses_the_stream() -> None:
         with pytest.raises(ConnectionClosed, match="too slow"):
             await read(stream)
 
-    in_session(test)
+    in_tunnel(test)
 
 
 def test_a_go_edge_waits_for_a_slow_reader_and_loses_nothing() -> None:
@@ -260,7 +260,7 @@ def test_a_go_edge_waits_for_a_slow_reader_and_loses_nothing() -> None:
             seen.append(chunk)
         assert seen == sent
 
-    in_session(test, ours=False)
+    in_tunnel(test, ours=False)
 
 
 def test_a_reader_that_never_reads_holds_up_a_go_edge_for_seconds_only() -> None:
@@ -277,17 +277,17 @@ def test_a_reader_that_never_reads_holds_up_a_go_edge_for_seconds_only() -> None
         with pytest.raises(ConnectionClosed, match="too slow"):
             await read(lazy)
 
-    in_session(test, ours=False)
+    in_tunnel(test, ours=False)
 
 
 def test_an_edge_that_takes_nothing_loses_its_tunnel() -> None:
     async def main() -> None:
         edge_end, cloud_end = pair(Peer(node="edge-1"), capacity=1)
-        session = Session("edge-1", cloud_end, itertools.count(1))
-        await session.open(Kind.LOGS, LOG)
+        tunnel = Tunnel("edge-1", cloud_end, itertools.count(1))
+        await tunnel.open(Kind.LOGS, LOG)
         with pytest.raises(ConnectionClosed, match="took nothing for 15 s"):
-            await session.open(Kind.LOGS, LOG)
-        assert len(session) == 1
+            await tunnel.open(Kind.LOGS, LOG)
+        assert len(tunnel) == 1
         await edge_end.receive()
         with pytest.raises(ConnectionClosed):
             await edge_end.receive()

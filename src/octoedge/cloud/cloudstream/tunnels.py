@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections.abc import Collection
 
-from octoedge.cloud.cloudstream.session import Session
+from octoedge.cloud.cloudstream.tunnel import Tunnel
 from octoedge.errors import ApiError, ConnectionClosed
 from octoedge.runtime.clock import Clock, rfc3339
 from octoedge.transport.connection import Connection
@@ -20,13 +20,13 @@ _MAX_REMEMBERED = 20_000
 """Nodes whose leaving is remembered; the oldest is forgotten first."""
 
 
-class Sessions:
+class Tunnels:
     """The tunnels of this CloudCore."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._began = clock.now()
-        self._sessions: dict[str, Session] = {}
+        self._tunnels: dict[str, Tunnel] = {}
         self._left: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._numbers = itertools.count(1)
@@ -34,44 +34,43 @@ class Sessions:
     @property
     def connected(self) -> Collection[str]:
         """Names of the nodes that have a tunnel now."""
-        return self._sessions.keys()
+        return self._tunnels.keys()
 
     async def wait(self, node: str, *, connected: bool) -> None:
         """Return when the node has a tunnel, or has none."""
-        while (node in self._sessions) is not connected:
+        while (node in self._tunnels) is not connected:
             self._changed.clear()
             await self._changed.wait()
 
-    async def serve(self, node: str, connection: Connection) -> None:
-        """Run the tunnel of `node` until it ends; an older one of the same node ends now."""
-        session = Session(node, connection, self._numbers)
-        older, self._sessions[node] = self._sessions.get(node), session
+    async def serve(self, connection: Connection) -> None:
+        """Run a node's tunnel until it ends; an older one of the same node ends now."""
+        node = connection.peer.node
+        tunnel = Tunnel(node, connection, self._numbers)
+        older, self._tunnels[node] = self._tunnels.get(node), tunnel
         self._changed.set()
         if older is not None:
             await older.end(f"a newer tunnel of node {node} took its place")
         log.debug("= tunnel of node %s is open (%s)", node, connection.peer.address)
         try:
-            await session.run()
+            await tunnel.run()
         except ConnectionClosed as error:
             log.debug("= tunnel of node %s has ended: %s", node, error)
         finally:
-            if self._sessions.get(node) is session:
-                del self._sessions[node]
+            if self._tunnels.get(node) is tunnel:
+                del self._tunnels[node]
                 self._remember(node)
                 self._changed.set()
 
-    def find(self, node: str) -> Session:
+    def find(self, node: str) -> Tunnel:
         """The tunnel of a node, by its name or internal IP; `ApiError` 503 says since when there is none."""
-        session = self._sessions.get(node)
-        if session is None:
-            session = next((one for one in self._sessions.values() if one.address == node), None)
-        if session is not None and session.silent > SILENT_SECONDS:
+        tunnel = self._tunnels.get(node)
+        if tunnel is None:
+            tunnel = next((one for one in self._tunnels.values() if one.address == node), None)
+        if tunnel is not None and tunnel.silent > SILENT_SECONDS:
             # The tunnel has not broken yet, but whoever asks now would only wait for that.
-            since = rfc3339(self._clock.now() - session.silent)
-            why = f"node {node} was last heard of at {since}; its link seems to be cut, try again when it is back"
-            raise ApiError(503, "ServiceUnavailable", why)
-        if session is not None:
-            return session
+            raise self.cut(tunnel)
+        if tunnel is not None:
+            return tunnel
         left = self._left.get(node)
         if left is not None:
             why = f"node {node} has no tunnel to the cloud since {rfc3339(left)}; try again when the node is back"
@@ -82,11 +81,17 @@ class Sessions:
             )
         raise ApiError(503, "ServiceUnavailable", why)
 
+    def cut(self, tunnel: Tunnel) -> ApiError:
+        """What is said of a node whose tunnel is open, but which is not there."""
+        since = rfc3339(self._clock.now() - tunnel.silent)
+        why = f"node {tunnel.node} was last heard of at {since}; its link seems to be cut, try again when it is back"
+        return ApiError(503, "ServiceUnavailable", why)
+
     async def end_all(self, why: str) -> None:
         """End every tunnel at once."""
         async with asyncio.TaskGroup() as group:
-            for node, session in self._sessions.items():
-                group.create_task(session.end(why), name=f"end tunnel {node}")
+            for node, tunnel in self._tunnels.items():
+                group.create_task(tunnel.end(why), name=f"end tunnel {node}")
 
     def _remember(self, node: str) -> None:
         self._left.pop(node, None)

@@ -1,7 +1,7 @@
 """The kubelet-like API for the API server (10003): a table of paths, one handler each.
 
 GET /containerLogs/NAMESPACE/POD/CONTAINER → the pod's node (asked from the API) → its tunnel → a stream → the answer,
-chunk by chunk; /exec, /attach and /portForward go the same way and then are `pipes`. Errors are text with the right
+chunk by chunk; /exec, /attach and /portForward go the same way and then are `exec`. Errors are text with the right
 status, as a kubelet gives them; the API server passes them on.
 """
 
@@ -17,11 +17,11 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from octoedge.cloud.cloudstream import pipes
-from octoedge.cloud.cloudstream.session import Session
-from octoedge.cloud.cloudstream.sessions import Sessions
+from octoedge.cloud.cloudstream.exec import PATHS, pipe, wanted
 from octoedge.cloud.cloudstream.stream import Stream
 from octoedge.cloud.cloudstream.trust import authorize
+from octoedge.cloud.cloudstream.tunnel import Tunnel
+from octoedge.cloud.cloudstream.tunnels import Tunnels
 from octoedge.errors import ApiError, ConnectionClosed, OctoedgeError, bad_request
 from octoedge.kube.client import Client
 from octoedge.kube.kinds import PODS
@@ -50,21 +50,21 @@ class _Pod(msgspec.Struct, frozen=True):
     spec: _Spec = _Spec()
 
 
-class StreamServer:
+class KubeletApi:
     """Answers what the API server asks of kubelets."""
 
-    def __init__(self, host: str | None, port: int, client: Client, sessions: Sessions) -> None:
+    def __init__(self, host: str | None, port: int, client: Client, tunnels: Tunnels) -> None:
         self._host = host
         self.port = port
         self._client = client
-        self._sessions = sessions
+        self._tunnels = tunnels
 
     @contextlib.asynccontextmanager
     async def listening(self, tls: ssl.SSLContext) -> AsyncIterator[None]:
         """Listen within the context; `port` then is the real one, also when 0 was asked for."""
         app = web.Application(middlewares=[_errors])
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs)
-        for path in pipes.PATHS:
+        for path in PATHS:
             app.router.add_get(path, self._pipe, allow_head=False)
             app.router.add_post(path, self._pipe)
         for name in _NODE_PAGES:
@@ -86,28 +86,49 @@ class StreamServer:
     async def _container_logs(self, request: web.Request) -> web.StreamResponse:
         node = await self._node_of(request.match_info["namespace"], request.match_info["pod"])
         await authorize(self._client, _certificate(request), node)
-        session = self._sessions.find(node)
+        tunnel = self._tunnels.find(node)
         headers = {name: tuple(request.headers.getall(name)) for name in _PASSED_ON if name in request.headers}
         url = request.rel_url
-        async with _stream(session, Kind.LOGS, Connector(url.raw_path, url.raw_query_string, "", headers)) as stream:
+        async with self._stream(
+            tunnel, Kind.LOGS, Connector(url.raw_path, url.raw_query_string, "", headers)
+        ) as stream:
             return await _pass_on(request, stream)
 
     async def _node_page(self, request: web.Request) -> web.StreamResponse:
-        session = self._sessions.find(_node_meant(request))
-        await authorize(self._client, _certificate(request), session.node)
+        tunnel = self._tunnels.find(_node_meant(request))
+        await authorize(self._client, _certificate(request), tunnel.node)
         url = request.rel_url
         headers: dict[str, tuple[str, ...]] = {"Accept-Encoding": ("identity",)}
         connector = Connector(url.raw_path, url.raw_query_string, "", headers)
-        async with _stream(session, Kind.METRICS, connector) as stream:
+        async with self._stream(tunnel, Kind.METRICS, connector) as stream:
             return await _pass_on(request, stream)
 
     async def _pipe(self, request: web.Request) -> web.StreamResponse:
-        kind, connector = pipes.connector(request)
+        kind, connector = wanted(request)
         node = await self._node_of(request.match_info["namespace"], request.match_info["pod"])
         await authorize(self._client, _certificate(request), node)
-        session = self._sessions.find(node)
-        async with _stream(session, kind, connector) as stream:
-            return await pipes.pipe(request, session, stream)
+        tunnel = self._tunnels.find(node)
+        async with self._stream(tunnel, kind, connector) as stream:
+            return await pipe(request, tunnel, stream)
+
+    @contextlib.asynccontextmanager
+    async def _stream(self, tunnel: Tunnel, kind: Kind, connector: Connector) -> AsyncIterator[Stream]:
+        """A stream that is given back whatever happens, a reader that leaves included."""
+        try:
+            stream = await tunnel.open(kind, connector)
+        except ConnectionClosed as error:
+            raise ApiError(503, "ServiceUnavailable", f"node {tunnel.node} has just gone away: {error}") from error
+        try:
+            await self._confirm(tunnel)
+            yield stream
+        finally:
+            await tunnel.close(stream)
+
+    async def _confirm(self, tunnel: Tunnel) -> None:
+        try:
+            await tunnel.confirm()
+        except ConnectionClosed as error:
+            raise self._tunnels.cut(tunnel) from error
 
     async def _node_of(self, namespace: str, pod: str) -> str:
         try:
@@ -128,19 +149,6 @@ def _node_meant(request: web.Request) -> str:
     if parts[:4] == ["", "api", "v1", "nodes"] and len(parts) > 6:
         return unquote(parts[4])
     return request.host.rpartition(":")[0].strip("[]") or request.host
-
-
-@contextlib.asynccontextmanager
-async def _stream(session: Session, kind: Kind, connector: Connector) -> AsyncIterator[Stream]:
-    """A stream that is given back whatever happens, a reader that leaves included."""
-    try:
-        stream = await session.open(kind, connector)
-    except ConnectionClosed as error:
-        raise ApiError(503, "ServiceUnavailable", f"node {session.node} has just gone away: {error}") from error
-    try:
-        yield stream
-    finally:
-        await session.close(stream)
 
 
 async def _pass_on(request: web.Request, stream: Stream) -> web.StreamResponse:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octoedge.edge.edgestream.pipes import raw_streams, stream_request
+from octoedge.edge.edgestream.exec import raw_streams, stream_request
 from octoedge.edge.edgestream.tunnel import Tunnel
 from octoedge.edge.ports import StreamAction, StreamRequest
 from octoedge.errors import ApiError, ConnectionClosed

@@ -28,16 +28,26 @@ log = logging.getLogger(__name__)
 
 _WRITE_SECONDS = 15.0
 _SLOW_READER_SECONDS = 5.0
+_FRESH_SECONDS = 1.0
+"""A node heard of so lately is not asked for a sign of life."""
+_SIGN_SECONDS = 1.0
+"""How long it may take to give one; longer where the last one took long."""
+_SLOW_LINK = 3.0
 
 
 @runtime_checkable
 class Heard(Protocol):
-    """A connection that knows when it last heard of the other end (the event loop's time)."""
+    """A connection that knows when it last heard of the other end (the event loop's time), and can ask for a sign."""
 
     heard: float
+    round_trip: float
+
+    async def ping(self, timeout: float) -> None:
+        """Return at the next sign of life; `ConnectionClosed` when none comes within `timeout` seconds."""
+        ...
 
 
-class Session:
+class Tunnel:
     """One node's open tunnel."""
 
     def __init__(self, node: str, connection: Connection, numbers: Iterator[int]) -> None:
@@ -65,6 +75,14 @@ class Session:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    async def confirm(self) -> None:
+        """Return when the node is surely there; `ConnectionClosed` when it gives no sign of life within a second.
+
+        A link that was cut without a word breaks seconds later only, and who asks now should not wait for that.
+        """
+        if isinstance(self._connection, Heard) and self.silent > _FRESH_SECONDS:
+            await self._connection.ping(max(_SIGN_SECONDS, _SLOW_LINK * self._connection.round_trip))
 
     async def run(self) -> NoReturn:
         """Read until the tunnel ends, which raises `ConnectionClosed`; then every stream has ended too."""

@@ -1,0 +1,43 @@
+"""Who may open a tunnel at 10004, and what holds for it (KubeEdge's path and headers; mutual TLS).
+
+A tunnel's messages are bytes in text frames; a binary frame ends the tunnel, as on the Go side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from octoedge.protocol.handshake import certificate_name
+from octoedge.protocol.tunnel import AGREEMENT, MAX_MESSAGE, NODE_HEADER, PATH, VERSION
+from octoedge.transport.connection import Peer
+from octoedge.transport.websocket_server import Door, Refusal
+
+SILENCE_SECONDS = 15.0
+"""Edges ping every 5 s, ours and Go's; one that missed three has lost its link."""
+
+
+def tunnel_door() -> Door:
+    """The door of 10004."""
+    return Door(NODE_HEADER, _check, _answer_headers, MAX_MESSAGE, text_only=True, silence=SILENCE_SECONDS)
+
+
+def _answer_headers(peer: Peer) -> Mapping[str, str]:
+    return {AGREEMENT: VERSION} if peer.headers.get(AGREEMENT.lower()) == VERSION else {}
+
+
+def _check(request: web.BaseRequest, peer: Peer) -> Refusal | None:
+    if request.path.rstrip("/") != PATH:
+        return Refusal(404, f"this port serves the tunnel of EdgeStream at {PATH} only")
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return Refusal(400, "the tunnel of EdgeStream is a WebSocket")
+    if not peer.node or len(peer.node) > 253:
+        return Refusal(403, f"header {NODE_HEADER} must name the node")
+    if peer.certificate_name != certificate_name(peer.node):
+        why = (
+            f"the certificate is of {peer.certificate_name or 'nobody'}, but header {NODE_HEADER} says {peer.node}; "
+            "a node may only connect under the name that its certificate was issued for"
+        )
+        return Refusal(403, why)
+    return None
