@@ -9,6 +9,7 @@ that are not here. Field names are Kubernetes' own (camelCase on the wire).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
@@ -311,6 +312,13 @@ class Container(View, frozen=True):
     """Always on an init container makes it a sidecar; empty otherwise."""
 
 
+class EphemeralContainer(Container, frozen=True):
+    """A container that was added to a running pod; it is never restarted."""
+
+    target_container_name: str = ""
+    """The container whose processes it sees."""
+
+
 # --- pods -------------------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +367,7 @@ class Toleration(View, frozen=True):
 class PodSpec(View, frozen=True):
     containers: list[Container] = []
     init_containers: list[Container] = []
+    ephemeral_containers: list[EphemeralContainer] = []
     volumes: list[Volume] = []
     node_name: str = ""
     node_selector: dict[str, str] = {}
@@ -382,6 +391,12 @@ class PodSpec(View, frozen=True):
     runtime_class_name: str = ""
     tolerations: list[Toleration] = []
     priority: int = 0
+
+    def everyone(self) -> Iterator[Container]:
+        """Containers of all three kinds."""
+        yield from self.init_containers
+        yield from self.containers
+        yield from self.ephemeral_containers
 
 
 class Condition(View, frozen=True):
@@ -452,6 +467,7 @@ class PodStatus(View, frozen=True):
     start_time: str | None = None
     init_container_statuses: list[ContainerStatus] = []
     container_statuses: list[ContainerStatus] = []
+    ephemeral_container_statuses: list[ContainerStatus] = []
     qos_class: str = ""
 
 

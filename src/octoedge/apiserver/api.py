@@ -103,6 +103,9 @@ class Api:
             ("status", "get"): self._get,
             ("status", "update"): self._update,
             ("status", "patch"): self._patch,
+            ("ephemeralcontainers", "get"): self._get,
+            ("ephemeralcontainers", "update"): self._update,
+            ("ephemeralcontainers", "patch"): self._patch,
             **subresources.handlers(),
             **Scales(rest, bodies).handlers(),
         }

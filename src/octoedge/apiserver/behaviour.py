@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from octoedge.apiserver import defaults, disruption, metadata, priorities, rules, services, workloads
+from octoedge.apiserver import defaults, disruption, ephemeral, metadata, priorities, rules, services, workloads
 from octoedge.apiserver.backend import View
 from octoedge.apiserver.crd import names
 from octoedge.apiserver.crd import rules as crd
@@ -50,6 +50,15 @@ def _no_company(_obj: Json, _view: View, _now: str) -> list[tuple[str, Json]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A subresource through which one part of an object is written, and nothing else of it."""
+
+    take: Callable[[Json, Json], Json]
+    """(new, old) → the old object with the new part."""
+    check: Callable[[Json, Json], list[Cause]]
+
+
+@dataclass(frozen=True, slots=True)
 class Behaviour:
     """The functions of one kind; each default does nothing."""
 
@@ -73,6 +82,8 @@ class Behaviour:
     """Put into an updated object what the server chose for it earlier and the client left out."""
     check: Callable[[Json], list[Cause]] = _no_causes
     check_update: Callable[[Json, Json], list[Cause]] = _free_to_change
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """By subresource."""
     warnings: Callable[[Json], list[str]] = no_warnings
     """What the writer of an object should know although it was stored."""
 
@@ -144,8 +155,9 @@ BEHAVIOURS: dict[str, Behaviour] = {
         normalize=defaults.pod,
         prepare=_prepare_pod,
         admit=_admit_pod,
-        check=rules.pod,
+        check=lambda obj: rules.pod(obj) + ephemeral.check_new(obj),
         check_update=rules.pod_update,
+        parts={"ephemeralcontainers": Part(ephemeral.take, ephemeral.check)},
     ),
     "namespaces": Behaviour(
         name_rule=metadata.label, normalize=_normalize_namespace, prepare=_prepare_namespace, company=new_namespace

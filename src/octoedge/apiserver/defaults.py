@@ -37,7 +37,8 @@ def pod(obj: Json) -> None:
 
 def pod_spec(spec: Json) -> None:
     """What depends on other fields of a Pod's or a template's spec."""
-    for container in [*spec.get("initContainers", []), *spec.get("containers", [])]:
+    groups = ("initContainers", "containers", "ephemeralContainers")
+    for container in [one for group in groups for one in spec.get(group) or []]:
         container.setdefault("imagePullPolicy", _pull_policy(container.get("image", "")))
         if spec.get("hostNetwork"):
             for port in container.get("ports", []):

@@ -215,6 +215,7 @@ KINDS = (
             Subresource("binding", "Binding", ("create",)),
             Subresource("eviction", "Eviction", ("create",), "policy", "v1"),
             Subresource("log", "Pod", ("get",)),
+            Subresource("ephemeralcontainers", "Pod", ("get", "patch", "update")),
             Subresource("attach", "PodAttachOptions", ("create", "get")),
             Subresource("exec", "PodExecOptions", ("create", "get")),
             Subresource("portforward", "PodPortForwardOptions", ("create", "get")),

@@ -187,13 +187,17 @@ class Rest:
         _check_preconditions(place, behaviour, new, old)
         metadata.prepare_update(new, old)
         new = _only_part(place, behaviour, new, old)
+        part = behaviour.parts.get(place.subresource)
         if not place.subresource:
             behaviour.carry(new, old, view)
+        if not place.subresource or part is not None:
             self._fill(kind, behaviour, new)
         causes = metadata.check(new["metadata"], behaviour.name_rule)
         causes += self.bodies.shape(kind).check_update(new, old, place.subresource)
         if not place.subresource:
             causes += [cause for cause in behaviour.check_update(new, old) if cause not in causes]
+        elif part is not None:
+            causes += part.check(new, old)
         metadata.refuse(kind.kind, kind.group, place.name, causes)
         if behaviour.counts_generations and _intent(kind, new) != _intent(kind, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
@@ -291,6 +295,8 @@ def _check_preconditions(place: Place, behaviour: Behaviour, new: Json, old: Jso
 
 def _only_part(place: Place, behaviour: Behaviour, new: Json, old: Json) -> Json:
     """What the subresource lets through: the status only below /status, everything else otherwise."""
+    if place.subresource in behaviour.parts:
+        return behaviour.parts[place.subresource].take(new, old)
     if not place.kind.subresource("status") or place.subresource == "binding":
         return new
     status_part = place.subresource == "status"

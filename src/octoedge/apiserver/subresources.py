@@ -181,7 +181,8 @@ def _check_lifetime(seconds: int) -> None:
 def choose_container(pod: Json, asked: str) -> str:
     """The container that is meant."""
     about, spec = pod["metadata"], pod["spec"]
-    names = [one["name"] for group in ("containers", "initContainers") for one in spec.get(group) or []]
+    groups = ("containers", "initContainers", "ephemeralContainers")
+    names = [one["name"] for group in groups for one in spec.get(group) or []]
     if asked:
         if asked not in names:
             raise bad_request(f"container {asked} is not valid for pod {about['name']}")

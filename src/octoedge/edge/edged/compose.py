@@ -59,6 +59,8 @@ class ContainerParts(msgspec.Struct, frozen=True):
     variables: dict[str, str]
     mounts: tuple[f.Mount, ...]
     log_path: str
+    target_id: str = ""
+    """The container whose processes an ephemeral one is to see."""
 
 
 def sandbox(pod: Pod, attempt: int, place: Place, log_directory: str, dns: f.DNSConfig | None) -> f.SandboxConfig:
@@ -105,7 +107,7 @@ def container(pod: Pod, spec: Container, parts: ContainerParts, place: Place) ->
         tty=spec.tty,
         linux=f.LinuxContainerConfig(
             resources=resources.container_resources(pod, spec, place.memory, place.may_lower_oom),
-            security_context=_container_security(pod, spec, place),
+            security_context=_container_security(pod, spec, place, parts.target_id),
         ),
     )
 
@@ -175,6 +177,13 @@ def _namespaces(pod: Pod) -> f.NamespaceOption:
     )
 
 
+def _with_target(options: f.NamespaceOption, target_id: str) -> f.NamespaceOption:
+    """Where processes are not shared anyway, those of the target are."""
+    if not target_id or options.pid != f.NamespaceMode.CONTAINER:
+        return options
+    return msgspec.structs.replace(options, pid=f.NamespaceMode.TARGET, target_id=target_id)
+
+
 def _sandbox_security(pod: Pod) -> f.SandboxSecurityContext:
     context = _pod_context(pod)
     privileged = any(
@@ -192,7 +201,7 @@ def _sandbox_security(pod: Pod) -> f.SandboxSecurityContext:
     )
 
 
-def _container_security(pod: Pod, spec: Container, place: Place) -> f.ContainerSecurityContext:
+def _container_security(pod: Pod, spec: Container, place: Place, target_id: str) -> f.ContainerSecurityContext:
     context = spec.security_context or SecurityContext()
     user, group = run_as(pod, spec)
     capabilities = context.capabilities
@@ -200,7 +209,7 @@ def _container_security(pod: Pod, spec: Container, place: Place) -> f.ContainerS
     return f.ContainerSecurityContext(
         capabilities=f.Capability(tuple(capabilities.add), tuple(capabilities.drop)) if capabilities else None,
         privileged=bool(context.privileged),
-        namespace_options=_namespaces(pod),
+        namespace_options=_with_target(_namespaces(pod), target_id),
         run_as_user=_number(user),
         run_as_group=_number(group),
         readonly_rootfs=context.read_only_root_filesystem,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from octoedge.api.core import Container, Pod, VolumeMount
+from octoedge.api.core import Container, EphemeralContainer, Pod, VolumeMount
 from octoedge.edge.edged import compose, handlers, hosts, plan
 from octoedge.edge.edged.cgroups import Cgroups
 from octoedge.edge.edged.compose import ContainerParts, Place
@@ -24,7 +24,7 @@ from octoedge.edge.edged.events import Recorder
 from octoedge.edge.edged.images import ImageFailed, Images, Say
 from octoedge.edge.edged.layout import Layout, remove_tree, write_file
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
-from octoedge.edge.edged.observed import ContainerSeen
+from octoedge.edge.edged.observed import ContainerSeen, PodSeen
 from octoedge.edge.edged.resources import cgroup_parent, pod_resources
 from octoedge.edge.edged.volumes import Mounted, VolumeFailed, Volumes
 from octoedge.errors import CriError, DeadlineError, OctoedgeError
@@ -108,7 +108,9 @@ class Containers:
         self._tools.recorder.pod(pod, "Warning", "FailedCreatePodSandBox", text)
         return ActionFailed("ContainerCreating", text, _now() + RETRY)
 
-    async def start(self, pod: Pod, action: plan.StartContainer, facts: Facts, sandbox_attempt: int) -> None:
+    async def start(
+        self, pod: Pod, action: plan.StartContainer, facts: Facts, sandbox_attempt: int, seen: PodSeen
+    ) -> None:
         """Image, configuration, create, start, postStart."""
         tools, spec = self._tools, action.container
         sandbox = self._sandbox_config(pod, sandbox_attempt)
@@ -116,8 +118,9 @@ class Containers:
         def say(kind: str, reason: str, message: str) -> None:
             tools.recorder.pod(pod, kind, reason, message, spec.name)
 
+        target = self._target(pod, spec, seen)
         image = await self._image(pod, spec, sandbox, say)
-        config = await self._container_config(pod, action, facts, image)
+        config = await self._container_config(pod, action, facts, image, target)
         container_id = await self._create(action, config, sandbox, say)
         say("Normal", "Created", f"Created container: {spec.name}")
         try:
@@ -185,7 +188,7 @@ class Containers:
             raise self._config_error(pod, spec, f"container has runAsNonRoot and {where}")
 
     async def _container_config(
-        self, pod: Pod, action: plan.StartContainer, facts: Facts, image: f.Image
+        self, pod: Pod, action: plan.StartContainer, facts: Facts, image: f.Image, target: str
     ) -> f.ContainerConfig:
         tools, spec = self._tools, action.container
         try:
@@ -202,8 +205,18 @@ class Containers:
         log_path = f"{spec.name}/{action.attempt}.log"
         _make_log_directory(tools.layout.log_directory(*_identity(pod)) / spec.name)
         return compose.container(
-            pod, spec, ContainerParts(action.attempt, image.id, variables, mounts, log_path), tools.place
+            pod, spec, ContainerParts(action.attempt, image.id, variables, mounts, log_path, target), tools.place
         )
+
+    def _target(self, pod: Pod, spec: Container, seen: PodSeen) -> str:
+        """The id of the container that an ephemeral one looks into; empty when it looks into none."""
+        name = spec.target_container_name if isinstance(spec, EphemeralContainer) else ""
+        if not name:
+            return ""
+        found = seen.latest(name)
+        if found is None or not found.alive:
+            raise self._config_error(pod, spec, f"unable to find target container {name}")
+        return found.id
 
     def _config_error(self, pod: Pod, spec: Container, text: str) -> ActionFailed:
         self._tools.recorder.pod(pod, "Warning", "Failed", f"Error: {text}", spec.name)

@@ -68,7 +68,7 @@ async def _value(
         return downward.field(source.field_ref, pod, facts)
     if source.resource_field_ref is not None:
         ref = source.resource_field_ref
-        everyone = [*pod.spec.containers, *pod.spec.init_containers]
+        everyone = list(pod.spec.everyone())
         whose = next((c for c in everyone if c.name == ref.container_name), container)
         return downward.resource_field(ref, whose, facts)
     return await _referenced(source, pod, objects)

@@ -129,7 +129,7 @@ class Logs:
         """The pod by name; the newest where an old one is still ending."""
         pod = self._pods.named(request.namespace, request.pod)
         if pod is not None:
-            names = [spec.name for spec in (*pod.spec.containers, *pod.spec.init_containers)]
+            names = [spec.name for spec in pod.spec.everyone()]
             if request.container not in names:
                 raise ApiError(404, "NotFound", f'container "{request.container}" not found in pod "{request.pod}"')
             uid = pod.metadata.uid

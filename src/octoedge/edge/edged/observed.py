@@ -116,6 +116,8 @@ class History:
     """Reason and message of a failure of the pod as a whole."""
     refused: str = ""
     """Why the pod cannot run here: fields that are not supported."""
+    refused_debuggers: dict[str, str] = field(default_factory=dict)
+    """The same for single ephemeral containers, by name."""
 
     def forget_but(self, seen: PodSeen) -> None:
         """Drop what is remembered of containers that no longer exist: a pod may restart for years."""

@@ -4,6 +4,7 @@ The order of thought, the first that has something to do wins:
 
     ended or unwanted?  stop containers → stop sandboxes → (when to be deleted) remove sandboxes → finish
     no good sandbox?    stop what is left of the old one → create one with the next attempt
+    ephemeral           what was added for debugging, once, whatever the others do
     init containers     one after the other; sidecars stay up
     containers          start, restart by policy with back-off, replace when the image changed
     rubbish             dead containers but the last two of a name, sandboxes that were replaced
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from octoedge.api.core import Container, Pod
+from octoedge.api.core import Container, EphemeralContainer, Pod
 from octoedge.edge.edged.cri.fields import ContainerState
 from octoedge.edge.edged.observed import ContainerSeen, Crash, Health, History, PodSeen, SandboxSeen
 
@@ -205,7 +206,7 @@ def _replace_sandbox(pod: Pod, seen: PodSeen, history: History, now: float) -> P
 
 def _strays(pod: Pod, seen: PodSeen, good: SandboxSeen) -> Iterator[Action]:
     """What lives outside the good sandbox, or is no container of the pod."""
-    names = {container.name for container in (*pod.spec.init_containers, *pod.spec.containers)}
+    names = {container.name for container in pod.spec.everyone()}
     for container in seen.containers:
         if container.alive and (container.sandbox_id != good.id or container.name not in names):
             yield StopContainer(container, float(container.grace), f"Stopping container {container.name}")
@@ -251,6 +252,9 @@ class _Step(msgspec.Struct):
 
 def _run(pod: Pod, seen: PodSeen, history: History, now: float, sandbox: SandboxSeen) -> Plan:
     step = _Step(seen, history, now, sandbox, [])
+    for debugger in pod.spec.ephemeral_containers:
+        if not has_run(pod, debugger, seen) and debugger.name not in history.refused_debuggers:
+            step.start(debugger, seen.latest(debugger.name), init=False)
     begun = any(container.sandbox_id == sandbox.id for c in pod.spec.containers for container in seen.of(c.name))
     if _init(step, pod, begun):
         for container in pod.spec.containers:
@@ -258,6 +262,15 @@ def _run(pod: Pod, seen: PodSeen, history: History, now: float, sandbox: Sandbox
         if not step.actions:
             step.actions.extend(_rubbish(pod, seen, sandbox))
     return Plan(tuple(step.actions), step.wake_at)
+
+
+def has_run(pod: Pod, container: EphemeralContainer, seen: PodSeen) -> bool:
+    """Whether an ephemeral container was started, as the runtime or (its record may be gone) the last report says."""
+    last = seen.latest(container.name)
+    if last is not None:
+        return last.state is not ContainerState.CREATED
+    reported = (status for status in pod.status.ephemeral_container_statuses if status.name == container.name)
+    return any(status.container_id for status in reported)
 
 
 def _init(step: _Step, pod: Pod, begun: bool) -> bool:

@@ -23,6 +23,8 @@ class Desired(msgspec.Struct, frozen=True):
 
     pod: Pod
     refused: str
+    refused_debuggers: dict[str, str] = {}
+    """The same by name for ephemeral containers: they come to a pod that runs, and must not end it."""
 
 
 class Pods:
@@ -42,7 +44,8 @@ class Pods:
             return None
         if pod.spec.node_name != self._node_name or not pod.metadata.uid or not pod.spec.containers:
             return None
-        self._pods[pod.metadata.uid] = Desired(pod, unsupported.message(unsupported.refusals(obj, pod)))
+        refused = unsupported.message(unsupported.refusals(obj, pod))
+        self._pods[pod.metadata.uid] = Desired(pod, refused, unsupported.refused_debuggers(obj, pod))
         self._ended.discard(pod.metadata.uid)
         return pod.metadata.uid
 
@@ -99,7 +102,7 @@ class Pods:
 def references(pod: Pod) -> set[tuple[str, str]]:
     """(kind, name) of every ConfigMap and Secret that a pod uses."""
     found: set[tuple[str, str]] = {("secret", reference.name) for reference in pod.spec.image_pull_secrets}
-    for container in (*pod.spec.init_containers, *pod.spec.containers):
+    for container in pod.spec.everyone():
         found.update(_of_environment(container))
     for volume in pod.spec.volumes:
         if volume.config_map is not None:

@@ -18,6 +18,7 @@ from octoedge.api.core import (
     Container,
     ContainerStateView,
     ContainerStatus,
+    EphemeralContainer,
     IpAddress,
     Pod,
     PodStatus,
@@ -65,6 +66,9 @@ def pod_status(pod: Pod, seen: PodSeen, history: History, around: Surroundings) 
         start_time=pod.status.start_time or rfc3339(history.start_time or around.now),
         init_container_statuses=init,
         container_statuses=main,
+        ephemeral_container_statuses=[
+            _debugger_status(pod, spec, seen, history, around) for spec in pod.spec.ephemeral_containers
+        ],
         qos_class=pod.status.qos_class or resources.qos_class(pod),
     )
 
@@ -98,6 +102,21 @@ def _init_status(pod: Pod, spec: Container, seen: PodSeen, history: History, aro
         return status
     ended = status.state.terminated
     return msgspec.structs.replace(status, ready=ended is not None and ended.exit_code == 0)
+
+
+def _debugger_status(
+    pod: Pod, spec: EphemeralContainer, seen: PodSeen, history: History, around: Surroundings
+) -> ContainerStatus:
+    """An ephemeral container runs once and counts for nothing: never ready, never started in the sense of probes."""
+    before = _before(pod, spec.name)
+    if not seen.of(spec.name) and before is not None and before.container_id:
+        return before if before.state.terminated is not None else _lost(before)
+    status = _container_status(pod, spec, seen, history, around, StateWaiting("ContainerCreating"), False)
+    refused = history.refused_debuggers.get(spec.name)
+    if refused and status.state.waiting is not None:
+        waiting = ContainerStateView(waiting=StateWaiting("CreateContainerConfigError", refused))
+        status = msgspec.structs.replace(status, state=waiting)
+    return msgspec.structs.replace(status, ready=False, started=None)
 
 
 def _container_status(
@@ -141,9 +160,7 @@ def _without_record(pod: Pod, spec: Container, history: History, idle: StateWait
     if before is not None and gone and over:
         if before.state.terminated is not None:
             return before
-        text = "The container could not be located when the pod was terminated"
-        lost = StateTerminated(137, "ContainerStatusUnknown", text, container_id=before.container_id)
-        return msgspec.structs.replace(before, ready=False, started=False, state=ContainerStateView(terminated=lost))
+        return msgspec.structs.replace(_lost(before), started=False)
     waits = history.waiting.get(spec.name)
     waiting = StateWaiting(waits.reason, waits.message) if waits is not None else idle
     if history.refused:
@@ -160,8 +177,20 @@ def _without_record(pod: Pod, spec: Container, history: History, idle: StateWait
     )
 
 
+def _lost(before: ContainerStatus) -> ContainerStatus:
+    """The status of a container that ran and that the runtime knows no more."""
+    text = "The container could not be located when the pod was terminated"
+    lost = StateTerminated(137, "ContainerStatusUnknown", text, container_id=before.container_id)
+    return msgspec.structs.replace(before, ready=False, state=ContainerStateView(terminated=lost))
+
+
 def _before(pod: Pod, name: str) -> ContainerStatus | None:
-    known = (*pod.status.container_statuses, *pod.status.init_container_statuses)
+    reported = pod.status
+    known = (
+        *reported.container_statuses,
+        *reported.init_container_statuses,
+        *reported.ephemeral_container_statuses,
+    )
     return next((status for status in known if status.name == name), None)
 
 

@@ -63,7 +63,7 @@ class Streams:
 
 
 def _container(request: StreamRequest, pod: Pod) -> Container:
-    for container in (*pod.spec.containers, *pod.spec.init_containers):
+    for container in pod.spec.everyone():
         if container.name == request.container:
             return container
     raise ApiError(404, "NotFound", f'container "{request.container}" not found in pod "{request.pod}"')

@@ -184,7 +184,8 @@ class Sync:
         if desired is not None and record.finished and not seen.sandboxes:
             return None
         pod = self._parts.reporter.basis(desired.pod) if desired is not None else None
-        round_ = _Round(uid, pod, desired.refused if desired is not None else "", seen, record)
+        refused, debuggers = (desired.refused, desired.refused_debuggers) if desired is not None else ("", {})
+        round_ = _Round(uid, pod, refused, seen, record, debuggers)
         self._note(round_)
         due = record.refresh or self._parts.tokens.due(uid)
         if due and pod is not None and pod.metadata.deletion_timestamp is None and seen.sandboxes:
@@ -227,6 +228,7 @@ class Sync:
         if round_.refused and round_.pod is not None and history.refused != round_.refused:
             self._parts.recorder.pod(round_.pod, "Warning", "Unsupported", round_.refused)
         history.refused = round_.refused
+        history.refused_debuggers = round_.refused_debuggers
         history.forget_but(seen)
         round_.record.hooked &= {container.id for container in seen.containers}
         plan.note_exits(history, seen, self._parts.clock.now(), now)
@@ -295,7 +297,7 @@ class Sync:
         assert round_.pod is not None
         sandbox = next((s for s in round_.seen.sandboxes if s.id == action.sandbox_id), None)
         start = self._parts.containers.start(
-            round_.pod, action, self._facts(round_), sandbox.attempt if sandbox is not None else 0
+            round_.pod, action, self._facts(round_), sandbox.attempt if sandbox is not None else 0, round_.seen
         )
         await self._attempt(round_, action.container.name, start)
 
@@ -385,6 +387,7 @@ class _Round:
     refused: str
     seen: PodSeen
     record: _Record
+    refused_debuggers: dict[str, str]
 
 
 def _started(pod: Pod | None) -> float:
@@ -398,7 +401,7 @@ def _started(pod: Pod | None) -> float:
 def _logged_attempts(layout: Layout, pod: Pod) -> dict[str, int]:
     """Highest attempt of each container that log files tell of."""
     found: dict[str, int] = {}
-    for spec in (*pod.spec.init_containers, *pod.spec.containers):
+    for spec in pod.spec.everyone():
         folder = layout.log_directory(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid) / spec.name
         try:
             stems = [name.partition(".")[0] for name in os.listdir(folder)]

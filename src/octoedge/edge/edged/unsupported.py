@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from octoedge.api.core import Pod, PodSpec
+from octoedge.api.core import EphemeralContainer, Pod, PodSpec
 
 ELSEWHERE = {
     "spec.affinity": "used by the scheduler",
@@ -34,7 +34,6 @@ ELSEWHERE = {
 """Fields that edged leaves aside, and why that is right."""
 
 _REASONS = {
-    "spec.ephemeralContainers": "ephemeral containers are not supported yet",
     "spec.runtimeClassName": "runtime classes are not supported yet",
     "spec.hostUsers": "user namespaces are not supported yet",
     "spec.resourceClaims": "dynamic resource allocation is not supported yet",
@@ -46,6 +45,7 @@ _REASONS = {
     "spec.securityContext.seLinuxOptions": "SELinux options are not supported yet",
 }
 
+_DEBUGGERS = "ephemeralContainers"
 _SAME_AS_UNSET: dict[str, object] = {
     "hostUsers": True,
     "recursiveReadOnly": "Disabled",
@@ -56,8 +56,21 @@ _EMPTY: tuple[object, ...] = (None, "", 0, False, [], {})
 
 def refusals(obj: bytes, pod: Pod) -> list[str]:
     """Why a pod (its JSON and its view) cannot run here; empty when it can."""
-    spec = msgspec.json.decode(obj).get("spec")
+    spec = {**(msgspec.json.decode(obj).get("spec") or {}), _DEBUGGERS: None}
     return list(dict.fromkeys([*_unknown(spec, PodSpec, "spec"), *_values(pod.spec)]))
+
+
+def refused_debuggers(obj: bytes, pod: Pod) -> dict[str, str]:
+    """Why ephemeral containers cannot run here, by name; those that can are left out."""
+    if not pod.spec.ephemeral_containers:
+        return {}
+    found = (msgspec.json.decode(obj).get("spec") or {}).get(_DEBUGGERS) or []
+    reasons = {
+        str(one.get("name")): list(_unknown(one, EphemeralContainer, f"spec.{_DEBUGGERS}[]"))
+        for one in found
+        if isinstance(one, dict)
+    }
+    return {name: "this node cannot run the container: " + "; ".join(why) for name, why in reasons.items() if why}
 
 
 def message(reasons: list[str]) -> str:
@@ -77,8 +90,13 @@ def _unknown(value: object, kind: object, path: str) -> Iterator[str]:
             here = f"{path}.{name}"
             if name in known:
                 yield from _unknown(item, known[name], here)
-            elif here not in ELSEWHERE and item not in _EMPTY and item != _SAME_AS_UNSET.get(name):
+            elif here not in ELSEWHERE and not _unset(name, item):
                 yield _REASONS.get(here, f"{here} is not supported yet")
+
+
+def _unset(name: str, item: object) -> bool:
+    """Whether a field's value says the same as no value."""
+    return item in (None, "", _SAME_AS_UNSET[name]) if name in _SAME_AS_UNSET else item in _EMPTY
 
 
 def _hints(kind: type[msgspec.Struct]) -> list[object]:

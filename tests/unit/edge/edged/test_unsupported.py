@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from octoedge.api.core import Pod, view
-from octoedge.edge.edged.unsupported import ELSEWHERE, refusals
+from octoedge.edge.edged.unsupported import ELSEWHERE, refusals, refused_debuggers
 from octoedge.testing import node
 
 
@@ -39,7 +39,7 @@ def test_what_the_api_fills_in_is_no_reason() -> None:
         ({"volumes": [{"name": "v", "csi": {"driver": "d"}}]}, "CSI volumes are not supported yet"),
         ({"volumes": [{"name": "v", "nfs": {"server": "s"}}]}, "NFS volumes are not supported yet"),
         ({"runtimeClassName": "gvisor"}, "runtime classes are not supported yet"),
-        ({"hostUsers": False, "ephemeralContainers": [{"name": "x"}]}, "ephemeral containers are not supported yet"),
+        ({"hostUsers": False}, "user namespaces are not supported yet"),
         ({"containers": [node.container(livenessProbe={"udp": {"port": 1}})]},
          "spec.containers[].livenessProbe.udp is not supported yet"),
         ({"containers": [node.container(volumeDevices=[{"name": "v"}])]}, "block devices are not supported yet"),
@@ -50,6 +50,21 @@ def test_what_the_api_fills_in_is_no_reason() -> None:
 )  # fmt: skip
 def test_what_is_not_supported_is_named(spec: dict[str, Any], reason: str) -> None:
     assert any(said.startswith(reason) for said in reasons(**spec))
+
+
+def test_an_ephemeral_container_is_refused_alone() -> None:
+    obj = msgspec.json.encode(
+        node.pod(
+            ephemeralContainers=[
+                {"name": "good", "image": "b", "targetContainerName": "main", "stdin": True},
+                {"name": "bad", "image": "b", "somethingNew": 1},
+            ]
+        )
+    )
+    pod = view(Pod, obj)
+    assert refusals(obj, pod) == []
+    said = "this node cannot run the container: spec.ephemeralContainers[].somethingNew is not supported yet"
+    assert refused_debuggers(obj, pod) == {"bad": said}
 
 
 def test_each_reason_is_given_once() -> None:
