@@ -1,7 +1,7 @@
-"""Header blocks of HTTP/2 (RFC 7541), as much as a gRPC client needs.
+"""Header blocks of HTTP/2 (RFC 7541), as much as gRPC needs.
 
-Writing: every field as a literal that is not indexed. Reading: everything, with a dynamic table of no size, which our
-SETTINGS demand of the server; blocks that repeat (gRPC's answers do) are decoded once.
+Writing: every field as a literal that is not indexed. Reading: everything. As clients we have no dynamic table (our
+SETTINGS forbid it), so blocks that repeat, as the answers of gRPC do, are decoded once; as servers we have one.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ _LENGTHS = (
 """Bits of each symbol's Huffman code, A = 5; the code is canonical, so the lengths say all (RFC 7541, appendix B)."""
 _END = 256
 _CACHED = 64
+TABLE = 4096
+"""Bytes of the dynamic table that a peer may count on before it has read any settings."""
+_ENTRY = 32
+"""Bytes that an entry of the dynamic table counts beyond its texts."""
 MAX_BLOCK = 64 * 1024
 """Bytes of one header block."""
 
@@ -51,9 +55,12 @@ def encode(fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 class Decoder:
-    """Reads the header blocks of one connection."""
+    """Reads the header blocks of one connection; `limit` is the size of the dynamic table in bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 0) -> None:
+        self._limit = self._size = limit
+        self._table: list[tuple[str, str]] = []
+        """The dynamic table, newest first."""
         self._seen: dict[bytes, Fields] = {}
         self._huffman: dict[tuple[int, int], int] = {}
 
@@ -66,7 +73,7 @@ class Decoder:
             fields = tuple(self._fields(block))
         except (IndexError, UnicodeDecodeError) as error:
             raise ProtocolError(f"a header block cannot be read: {error}") from error
-        if len(self._seen) < _CACHED:
+        if not self._limit and len(self._seen) < _CACHED:
             self._seen[block] = fields
         return fields
 
@@ -76,19 +83,40 @@ class Decoder:
             first = block[at]
             if first & 0x80:  # an indexed field
                 index, at = _read_integer(block, at, 7)
-                yield _static(index)
+                yield self._known(index)
             elif first & 0xE0 == 0x20:  # a new size of the dynamic table
                 size, at = _read_integer(block, at, 5)
-                if size:
-                    raise ProtocolError(f"the server wants a header table of {size} bytes; 0 was agreed")
-            else:  # a literal: to be indexed (which a table of no size forgets at once), or not
+                if size > self._limit:
+                    raise ProtocolError(f"the peer wants a header table of {size} bytes; {self._limit} were agreed")
+                self._size = size
+                self._forget()
+            else:  # a literal: to be kept in the table, or not
                 index, at = _read_integer(block, at, 6 if first & 0x40 else 4)
                 if index:
-                    name = _static(index)[0]
+                    name = self._known(index)[0]
                 else:
                     name, at = self._text(block, at)
                 value, at = self._text(block, at)
+                if first & 0x40:
+                    self._table.insert(0, (name, value))
+                    self._forget()
                 yield name, value
+
+    def _known(self, index: int) -> tuple[str, str]:
+        if 1 <= index <= len(_NAMES):
+            return _NAMES[index - 1], _VALUES.get(index, "")
+        if len(_NAMES) < index <= len(_NAMES) + len(self._table):
+            return self._table[index - len(_NAMES) - 1]
+        raise ProtocolError(f"header field {index} is not in the table")
+
+    def _forget(self) -> None:
+        """Drop the oldest entries that the table's size does not hold."""
+        left = self._size
+        for count, (name, value) in enumerate(self._table):
+            left -= len(name.encode()) + len(value.encode()) + _ENTRY
+            if left < 0:
+                del self._table[count:]
+                return
 
     def _text(self, block: bytes, at: int) -> tuple[str, int]:
         packed = block[at] & 0x80
@@ -128,12 +156,6 @@ def _codes(into: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
         into[before, code] = symbol
         code += 1
     return into
-
-
-def _static(index: int) -> tuple[str, str]:
-    if not 1 <= index <= len(_NAMES):
-        raise ProtocolError(f"header field {index} is not in the table")
-    return _NAMES[index - 1], _VALUES.get(index, "")
 
 
 def _integer(value: int, bits: int) -> bytes:

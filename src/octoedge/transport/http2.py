@@ -1,9 +1,10 @@
-"""The client's half of HTTP/2 (RFC 9113), without I/O, as much as a gRPC client needs.
+"""HTTP/2 (RFC 9113) without I/O, as much of either half as gRPC needs.
 
-    request(headers, body) → stream number          data_to_send() → bytes
+    Http2Client.request(headers, body) → stream number          data_to_send() → bytes
+    Http2Server.respond(stream, headers, body, trailers)
     receive(bytes) → Headers | Data | Reset | GoAway, in order
 
-Flow control both ways: what the server's windows do not let out yet waits here, and `consumed` opens ours again. Pushed
+Flow control both ways: what the peer's windows do not let out yet waits here, and `consumed` opens ours again. Pushed
 streams and priorities do not exist for us.
 """
 
@@ -21,8 +22,10 @@ _FRAME = 16_384
 _FIRST_WINDOW = 65_535
 _LARGEST_WINDOW = (1 << 31) - 1
 WINDOW = 1 << 20
-"""Bytes that the server may send ahead, for each stream and for all together."""
-_CANCEL = 8
+"""Bytes that the peer may send ahead, for each stream and for all together."""
+MAX_STREAMS = 64
+"""Requests that a server works on at once for one connection."""
+_REFUSED_STREAM, _CANCEL = 7, 8
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 
 
@@ -42,6 +45,7 @@ class _Kind(enum.IntEnum):
 class _Setting(enum.IntEnum):
     HEADER_TABLE_SIZE = 1
     ENABLE_PUSH = 2
+    MAX_CONCURRENT_STREAMS = 3
     INITIAL_WINDOW_SIZE = 4
     MAX_FRAME_SIZE = 5
 
@@ -66,7 +70,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The server gave the stream up."""
+    """The peer gave the stream up."""
 
     stream: int
     code: int
@@ -74,7 +78,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class GoAway:
-    """The server will not answer streams after `last_stream`, and ends the connection."""
+    """The peer will not answer streams after `last_stream`, and ends the connection."""
 
     last_stream: int
     code: int
@@ -86,23 +90,23 @@ Event = Headers | Data | Reset | GoAway
 
 @dataclass(slots=True)
 class _Outgoing:
-    """What a request still has to send, and how much the server takes."""
+    """What a stream still has to send, and how much the peer takes."""
 
     body: bytes
     window: int
+    trailers: bytes = b""
+    """The header block that ends the stream; empty: the body's last frame does."""
 
 
-class Http2Client:
-    """One connection."""
+class _Connection:
+    """What both halves share."""
 
-    def __init__(self) -> None:
-        settings = ((_Setting.HEADER_TABLE_SIZE, 0), (_Setting.ENABLE_PUSH, 0), (_Setting.INITIAL_WINDOW_SIZE, WINDOW))
+    def __init__(self, settings: Iterable[tuple[_Setting, int]], decoder: hpack.Decoder) -> None:
         payload = b"".join(key.to_bytes(2, "big") + value.to_bytes(4, "big") for key, value in settings)
-        self._out = bytearray(_PREFACE + _frame(_Kind.SETTINGS, 0, 0, payload))
+        self._out = bytearray(_frame(_Kind.SETTINGS, 0, 0, payload))
         self._out += _frame(_Kind.WINDOW_UPDATE, 0, 0, (WINDOW - _FIRST_WINDOW).to_bytes(4, "big"))
         self._in = bytearray()
-        self._decoder = hpack.Decoder()
-        self._next = 1
+        self._decoder = decoder
         self._window = _FIRST_WINDOW
         self._stream_window = _FIRST_WINDOW
         self._largest_frame = _FRAME
@@ -121,27 +125,13 @@ class Http2Client:
             _Kind.CONTINUATION: self._continuation,
         }
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether stream numbers are used up and a new connection is needed."""
-        return self._next >= _LARGEST_WINDOW
-
-    def request(self, fields: Iterable[tuple[str, str]], body: bytes) -> int:
-        """Send a whole request; the number of its stream."""
-        stream = self._next
-        self._next += 2
-        self._out += _frame(_Kind.HEADERS, _END_HEADERS, stream, hpack.encode(fields))
-        self._outgoing[stream] = _Outgoing(body, self._stream_window)
-        self._let_out(stream)
-        return stream
-
-    def cancel(self, stream: int) -> None:
-        """Tell the server that nobody waits for this stream any more."""
+    def cancel(self, stream: int, code: int = _CANCEL) -> None:
+        """Tell the peer that nobody cares for this stream any more."""
         self._outgoing.pop(stream, None)
-        self._out += _frame(_Kind.RST_STREAM, 0, stream, _CANCEL.to_bytes(4, "big"))
+        self._out += _frame(_Kind.RST_STREAM, 0, stream, code.to_bytes(4, "big"))
 
     def consumed(self, stream: int, size: int) -> None:
-        """`size` bytes of a stream's body have been taken: let the server send as many again."""
+        """`size` bytes of a stream's body have been taken: let the peer send as many again."""
         if size:
             self._out += _frame(_Kind.WINDOW_UPDATE, 0, stream, size.to_bytes(4, "big"))
 
@@ -152,7 +142,7 @@ class Http2Client:
         return data
 
     def receive(self, data: bytes) -> Iterator[Event]:
-        """What `data` says; `ProtocolError` when the server breaks the protocol."""
+        """What `data` says; `ProtocolError` when the peer breaks the protocol."""
         self._in += data
         while len(self._in) >= 9:
             size = int.from_bytes(self._in[:3], "big")
@@ -243,20 +233,100 @@ class Http2Client:
             self._let_out(stream)
 
     def _let_out(self, stream: int) -> None:
-        """Send as much of a request as the windows allow; its last frame ends the stream."""
+        """Send as much of a body as the windows allow; what comes last ends the stream."""
         outgoing = self._outgoing[stream]
         while True:
             size = min(len(outgoing.body), outgoing.window, self._window, self._largest_frame)
             last = size == len(outgoing.body)
             if size <= 0 and not last:
                 return
-            self._out += _frame(_Kind.DATA, _END_STREAM if last else 0, stream, outgoing.body[:size])
+            ends = last and not outgoing.trailers
+            if size or ends:
+                self._out += _frame(_Kind.DATA, _END_STREAM if ends else 0, stream, outgoing.body[:size])
             outgoing.body = outgoing.body[size:]
             outgoing.window -= size
             self._window -= size
             if last:
+                if outgoing.trailers:
+                    self._out += _frame(_Kind.HEADERS, _END_HEADERS | _END_STREAM, stream, outgoing.trailers)
                 del self._outgoing[stream]
                 return
+
+
+class Http2Client(_Connection):
+    """The half that asks."""
+
+    def __init__(self) -> None:
+        settings = ((_Setting.HEADER_TABLE_SIZE, 0), (_Setting.ENABLE_PUSH, 0), (_Setting.INITIAL_WINDOW_SIZE, WINDOW))
+        super().__init__(settings, hpack.Decoder())
+        self._out[:0] = _PREFACE
+        self._next = 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether stream numbers are used up and a new connection is needed."""
+        return self._next >= _LARGEST_WINDOW
+
+    def request(self, fields: Iterable[tuple[str, str]], body: bytes) -> int:
+        """Send a whole request; the number of its stream."""
+        stream = self._next
+        self._next += 2
+        self._out += _frame(_Kind.HEADERS, _END_HEADERS, stream, hpack.encode(fields))
+        self._outgoing[stream] = _Outgoing(body, self._stream_window)
+        self._let_out(stream)
+        return stream
+
+
+class Http2Server(_Connection):
+    """The half that answers.
+
+    A client may use the header table before it has read our settings, so there is one of the size that it expects.
+    """
+
+    def __init__(self) -> None:
+        settings = ((_Setting.MAX_CONCURRENT_STREAMS, MAX_STREAMS), (_Setting.INITIAL_WINDOW_SIZE, WINDOW))
+        super().__init__(settings, hpack.Decoder(hpack.TABLE))
+        self._preface = _PREFACE
+        self._open: set[int] = set()
+        self._last = 0
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """What `data` says; `ProtocolError` when the client breaks the protocol."""
+        size = min(len(self._preface), len(data))
+        if data[:size] != self._preface[:size]:
+            raise ProtocolError("the client does not speak HTTP/2")
+        self._preface = self._preface[size:]
+        for event in super().receive(data[size:]):
+            if self._is_ours(event):
+                yield event
+
+    def respond(
+        self, stream: int, fields: Iterable[tuple[str, str]], body: bytes, trailers: Iterable[tuple[str, str]]
+    ) -> None:
+        """Send a whole answer; nothing when the client has given the stream up."""
+        if stream not in self._open:
+            return
+        self._open.discard(stream)
+        self._out += _frame(_Kind.HEADERS, _END_HEADERS, stream, hpack.encode(fields))
+        self._outgoing[stream] = _Outgoing(body, self._stream_window, hpack.encode(trailers))
+        self._let_out(stream)
+
+    def _is_ours(self, event: Event) -> bool:
+        """Keeps the set of open streams; whether the event is about one of them."""
+        if isinstance(event, GoAway):
+            return True
+        if isinstance(event, Headers) and event.stream > self._last:
+            if not event.stream % 2:
+                raise ProtocolError(f"a client's stream has the number {event.stream}, which is even")
+            self._last = event.stream
+            if len(self._open) + len(self._outgoing) >= MAX_STREAMS:
+                self.cancel(event.stream, _REFUSED_STREAM)
+                return False
+            self._open.add(event.stream)
+        if isinstance(event, Reset):
+            self._open.discard(event.stream)
+            return True
+        return event.stream in self._open
 
 
 def _frame(kind: _Kind, flags: int, stream: int, payload: bytes) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octoedge.errors import ProtocolError
-from octoedge.transport.hpack import Decoder, encode
+from octoedge.transport.hpack import TABLE, Decoder, encode
 
 NAMES = st.sampled_from([":status", "content-type", "grpc-status", "grpc-message", "x-own"]) | st.from_regex(
     r"[a-z][a-z0-9-]{0,40}", fullmatch=True
@@ -31,6 +31,15 @@ def test_we_read_what_the_judge_writes(blocks: list[list[tuple[str, str]]], huff
     judge.header_table_size = 0
     for fields in blocks:
         assert list(decoder.decode(judge.encode(fields, huffman=huffman))) == fields
+
+
+@given(st.lists(FIELDS, max_size=6), st.lists(st.sampled_from([0, 100, 1000, 4096]), max_size=3))
+def test_the_table_of_a_server_is_the_judges(blocks: list[list[tuple[str, str]]], sizes: list[int]) -> None:
+    judge, decoder = JudgesEncoder(), Decoder(TABLE)
+    for number, fields in enumerate(blocks):
+        if number < len(sizes):
+            judge.header_table_size = sizes[number]
+        assert list(decoder.decode(judge.encode(fields))) == fields
 
 
 @given(st.binary(max_size=60))
