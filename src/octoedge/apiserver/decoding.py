@@ -50,8 +50,8 @@ class Decoder:
                 self.unknown.append(here)
             elif inner is not None:
                 result[key] = self._shaped(field, field.shape, inner, here, depth)
-        for field in definition.fields.values():
-            if field.required and field.name not in result and not field.shape:
+        for field in definition.demanded:
+            if field.name not in result and not field.shape:
                 self._fill_zero(result, field, f"{path}.{field.name}" if path else field.name, depth)
         return result
 

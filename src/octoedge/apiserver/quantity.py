@@ -23,6 +23,7 @@ def parse(text: str) -> Fraction:
     return number * Fraction(10) ** _DECIMAL.get(suffix, 0)
 
 
+@lru_cache(maxsize=2048)
 def canonical(text: str) -> str:
     """The usual form: `0.5` is `500m`, `1000m` is `1`, `1024Mi` is `1Gi`; the family of the suffix stays."""
     _, suffix = _parts(text)

@@ -22,18 +22,22 @@ _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
 def structure(schema: Schema, definition: Definition, obj: Json, path: str = "") -> list[Cause]:
     """Required values that are empty, and values that are none of the enumeration. The status is the server's own."""
     causes: list[Cause] = []
-    for field in definition.fields.values():
+    for field in definition.checked:
+        value = obj.get(field.name)
+        if value is None and not field.required:
+            continue
         here = f"{path}.{field.name}" if path else field.name
         if here in ("status", "metadata"):
             continue
-        value = obj.get(field.name)
         if field.required and not field.is_definition and value in (None, "", 0, []):
             causes += [] if _zero_is_fine(field, value) else [required(here)]
         elif field.required and field.shape and not value:
             causes.append(required(here))
         elif value is not None:
-            causes += _enumerated(field, value, here)
-            causes += _inside(schema, field, field.shape, value, here)
+            if field.enum:
+                causes += _enumerated(field, value, here)
+            if field.is_definition:
+                causes += _inside(schema, field, field.shape, value, here)
     return causes
 
 
@@ -44,15 +48,13 @@ def _zero_is_fine(field: Field, value: Any) -> bool:
 
 
 def _enumerated(field: Field, value: Any, path: str) -> list[Cause]:
-    if not field.enum or value in field.enum or (value == "" and not field.required):
+    if value in field.enum or (value == "" and not field.required):
         return []
     shown = ", ".join(f'"{one}"' for one in sorted(field.enum))
     return [("FieldValueNotSupported", path, f'Unsupported value: "{value}": supported values: {shown}')]
 
 
 def _inside(schema: Schema, field: Field, shape: str, value: Any, path: str) -> list[Cause]:
-    if not field.is_definition:
-        return []
     if not shape:
         return structure(schema, schema[field.type], value, path)
     if shape.startswith("[]"):

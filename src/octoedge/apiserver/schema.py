@@ -18,7 +18,7 @@ SCALARS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Field:
     """One field of a definition."""
 
@@ -40,7 +40,7 @@ class Field:
     enum: tuple[str, ...] = ()
     default: Any = None
 
-    @property
+    @cached_property
     def is_definition(self) -> bool:
         """Whether the values are objects with a definition of their own."""
         return self.type not in SCALARS and self.type not in ("object", "any")
@@ -57,6 +57,16 @@ class Definition:
     def defaults(self) -> tuple[Field, ...]:
         """The fields that have a default."""
         return tuple(item for item in self.fields.values() if item.default is not None)
+
+    @cached_property
+    def demanded(self) -> tuple[Field, ...]:
+        """The fields that are required."""
+        return tuple(item for item in self.fields.values() if item.required)
+
+    @cached_property
+    def checked(self) -> tuple[Field, ...]:
+        """The fields about whose values, or what lies below them, there is a rule."""
+        return tuple(item for item in self.fields.values() if item.required or item.enum or item.is_definition)
 
 
 class Schema:
