@@ -48,7 +48,7 @@ class Recorder:
     def pod(self, pod: Pod, kind: str, reason: str, message: str, container: str = "") -> None:
         """Something happened to a pod, or to one of its containers; `kind` is Normal or Warning."""
         meta = pod.metadata
-        path = f"spec.containers{{{container}}}" if container else ""
+        path = f"spec.{_group(pod, container)}{{{container}}}" if container else ""
         self._record(
             ObjectReference("Pod", meta.namespace, meta.name, meta.uid, "v1", meta.resource_version, path),
             kind,
@@ -124,6 +124,14 @@ class Recorder:
             return False
         bucket.tokens -= 1
         return True
+
+
+def _group(pod: Pod, container: str) -> str:
+    if any(spec.name == container for spec in pod.spec.init_containers):
+        return "initContainers"
+    if any(spec.name == container for spec in pod.spec.ephemeral_containers):
+        return "ephemeralContainers"
+    return "containers"
 
 
 def encode(event: Event) -> bytes:
