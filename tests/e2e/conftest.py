@@ -34,7 +34,7 @@ def running() -> Iterator[Installation]:
     home = Path(tempfile.mkdtemp(prefix="octoedge-e2e-"))
     installation = Installation(home, OFFSET)
     try:
-        installation.up()
+        installation.up("--node-grace", "20")
         yield installation
     finally:
         installation.octoedge("down", "--purge")

@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict
 
 from octoedge.keadm import layout, register, status
+from octoedge.keadm.register import Register
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,17 +20,23 @@ def run(arguments: argparse.Namespace) -> int:
     if known is None:
         return _nothing(arguments.output)
     nodes = register.load(known)
+    if arguments.output == "text":
+        return 0 if show(nodes) else 1
+    found = status.links(nodes)
+    print(json.dumps({"components": [asdict(part) for part in status.components(nodes, found)]}, indent=1))
+    return 1 if status.first_broken(found) else 0
+
+
+def show(nodes: Register) -> bool:
+    """A line for every part, on standard output; whether all are well."""
     found = status.links(nodes)
     broken = status.first_broken(found)
-    if arguments.output == "json":
-        print(json.dumps({"components": [asdict(part) for part in status.components(nodes, found)]}, indent=1))
-    else:
-        width = max(len(_label(link)) for link in found) + 2
-        for link in found:
-            print(f"{_label(link):<{width}}{'ok' if link.ok else 'NOT OK':<8}{link.detail}")
-        if broken:
-            print(f"\nWhat is wrong: {_label(broken)}: {broken.detail}")
-    return 1 if broken else 0
+    width = max(len(_label(link)) for link in found) + 2
+    for link in found:
+        print(f"{_label(link):<{width}}{'ok' if link.ok else 'NOT OK':<8}{link.detail}")
+    if broken:
+        print(f"\nWhat is wrong: {_label(broken)}: {broken.detail}")
+    return broken is None
 
 
 def _label(link: status.Link) -> str:

@@ -77,4 +77,5 @@ def _apiserver_command(layout: Layout) -> tuple[str, ...]:
         "--listen", f"0.0.0.0:{layout.ports.apiserver}",
         *advertised,
         "--kubelet-endpoint", f"https://127.0.0.1:{layout.ports.stream}",
+        "--node-monitor-grace-period", f"{layout.node_grace:g}",
     )  # fmt: skip

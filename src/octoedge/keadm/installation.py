@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from octoedge.errors import InstallError
-from octoedge.keadm import cluster, configfiles, edgenode, leftovers, network, register
+from octoedge.keadm import cluster, configfiles, edgenode, leftovers, network, register, sample
 from octoedge.keadm.daemons import of_cloud
 from octoedge.keadm.edgenode import Bridge, StopPods, admin
 from octoedge.keadm.files import write
@@ -40,6 +40,7 @@ def bring_cloud_up(layout: Layout) -> list[Step]:
     run = of_cloud(layout)
     return [
         Written("folders", lambda: _folders_exist(layout), lambda: _make_folders(layout)),
+        Written("settings", layout.is_saved, lambda: _save_settings(layout)),
         Running("API server", run["apiserver"], lambda: cluster.is_ready(admin(layout))),
         Written("kubeconfig", lambda: _kubeconfig_is_current(layout), lambda: _write_kubeconfig(layout)),
         Written("cloudcore.yaml", lambda: _names_all_addresses(layout), lambda: _write_cloud_config(layout)),
@@ -65,13 +66,19 @@ def _folders(layout: Layout) -> dict[Path, int]:
 
 
 def _folders_exist(layout: Layout) -> bool:
-    return layout.settings.exists() and all(folder.is_dir() for folder in _folders(layout))
+    return all(folder.is_dir() for folder in _folders(layout))
 
 
 def _make_folders(layout: Layout) -> str:
     edgenode.make_folders(_folders(layout))
-    layout.save()
     return str(layout.home)
+
+
+def _save_settings(layout: Layout) -> str:
+    """Of what can change, the API server alone is told, by a flag: it is stopped, to start with the new one."""
+    of_cloud(layout)["apiserver"].stop(GRACE)
+    layout.save()
+    return str(layout.settings)
 
 
 def _kubeconfig_is_current(layout: Layout) -> bool:
@@ -124,5 +131,5 @@ def remove_data(layout: Layout) -> None:
 
 def _data(layout: Layout) -> tuple[Path, ...]:
     # The settings come last: until then, a purge that was interrupted can be repeated.
-    nodes = layout.home / "nodes", register.file(layout)
+    nodes = layout.home / "nodes", register.file(layout), sample.file(layout)
     return *edgenode.data(layout), layout.cloud, *nodes, layout.kubeconfig, layout.settings

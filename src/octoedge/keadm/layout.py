@@ -2,7 +2,8 @@
 
 `$OCTOEDGE_HOME` separates data, `--port-offset` shifts every port, and the *slot* numbers what the kernel knows by name
 (bridge, subnet, cgroup root), so that several installations can live side by side. Offset, slot and node name are
-decided once, by the first `octoedge up`, and kept in `settings.json`; every other command reads them from there.
+decided once, by the first `octoedge up`, and kept in `settings.json`; every other command reads them from there. The
+grace period of nodes is kept there too, and may be changed by a later `octoedge up`.
 
 Node number 1 is the machine itself. Every further node has a number of its own and a network namespace, and a layout
 whose home is `nodes/NAME` below the installation's; ports are the same, since the namespace has its own.
@@ -20,6 +21,10 @@ from pathlib import Path
 from octoedge.errors import ConfigError
 
 MAX_OFFSET = 65535 - 10550
+NODE_GRACE = 40.0
+"""Seconds of silence after which a node is unreachable, as in Kubernetes."""
+LEAST_GRACE = 15.0
+"""A node says something every 10 seconds."""
 NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 MAX_HOME = 80
 """Sockets live below the home; a socket's path may have 107 characters."""
@@ -81,6 +86,7 @@ class Layout:
     slot: int = 0
     node: str = "edge-1"
     number: int = 1
+    node_grace: float = NODE_GRACE
 
     @property
     def ports(self) -> Ports:
@@ -193,9 +199,13 @@ class Layout:
             )
         return replace(self, home=home, node=name, number=number)
 
+    def is_saved(self) -> bool:
+        """Whether the commands that follow will find just this."""
+        return load({"OCTOEDGE_HOME": str(self.home)}) == self
+
     def save(self) -> None:
         """Keep what was decided for the commands that follow."""
-        decided = {"portOffset": self.offset, "slot": self.slot, "node": self.node}
+        decided = {"portOffset": self.offset, "slot": self.slot, "node": self.node, "nodeGrace": self.node_grace}
         temporary = self.settings.with_suffix(".tmp")
         temporary.write_text(json.dumps(decided) + "\n")
         temporary.replace(self.settings)
@@ -218,7 +228,13 @@ def load(environment: Mapping[str, str]) -> Layout | None:
     layout = Layout(locate(environment))
     try:
         decided = json.loads(layout.settings.read_text())
-        return replace(layout, offset=int(decided["portOffset"]), slot=int(decided["slot"]), node=str(decided["node"]))
+        return replace(
+            layout,
+            offset=int(decided["portOffset"]),
+            slot=int(decided["slot"]),
+            node=str(decided["node"]),
+            node_grace=float(decided.get("nodeGrace", NODE_GRACE)),
+        )
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as problem:
@@ -227,8 +243,13 @@ def load(environment: Mapping[str, str]) -> Layout | None:
         ) from problem
 
 
-def choose(environment: Mapping[str, str], offset: int | None, node: str | None) -> Layout:
+def choose(environment: Mapping[str, str], offset: int | None, node: str | None, grace: float | None = None) -> Layout:
     """The installation that `octoedge up` is to work on: as it was decided, else as asked."""
+    chosen = _choose(environment, offset, node)
+    return chosen if grace is None else replace(chosen, node_grace=_checked_grace(grace))
+
+
+def _choose(environment: Mapping[str, str], offset: int | None, node: str | None) -> Layout:
     wanted = offset if offset is not None else _offset_from(environment)
     known = load(environment)
     if known is None:
@@ -260,6 +281,15 @@ def checked_name(node: str) -> str:
             " a letter or digit at both ends."
         )
     return node
+
+
+def _checked_grace(seconds: float) -> float:
+    if not LEAST_GRACE <= seconds <= 86400:
+        raise ConfigError(
+            f"a grace period of {seconds:g} s is not possible; nodes report every 10 s, so it must be from"
+            f" {LEAST_GRACE:g} to 86400."
+        )
+    return seconds
 
 
 def _checked(offset: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import re
 import socket
 import struct
 from collections.abc import Sequence
@@ -140,6 +141,18 @@ def iptables(action: str, rule: Rule, through: Sequence[str] = ()) -> None:
     """Do it with that rule; `through` enters a network namespace. Raises `InstallError`."""
     program = find_program("iptables") or "iptables"
     call((*through, program, "-w", "5", "-t", rule.table, action, rule.chain, *rule.words))
+
+
+def host_ports() -> set[int]:
+    """Ports of this machine that rules lead elsewhere, as those of pods' host ports; no socket shows them."""
+    program = find_program("iptables") or "iptables"
+    return ports_in(call((program, "-w", "5", "-t", "nat", "-S")))
+
+
+def ports_in(rules: str) -> set[int]:
+    """Destination ports that `iptables -S` names: `--dport 80`, `--dports 80,443`."""
+    lists = re.findall(r"--dports? ([\d,]+)", rules)
+    return {int(port) for ports in lists for port in ports.split(",") if port}
 
 
 def forwards() -> bool:

@@ -47,9 +47,14 @@ def _node(config: EdgeCoreConfig, root: Root, runtime: str) -> Node:
     return Node(
         edged.hostname_override,
         runtime or kubelet.container_runtime_endpoint,
-        (Path(edged.root_directory), root.under("/var/lib/edged")),
+        (Path(edged.root_directory), root.under("/var/lib/edged"), *_logs(root, Path(kubelet.pod_logs_dir))),
         kubelet.cgroup_root,
     )
+
+
+def _logs(root: Root, folder: Path) -> tuple[Path, ...]:
+    """Pods' logs below a root of its own; the machine's /var/log/pods stays, as KubeEdge leaves it."""
+    return () if root.is_system or not folder.is_relative_to(root.prefix) else (folder,)
 
 
 def edge(root: Root, node: Node, end_pods: EndPods) -> list[Step]:

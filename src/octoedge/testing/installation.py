@@ -93,9 +93,9 @@ class Installation:
         """The same on a node of that name."""
         return self.run("ctr", "--address", self.node(node).runtime_socket, "-n", "k8s.io", *arguments).check()
 
-    def up(self) -> str:
-        """`octoedge up`, to the end."""
-        return self.octoedge("up").check()
+    def up(self, *flags: str) -> str:
+        """`octoedge up`, to the end; without the sample, whose pod tests would meet."""
+        return self.octoedge("up", "--no-sample", *flags).check()
 
     def down(self, *, purge: bool = False) -> str:
         """`octoedge down`."""

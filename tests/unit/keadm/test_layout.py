@@ -90,3 +90,25 @@ def test_a_layout_is_a_value() -> None:
 def test_a_name_that_kubernetes_does_not_take_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="not one that Kubernetes takes"):
         choose({"OCTOEDGE_HOME": str(tmp_path)}, None, name)
+
+
+def test_the_grace_period_is_kept_and_may_be_changed(tmp_path: Path) -> None:
+    environment = {"OCTOEDGE_HOME": str(tmp_path)}
+    assert choose(environment, None, None).node_grace == 40
+    first = choose(environment, None, None, 20)
+    assert not first.is_saved()
+    first.save()
+    assert choose(environment, None, None) == first
+    assert first.is_saved()
+    assert not choose(environment, None, None, 30).is_saved()
+
+
+def test_settings_of_before_the_grace_period_are_understood(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"portOffset": 0, "slot": 0, "node": "edge-1"}')
+    assert choose({"OCTOEDGE_HOME": str(tmp_path)}, None, None).node_grace == 40
+
+
+@pytest.mark.parametrize("seconds", [0, 9.9, -1, 1e9, float("nan")])
+def test_a_grace_period_that_nodes_cannot_keep_is_refused(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(ConfigError, match="must be from 15 to 86400"):
+        choose({"OCTOEDGE_HOME": str(tmp_path)}, None, None, seconds)

@@ -118,7 +118,7 @@ async def world() -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="octobench-") as folder:
         environment = {**os.environ, "OCTOEDGE_HOME": folder, "OCTOEDGE_PORT_OFFSET": str(PORT_OFFSET)}
         try:
-            await asyncio.to_thread(_octoedge, environment, "up")
+            await asyncio.to_thread(_octoedge, environment, "up", "--no-sample")
             where = layout.load(environment)
             if where is None:
                 raise DeadlineError(f"nothing was set up in {folder}")

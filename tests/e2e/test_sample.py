@@ -1,0 +1,68 @@
+"""What the first `octoedge up` ends with: a sample, everything green, and lines that work when pasted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from octoedge.keadm import sample
+from octoedge.keadm.layout import Layout
+from octoedge.testing.eventually import eventually
+from octoedge.testing.installation import Installation, fetch
+
+from .conftest import OFFSET
+
+
+@pytest.fixture
+def fresh() -> Iterator[Installation]:
+    """An installation that is not there yet."""
+    home = Path(tempfile.mkdtemp(prefix="octoedge-new-"))
+    installation = Installation(home, OFFSET + 3000)
+    try:
+        yield installation
+    finally:
+        installation.octoedge("down", "--purge")
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(f"{home}-kubectl", ignore_errors=True)
+
+
+def pasted(words: str) -> list[str]:
+    """The line that the shell is to begin with, and the five after it."""
+    _, _, rest = words.partition("things to try next")
+    return [line.strip() for line in rest.splitlines()[1:] if line.startswith("  ") and not line.startswith("  #")]
+
+
+def test_the_first_up_ends_with_five_lines_that_work(fresh: Installation) -> None:
+    first = sample.free_port(Layout(fresh.home, offset=fresh.offset))
+    with socket.create_server(("127.0.0.1", first)):
+        words = fresh.octoedge("up").check()
+    url = re.findall(r"shows its page at (http://\S+)", words)[0]
+    assert f":{first}/" not in url
+    assert "NOT OK" not in words
+    begin, *lines = pasted(words)
+    assert begin.startswith("export ")
+    assert len(lines) == 5
+    out = [fresh.run("bash", "-euc", f"{begin}\n{line}").check() for line in lines]
+    assert out[0] == sample.PAGE
+    assert "serving /www" in out[1]
+    assert sample.PAGE in out[3] or "My own page" in out[3]
+    assert "edge-2   Ready" in out[4]
+    eventually(lambda: fetch(url), lambda page: page == "My own page\n")
+
+    again = fresh.octoedge("up").check()
+    assert "nothing had to be done" in again
+    assert url in again
+    fresh.kubectl("delete", "deployment,service,configmap", sample.NAME).check()
+    told = fresh.octoedge("up").check()
+    assert "The sample was deleted, and stays so" in told
+    assert sample.NAME not in fresh.kubectl("get", "deployments,services,configmaps").check()
+    begin, *lines = pasted(told)
+    assert [fresh.run("bash", "-euc", f"{begin}\n{line}").status for line in lines] == [0, 0, 0]
+    assert url.rpartition(":")[0] in fresh.octoedge("up", "--sample").check()
+    assert "deployment.apps/welcome" in fresh.kubectl("get", "deployments", "-o", "name").check()
