@@ -57,7 +57,10 @@ class World:
         return reader, writer, (await reader.readuntil(b"\r\n\r\n")).decode()
 
 
-def in_world(folder: Path, test: Callable[[World], Awaitable[None]], kubelet: StreamingServer | None = None) -> None:
+def in_world(
+    folder: Path, test: Callable[[World], Awaitable[None]], kubelet: StreamingServer | None = None, *,
+    by_node: bool = False,
+) -> None:  # fmt: skip
     async def main() -> None:
         theirs = make(folder / "kubelet")
         context = theirs.server(want_client=False)
@@ -65,7 +68,8 @@ def in_world(folder: Path, test: Callable[[World], Awaitable[None]], kubelet: St
             with socket.socket() as found:
                 found.bind(("127.0.0.1", 0))
                 port = found.getsockname()[1]
-            settings = Settings(folder / "api", port=port, kubelet_endpoint=f"https://127.0.0.1:{behind.port}")
+            door = "" if by_node else f"https://127.0.0.1:{behind.port}"
+            settings = Settings(folder / "api", port=port, kubelet_endpoint=door)
             server = ApiServer(settings)
             async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
                 group.create_task(server.run())
@@ -134,6 +138,25 @@ def test_a_spdy_client_is_passed_on_as_it_is(tmp_path: Path) -> None:
         await w.kubelet.until_open(0)
 
     in_world(tmp_path, test)
+
+
+def test_a_nodes_own_address_is_dialled_where_there_is_no_direct_door(tmp_path: Path) -> None:
+    async def test(w: World) -> None:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as unknown:
+            async with w.socket(EXEC, V5):
+                pass
+        assert unknown.value.status == 404
+        status = {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": w.kubelet.port}},
+        }
+        assert (await w.ask("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}, "status": status}))[0] == 201
+        async with w.socket(EXEC, V5) as client:
+            await client.send_bytes(b"\0here")
+            await client.send_bytes(b"\xff\0")
+            assert (await messages(client))[0] == b"\x01here"
+
+    in_world(tmp_path, test, by_node=True)
 
 
 def test_a_port_forward_is_unwrapped(tmp_path: Path) -> None:

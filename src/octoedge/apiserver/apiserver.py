@@ -22,7 +22,7 @@ from octoedge.apiserver.crd.registry import Registry
 from octoedge.apiserver.credentials import Credentials
 from octoedge.apiserver.deletion import Deletion
 from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.kubelet import Kubelet
+from octoedge.apiserver.kubelet import ByNode, Direct, Kubelet
 from octoedge.apiserver.metrics import Metrics
 from octoedge.apiserver.nodepages import NodePages, NodeProxy
 from octoedge.apiserver.podlogs import KubeletLogs
@@ -47,6 +47,7 @@ class Settings:
     port: int = 6443
     advertise: tuple[str, ...] = ("127.0.0.1",)
     kubelet_endpoint: str = "https://127.0.0.1:10003"
+    """Empty: each node's own address, as a kube-apiserver does it."""
     kubelet_ca: Path | None = None
     node_grace: float = 40.0
     """Seconds that a node may be silent."""
@@ -67,9 +68,10 @@ class ApiServer:
         rest, deletion = Rest(self.backend, bodies, clock), Deletion(self.backend, clock)
         tokens = Tokens(self.credentials.token_key.read_bytes())
         authenticator, authorizer = Authenticator(tokens, self.backend, clock), TableAuthorizer()
-        logs = KubeletLogs(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
-        kubelet = Kubelet(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
-        pages = NodePages(settings.kubelet_endpoint, self.credentials.kubelet_client, settings.kubelet_ca)
+        route = Direct(settings.kubelet_endpoint) if settings.kubelet_endpoint else ByNode(self.backend)
+        logs = KubeletLogs(route, self.credentials.kubelet_client, settings.kubelet_ca)
+        kubelet = Kubelet(route, self.credentials.kubelet_client, settings.kubelet_ca)
+        pages = NodePages(route, self.credentials.kubelet_client, settings.kubelet_ca)
         streams = Streams(self.backend, kubelet, choose_container)
         proxy = NodeProxy(self.backend, pages)
         api = Api(

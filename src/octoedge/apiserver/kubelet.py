@@ -1,4 +1,8 @@
-"""The kubelet-like API (CloudCore's 10003) as a client that leaves HTTP sees it: exec, attach, port-forward."""
+"""The kubelet-like API of a node: where it is asked, and how a client that leaves HTTP speaks with it (exec, attach …).
+
+`Direct`: all nodes are behind one CloudCore, which is asked at its 10003. `ByNode`: what the Node object says, as a
+kube-apiserver does it; what is there is a kubelet, or a CloudCore that stands in for the node.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,90 @@ import ssl
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from octoedge.apiserver.credentials import Pair
-from octoedge.errors import ApiError, ProtocolError
+from octoedge.errors import ApiError, ProtocolError, not_found
+from octoedge.kube.read import Reader
 from octoedge.transport.rfc6455 import Upgraded
 
 CHUNK = 64 * 1024
+_DIAL_SECONDS = 10.0
 _ANSWER_SECONDS = 45.0
 """CloudCore gives a node 30 s to answer."""
 _MAX_HEAD = 16 * 1024
 _MAX_ERROR = 64 * 1024
 _SWITCHING = 101
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 503: "ServiceUnavailable"}
+
+
+class Route(Protocol):
+    """Where nodes' kubelets are asked."""
+
+    def to(self, node: str) -> str:
+        """`https://host:port`; `ApiError` when the node is not known or has no address."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """One door for all nodes."""
+
+    endpoint: str
+
+    def to(self, _node: str) -> str:
+        """The door."""
+        return self.endpoint.rstrip("/")
+
+
+class _Address(msgspec.Struct, frozen=True):
+    type: str = ""
+    address: str = ""
+
+
+class _Port(msgspec.Struct, frozen=True):
+    Port: int = 0
+
+
+class _Daemons(msgspec.Struct, frozen=True, rename="camel"):
+    kubelet_endpoint: _Port = _Port()
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    addresses: tuple[_Address, ...] = ()
+    daemon_endpoints: _Daemons = _Daemons()
+
+
+class _Node(msgspec.Struct, frozen=True):
+    status: _Status = _Status()
+
+
+@dataclass(frozen=True, slots=True)
+class ByNode:
+    """Each node's own address and port, from the Node object."""
+
+    reader: Reader
+
+    def to(self, node: str) -> str:
+        """What a kube-apiserver with its own defaults would dial."""
+        item = self.reader.get("nodes", "", node)
+        if item is None:
+            raise not_found("nodes", node)
+        status = msgspec.json.decode(item.data, type=_Node).status
+        known = {one.type: one.address for one in reversed(status.addresses) if one.address}
+        host = next((known[kind] for kind in _PREFERRED if kind in known), "")
+        if not host:
+            raise ApiError(500, "InternalError", f"node {node} has no address of the types {', '.join(_PREFERRED)}")
+        port = status.daemon_endpoints.kubelet_endpoint.Port or _KUBELET_PORT
+        return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+_PREFERRED = ("Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP")
+"""kube-apiserver's --kubelet-preferred-address-types."""
+_KUBELET_PORT = 10250
 
 
 def client_context(client: Pair, ca: Path | None) -> ssl.SSLContext:
@@ -60,26 +133,27 @@ class Pipe:
 
 
 class Kubelet:
-    """A client of one kubelet-like API."""
+    """A client of nodes' kubelets."""
 
-    def __init__(self, endpoint: str, client: Pair, ca: Path | None) -> None:
-        where = urlsplit(endpoint)
-        self._host = where.hostname or ""
-        self._port = where.port or 443
+    def __init__(self, route: Route, client: Pair, ca: Path | None) -> None:
+        self._route = route
         self._client = client
         self._ca = ca
         self._context: ssl.SSLContext | None = None
 
     @contextlib.asynccontextmanager
-    async def upgraded(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> AsyncIterator[Pipe]:
+    async def upgraded(
+        self, node: str, method: str, target: str, headers: Iterable[tuple[str, str]]
+    ) -> AsyncIterator[Pipe]:
         """Ask for `target` (path and query, as they stand in a URL) and leave HTTP; `ApiError` when that is refused."""
         if self._context is None:
             self._context = client_context(self._client, self._ca)
-        where = f"{self._host}:{self._port}"
+        url = urlsplit(self._route.to(node))
+        where = url.netloc
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(_DIAL_SECONDS):
                 reader, writer = await asyncio.open_connection(
-                    self._host, self._port, ssl=self._context, limit=CHUNK, server_hostname=""
+                    url.hostname, url.port or 443, ssl=self._context, limit=CHUNK, server_hostname=""
                 )
         except (OSError, TimeoutError) as error:
             text = f"error dialing backend: {where}: {error or 'no answer in time'}"

@@ -1,4 +1,4 @@
-"""Plain pages of nodes' kubelets, asked of CloudCore: `nodes/NAME/proxy/…`, and what `metrics` is made from."""
+"""Plain pages of nodes' kubelets, asked where each is: `nodes/NAME/proxy/…`, and what `metrics` is made from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from octoedge.apiserver.credentials import Pair
-from octoedge.apiserver.kubelet import client_context, refused
+from octoedge.apiserver.kubelet import Route, client_context, refused
 from octoedge.apiserver.requests import Request, Response, Stream
 from octoedge.apiserver.rest import Place
 from octoedge.errors import ApiError, not_found
@@ -38,8 +38,8 @@ class Page:
 class NodePages:
     """A client of the kubelets' plain pages."""
 
-    def __init__(self, endpoint: str, client: Pair, ca: Path | None) -> None:
-        self._endpoint = endpoint.rstrip("/")
+    def __init__(self, route: Route, client: Pair, ca: Path | None) -> None:
+        self._route = route
         self._client = client
         self._ca = ca
         self._context: ssl.SSLContext | None = None
@@ -78,7 +78,7 @@ class NodePages:
     async def _get(
         self, session: aiohttp.ClientSession, node: str, path: str, query: str
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = URL(self._endpoint + quote(path, safe="/") + (f"?{query}" if query else ""), encoded=True)
+        url = URL(self._route.to(node) + quote(path, safe="/") + (f"?{query}" if query else ""), encoded=True)
         # As a kube-apiserver's proxy says it; CloudCore knows the node by it.
         headers = {"X-Forwarded-Uri": f"/api/v1/nodes/{quote(node, safe='')}/proxy{path}"}
         try:

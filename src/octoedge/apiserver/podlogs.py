@@ -1,10 +1,11 @@
-"""Logs of containers, asked of CloudCore's kubelet-like API and passed through as they come."""
+"""Logs of containers, asked of their node's kubelet-like API and passed through as they come."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,33 +13,44 @@ import aiohttp
 from yarl import URL
 
 from octoedge.apiserver.credentials import Pair
-from octoedge.apiserver.kubelet import client_context, refused
+from octoedge.apiserver.kubelet import Route, client_context, refused
 from octoedge.apiserver.requests import Chunks
 from octoedge.errors import ApiError
 
+WARNINGS = "Octoedge-Warnings"
+"""Tells CloudCore that a header `Warning` reaches the client; a kube-apiserver drops it."""
 _CONNECT_SECONDS = 10.0
 _FIRST_BYTE_SECONDS = 60.0
 _MAX_ERROR = 64 * 1024
 
 
-class KubeletLogs:
-    """A client of one kubelet-like API."""
+@dataclass(frozen=True, slots=True)
+class PodLog:
+    """A log, and what should be known of it."""
 
-    def __init__(self, endpoint: str, client: Pair, ca: Path | None) -> None:
-        self._endpoint = endpoint.rstrip("/")
+    chunks: Chunks
+    warning: str = ""
+    """The header `Warning` for the client, which kubectl prints beside the log; empty: none."""
+
+
+class KubeletLogs:
+    """A client of nodes' kubelets."""
+
+    def __init__(self, route: Route, client: Pair, ca: Path | None) -> None:
+        self._route = route
         self._client = client
         self._ca = ca
         self._context: ssl.SSLContext | None = None
 
-    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> Chunks:
+    async def open(self, node: str, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> PodLog:
         """The log as it comes; `ApiError` when there is none to be had."""
         path = "/".join(quote(part, safe="") for part in ("containerLogs", namespace, pod, container))
-        url = URL(f"{self._endpoint}/{path}", encoded=True).with_query(dict(query))
+        url = URL(f"{self._route.to(node)}/{path}", encoded=True).with_query(dict(query))
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=self._tls()))
         try:
             async with asyncio.timeout(_FIRST_BYTE_SECONDS):
-                response = await session.get(url)
+                response = await session.get(url, headers={WARNINGS: "true"})
                 if response.status >= 300:
                     raise refused(response.status, await response.content.read(_MAX_ERROR))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -47,7 +59,7 @@ class KubeletLogs:
         except BaseException:
             await session.close()
             raise
-        return _chunks(session, response)
+        return PodLog(_chunks(session, response), response.headers.get("Warning", ""))
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:

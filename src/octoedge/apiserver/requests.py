@@ -70,6 +70,7 @@ class Stream:
     chunks: Chunks
     content_type: str = JSON
     code: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ def _whole(http: web.BaseRequest, answer: Answer) -> web.Response:
 
 
 async def _stream(http: web.BaseRequest, stream: Stream) -> web.StreamResponse:
-    headers = {"Content-Type": stream.content_type, "Cache-Control": "no-cache, private"}
+    headers = {"Cache-Control": "no-cache, private", **stream.headers, "Content-Type": stream.content_type}
     response = web.StreamResponse(status=stream.code, headers=headers)
     response.enable_chunked_encoding()
     try:

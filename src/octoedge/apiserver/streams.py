@@ -89,13 +89,14 @@ class Streams:
         if "upgrade" not in request.headers.get("Connection", "").lower():
             raise bad_request("Upgrade request required")
         what = f"{place.subresource} {place.namespace}/{place.name}" + (f"/{container}" if container else "")
-        log.info("audit: user %r: %s on node %s", request.user.name, what, pod["spec"]["nodeName"])
+        node = pod["spec"]["nodeName"]
+        log.info("audit: user %r: %s on node %s", request.user.name, what, node)
         way = _way(request.headers, place.subresource, fields)
 
         async def talk(http: web.BaseRequest) -> web.StreamResponse:
             if way is None:
-                return await self._raw(http, target)
-            return await self._translated(http, target, way)
+                return await self._raw(http, node, target)
+            return await self._translated(http, node, target, way)
 
         return Takeover(talk)
 
@@ -122,9 +123,9 @@ class Streams:
             raise bad_request("you must specify a command")
         return _path(place.subresource, place.namespace, place.name, container) + _query(query), container
 
-    async def _raw(self, http: web.BaseRequest, target: str) -> web.StreamResponse:
+    async def _raw(self, http: web.BaseRequest, node: str, target: str) -> web.StreamResponse:
         headers = [(name, value) for name in _PASSED_ON for value in http.headers.getall(name, ())]
-        async with self._kubelet.upgraded(http.method, target, headers) as pipe:
+        async with self._kubelet.upgraded(node, http.method, target, headers) as pipe:
             _notice_death(http)
             with hijack(http) as (reader, writer):
                 writer.write(pipe.head + b"\r\n\r\n")
@@ -135,8 +136,8 @@ class Streams:
                     outward.cancel()
         return hijacked()
 
-    async def _translated(self, http: web.BaseRequest, target: str, way: _Way) -> web.StreamResponse:
-        async with self._kubelet.upgraded("POST", target, way.headers) as pipe:
+    async def _translated(self, http: web.BaseRequest, node: str, target: str, way: _Way) -> web.StreamResponse:
+        async with self._kubelet.upgraded(node, "POST", target, way.headers) as pipe:
             client = web.WebSocketResponse(
                 protocols=(way.protocol,), timeout=_CLOSE_SECONDS, max_msg_size=_MAX_MESSAGE, compress=False
             )

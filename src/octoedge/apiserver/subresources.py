@@ -14,7 +14,8 @@ from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.disruption import permit_eviction
 from octoedge.apiserver.kinds import Kinds
 from octoedge.apiserver.nodepages import NodeProxy
-from octoedge.apiserver.requests import Chunks, Request, Response, Stream, json_answer, success
+from octoedge.apiserver.podlogs import PodLog
+from octoedge.apiserver.requests import Request, Response, Stream, json_answer, success
 from octoedge.apiserver.rest import Place, Rest, dry_run
 from octoedge.apiserver.streams import Streams
 from octoedge.apiserver.tokens import ISSUER, MAX_SECONDS, MIN_SECONDS, Subject, Tokens
@@ -32,7 +33,7 @@ _DEFAULT_SECONDS = 3600
 class LogSource(Protocol):
     """Where the logs of containers come from."""
 
-    async def open(self, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> Chunks:
+    async def open(self, node: str, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> PodLog:
         """The log as it comes; `ApiError` when there is none to be had."""
         ...
 
@@ -130,11 +131,13 @@ class Subresources:
     async def _log(self, request: Request, place: Place) -> Response:
         pod = self._read("pods", place.namespace, place.name)
         container = choose_container(pod, request.query.get("container", ""))
-        if not pod["spec"].get("nodeName"):
+        node = pod["spec"].get("nodeName")
+        if not node:
             raise bad_request(f"pod {place.name} does not have a host assigned")
         query = {key: request.query[key] for key in _LOG_OPTIONS if key in request.query}
-        chunks = await self.logs.open(place.namespace, place.name, container, query)
-        return Stream(chunks, "text/plain; charset=utf-8")
+        found = await self.logs.open(node, place.namespace, place.name, container, query)
+        headers = {"Warning": found.warning} if found.warning else {}
+        return Stream(found.chunks, "text/plain; charset=utf-8", headers=headers)
 
     def _typed(self, request: Request, group: str, version: str, kind: str) -> Json:
         value = self.bodies.decode(request.body, request.headers.get("Content-Type", ""))

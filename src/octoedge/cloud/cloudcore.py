@@ -19,6 +19,7 @@ from octoedge.api.config.cloudcore import Authorization, CloudCoreConfig
 from octoedge.cloud.cloudhub.https import Endpoints, HttpsServer
 from octoedge.cloud.cloudhub.hub import CloudHub, Sessions
 from octoedge.cloud.cloudstream.cloudstream import CloudStream
+from octoedge.cloud.edgecontroller.addresses import Door
 from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.requests import Requests
 from octoedge.cloud.edgecontroller.upstream import Enforcement, Upstream
@@ -51,7 +52,9 @@ class CloudCore:
         self.downstream = Downstream(client, self.sessions)
         self.checkpoints = ObjectSyncs(client)
         sync = SyncController(client, self.downstream, self.sessions, self.checkpoints)
-        requests = Requests(client, self.downstream, address=_reachable(hub_config.advertise_address))
+        requests = Requests(
+            client, self.downstream, address=_reachable(hub_config.advertise_address), door=_door(config)
+        )
         upstream = Upstream(
             requests, self.downstream, self.sessions, clock, enforcement=_enforcement(hub_config.authorization)
         )
@@ -124,7 +127,7 @@ class CloudCore:
                     client,
                     self._authority.get,
                     clock,
-                    addresses=hub.advertise_address,
+                    addresses=(*hub.advertise_address, self._config.octoedge.kubelet_address),
                     needs=("authority",),
                 )
             )
@@ -188,6 +191,12 @@ class EdgeListener:
     async def run(self, ready: Callable[[], None]) -> None:
         """Listen until cancelled."""
         await self.server.run(ready)
+
+
+def _door(config: CloudCoreConfig) -> Door | None:
+    """Where nodes show their kubelet; None where they show their own address."""
+    address, stream = config.octoedge.kubelet_address, config.modules.cloud_stream
+    return Door(address, stream.stream_port) if address and stream.enable else None
 
 
 def _enforcement(settings: Authorization) -> Enforcement:

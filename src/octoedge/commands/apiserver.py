@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kubelet-endpoint",
         default="https://127.0.0.1:10003",
         metavar="URL",
-        help="where logs are asked for: CloudCore's stream server (default %(default)s)",
+        help="where logs are asked for: CloudCore's stream server (default %(default)s); "
+        "empty: the address of each Node, as a kube-apiserver does it",
     )
     parser.add_argument("--kubelet-ca", type=Path, metavar="FILE", help="the CA that its certificate must come from")
     parser.add_argument(

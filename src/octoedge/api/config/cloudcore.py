@@ -322,10 +322,13 @@ class CloudModules(Section, frozen=True):
 class OctoedgeCloud(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
-    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket"})
+    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "kubelet_address"})
 
     status_socket: str = ""
     """Path of a Unix socket that answers health as JSON; empty: none."""
+    kubelet_address: str = ""
+    """IP or name by which a Kubernetes API server reaches `cloudStream.streamPort`. Edge nodes then show it as theirs,
+    and `kubectl logs`, `exec` and the like need no iptables; empty: nodes show their own."""
     log_level: str = "info"
     """debug, info, warning or error."""
 

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from octoedge.api.meta import view
+from octoedge.cloud.edgecontroller.addresses import own
 from octoedge.cloud.edgecontroller.changes import matters
 from octoedge.cloud.edgecontroller.references import PodFacts, facts
 from octoedge.cloud.ports import Downlink, Live, SessionListener, Wanted
@@ -108,7 +109,8 @@ class Downstream:
             return None
         insert = first and wanted.resource.type in _INSERTED
         kind: type[Payload] = ObjectInsert if insert else ObjectUpdate
-        payload = kind(resource=wanted.resource, body=entry.raw, version=str(entry.version))
+        body = own(entry.raw) if wanted.resource.type == "node" else entry.raw
+        payload = kind(resource=wanted.resource, body=body, version=str(entry.version))
         return Item(payload, entry.uid, self._want(wanted.resource, entry).version)
 
     def pod(self, namespace: str, name: str) -> PodFacts | None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from octoedge.api.meta import splice, typed, view
+from octoedge.cloud.edgecontroller import addresses
 from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.references import facts
 from octoedge.cloud.edgecontroller.reports import pod_status, with_status
@@ -48,11 +49,14 @@ class Reply:
 class Requests:
     """Carries out what nodes ask for."""
 
-    def __init__(self, client: Client, downstream: Downstream, *, address: str) -> None:
+    def __init__(
+        self, client: Client, downstream: Downstream, *, address: str, door: addresses.Door | None = None
+    ) -> None:
+        """`address` goes into the Node annotation `cloudcore`; behind a `door` nodes show its address as theirs."""
         self._client = client
         self._downstream = downstream
         self._address = address
-        """IP of this CloudCore, for the Node annotation `cloudcore`."""
+        self._door = door
 
     async def answer(self, node: str, payload: p.Payload) -> Reply:
         """Carry out one request."""
@@ -63,7 +67,7 @@ class Requests:
     async def node_insert(self, node: str, payload: p.Payload) -> Reply:
         """Register the node."""
         created = await self._client.create(NODES, "", self._registration(node, payload.body))
-        return Reply(p.succeeded(created))
+        return Reply(p.succeeded(addresses.own(created)))
 
     async def node_update(self, node: str, payload: p.Payload) -> Reply:
         """Merge labels and annotations into the node."""
@@ -74,8 +78,12 @@ class Requests:
 
     async def node_status_patch(self, node: str, payload: p.Payload) -> Reply:
         """Patch the node's status."""
-        patched = await self._client.patch(NODES, "", node, payload.body, how=STRATEGIC, sub="status")
-        return Reply(p.succeeded(typed(patched, "v1", "Node")), _version(patched))
+        patch = payload.body
+        if self._door is not None:
+            await self._note_addresses(node, patch, self._door)
+            patch = addresses.shown_patch(patch, self._door)
+        patched = await self._client.patch(NODES, "", node, patch, how=STRATEGIC, sub="status")
+        return Reply(p.succeeded(addresses.own(typed(patched, "v1", "Node"))), _version(patched))
 
     async def node_status_insert(self, node: str, payload: p.Payload) -> Reply:
         """Register the node, as old edges do: one that exists is well."""
@@ -89,20 +97,41 @@ class Requests:
     async def node_status_report(self, node: str, payload: p.Payload) -> Reply:
         """Replace the node's status, as old edges report it."""
         live = await self._client.get(NODES, "", node)
-        updated = await self._client.update(NODES, "", node, with_status(live, payload.body), sub="status")
+        changed = with_status(live, payload.body)
+        if self._door is not None:
+            await self._note_addresses(node, changed, self._door)
+            changed = addresses.shown(changed, self._door)
+        updated = await self._client.update(NODES, "", node, changed, sub="status")
         return Reply(OK, _version(updated))
 
     def _registration(self, node: str, body: bytes) -> bytes:
         annotations = {**(view(body).metadata.annotations or {}), "cloudcore": self._address}
-        return splice(typed(body, "v1", "Node"), metadata={"name": node, "annotations": annotations})
+        whole = splice(typed(body, "v1", "Node"), metadata={"name": node, "annotations": annotations})
+        return whole if self._door is None else addresses.shown(whole, self._door)
+
+    async def _note_addresses(self, node: str, patch: bytes, door: addresses.Door) -> None:
+        """Keep the node's own addresses before they are replaced."""
+        live = self._downstream.nodes.get("", node)
+        note = addresses.noted(live, patch, door) if live is not None else None
+        if note is not None:
+            await self._client.patch(NODES, "", node, note)
 
     async def mark(self, node: str) -> None:
-        """Write into the Node which CloudCore serves it; nothing when it says so already or is not there yet."""
+        """Write into the Node which CloudCore serves it, and where; nothing when it says so or is not there yet."""
         live = self._downstream.nodes.get("", node)
-        if live is None or (view(live).metadata.annotations or {}).get("cloudcore") == self._address:
+        if live is None:
             return
-        patch = {"metadata": {"annotations": {"cloudcore": self._address}}}
-        await self._client.patch(NODES, "", node, msgspec.json.encode(patch))
+        if (view(live).metadata.annotations or {}).get("cloudcore") != self._address:
+            patch = {"metadata": {"annotations": {"cloudcore": self._address}}}
+            await self._client.patch(NODES, "", node, msgspec.json.encode(patch))
+        correction = addresses.corrected(live, self._door)
+        if correction is not None:
+            note, status = correction
+            if self._door is not None:
+                await self._client.patch(NODES, "", node, note)
+            await self._client.patch(NODES, "", node, status, how=STRATEGIC, sub="status")
+            if self._door is None:
+                await self._client.patch(NODES, "", node, note)
 
     # ---- pods ------------------------------------------------------------------------------------------------------
 
@@ -214,6 +243,8 @@ class Requests:
         """From the copy; when the copy does not have it, from the API: the copy may be a moment behind."""
         kind = _KINDS[payload.resource.type]
         raw = self._downstream.cached(payload.resource) or await self._get(kind, payload)
+        if kind is NODES:
+            raw = addresses.own(raw)
         return Reply(raw, _version(raw))
 
     async def live(self, _node: str, payload: p.Payload) -> Reply:
