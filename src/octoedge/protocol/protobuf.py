@@ -2,14 +2,17 @@
 
 A message is a frozen `msgspec.Struct` with a class attribute `WIRE`, one word a field: `name:number:kind`. Kinds:
 
-    s string · y bytes · i signed varint · u unsigned varint · b bool · Name a message · M map of string to string
+    s string · y bytes · i signed varint · u unsigned varint · b bool · f float · d double · Name a message
+    M map of string to string
 
-and `*` before a kind means repeated (integers are packed, and read in both forms). The tables are compiled once, when a
-type is first used. Fields that a table does not name are skipped, so a newer peer is understood.
+and `*` before a kind means repeated (integers are packed, and read in both forms; floats are never repeated). The
+tables are compiled once, when a type is first used. Fields that a table does not name are skipped, so a newer peer is
+understood.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -39,7 +42,10 @@ class _Field(msgspec.Struct, frozen=True):
     type: type[Message] | None
 
 
-_KINDS = {"s": _BYTES, "y": _BYTES, "M": _BYTES, "i": _VARINT, "u": _VARINT, "b": _VARINT}
+_KINDS = {
+    "s": _BYTES, "y": _BYTES, "M": _BYTES, "i": _VARINT, "u": _VARINT, "b": _VARINT, "f": _FIXED32, "d": _FIXED64,
+}  # fmt: skip
+_FLOATS = {"f": struct.Struct("<f"), "d": struct.Struct("<d")}
 
 
 class Codec:
@@ -102,6 +108,9 @@ class Codec:
             _chunk(out, field.number, value.encode())
         elif field.kind == "y":
             _chunk(out, field.number, value)
+        elif field.kind in _FLOATS:
+            out += _varint(field.number << 3 | _KINDS[field.kind])
+            out += _FLOATS[field.kind].pack(value)
         else:
             out += _varint(field.number << 3 | _VARINT)
             out += _varint(int(value))
@@ -240,7 +249,10 @@ def _signed(raw: int) -> int:
     return raw - (1 << 64) if raw >> 63 else raw
 
 
-_SCALARS: dict[str, Callable[[Any], Any]] = {"s": _text, "y": bytes, "i": _signed, "u": int, "b": bool}
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "s": _text, "y": bytes, "i": _signed, "u": int, "b": bool,
+    "f": lambda raw: _FLOATS["f"].unpack(raw)[0], "d": lambda raw: _FLOATS["d"].unpack(raw)[0],
+}  # fmt: skip
 
 
 def _scalar(kind: str, raw: Any) -> Any:
