@@ -88,6 +88,7 @@ class ApiServer:
             clock=clock,
             address=self.credentials.server_url.removeprefix("https://"),
         )
+        hands = Hands(rest, deletion, kinds, clock)
         modules: Sequence[Module] = (
             self.backend,
             Bootstrap(rest, kinds, self.credentials.ca_pem, clock),
@@ -95,9 +96,9 @@ class ApiServer:
             Server(settings.host, settings.port, self.credentials, authenticator, api),
             NamespaceController(rest, deletion, kinds),
             NodeLifecycle(self.backend, clock, grace=settings.node_grace, period=settings.node_period),
-            Scheduler(self.backend, clock),
+            Scheduler(hands),
             Sweeper(self.backend, clock),
-            *workload_controllers(Hands(rest, deletion, kinds, clock)),
+            *workload_controllers(hands),
         )
         self._supervisor = Supervisor(modules)
 

@@ -173,6 +173,11 @@ def pod_update(new: Json, old: Json) -> list[Cause]:
     kept = before.get("tolerations") or []
     if any(toleration not in (after.get("tolerations") or []) for toleration in kept):
         causes.append(forbidden_field("spec.tolerations", "existing toleration can not be modified except its seconds"))
+    gates = before.get("schedulingGates") or []
+    if any(gate not in gates for gate in after.get("schedulingGates") or []):
+        causes.append(
+            forbidden_field("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate")
+        )
     if _fixed(before) != _fixed(after):
         changed = sorted(key for key in {*before, *after} if _fixed(before).get(key) != _fixed(after).get(key))
         causes.append(forbidden_field("spec", f"{_POD_MAY_CHANGE}; changed: {', '.join(changed)}"))
@@ -181,7 +186,8 @@ def pod_update(new: Json, old: Json) -> list[Cause]:
 
 def _fixed(spec: Json) -> Json:
     """The part of a Pod's spec that may not change."""
-    fixed = {key: value for key, value in spec.items() if key not in ("activeDeadlineSeconds", "tolerations")}
+    free = ("activeDeadlineSeconds", "tolerations", "schedulingGates")
+    fixed = {key: value for key, value in spec.items() if key not in free}
     for group in ("containers", "initContainers"):
         if group in fixed:
             fixed[group] = [{**container, "image": ""} for container in fixed[group]]

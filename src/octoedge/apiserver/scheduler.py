@@ -1,7 +1,11 @@
 """The scheduler: gives every Pod without a node one, or says why not.
 
-It follows pods and nodes in the store, keeps what each node has to carry, and decides with `placement`. A decision is
-written only if the Pod is still unbound when it is its turn, so two schedulers could not place it twice.
+    pods, nodes, namespaces ──follow──► Site, waiting ──placement──► bindings of a whole batch in one commit
+                                                                └──► events, victims of a preemption
+
+A decision is written only if the Pod is still unbound when it is its turn, so two schedulers could not place it twice.
+What was decided counts at once, not when it comes back by watch. A Pod that found no node is tried again when something
+has changed that may help it, after a pause that grows, and from time to time in any case.
 """
 
 from __future__ import annotations
@@ -9,68 +13,94 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from octoedge.api.core import Node, view
-from octoedge.apiserver.backend import Backend, Edit, Put, View
-from octoedge.apiserver.controllers.events import event
-from octoedge.apiserver.placement import Demand, PlacedPod, Unplaceable, Usage, choose, demand
-from octoedge.errors import ApiError, OctoedgeError
-from octoedge.kube.read import Change, Item
-from octoedge.runtime.clock import Clock, rfc3339
+from octoedge.apiserver.backend import Edit, View
+from octoedge.apiserver.controllers.following import follow
+from octoedge.apiserver.controllers.plans import conditions
+from octoedge.apiserver.controllers.turn import Hands, Turn
+from octoedge.apiserver.disruption import RESOURCE as BUDGETS
+from octoedge.apiserver.ownership import is_leaving, selector_of, uid_of
+from octoedge.apiserver.placement import Unplaceable, choose, make_room
+from octoedge.apiserver.placing.nodes import Place, place_of
+from octoedge.apiserver.placing.pod import FINISHED, Key, Wants, read
+from octoedge.apiserver.placing.preemption import WAITS, Budget, Room
+from octoedge.apiserver.placing.site import Site
+from octoedge.errors import OctoedgeError
+from octoedge.kube.read import Item
+from octoedge.kube.selector import EVERYTHING
+from octoedge.runtime.clock import rfc3339
 
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-Key = tuple[str, str]
+State = tuple[int, int]
+"""(what may help anybody, Pods that were placed), counted"""
 
 NAME = "default-scheduler"
-FINISHED = ("Succeeded", "Failed")
-RETRY_SECONDS = 1.0
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 10.0
+LOOK_AGAIN = 300.0
+"""Seconds after which a Pod is tried again although nothing is known to have changed."""
+BATCH = 64
+"""Pods that are bound in one commit."""
+GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
-class Placed:
-    """What is known of pods and nodes, kept up to date change by change."""
+@dataclass(slots=True)
+class Waiting:
+    """A Pod without a node."""
 
-    def __init__(self) -> None:
-        self.nodes: dict[str, Node] = {}
-        self.usage: dict[str, Usage] = {}
-        self.pending: dict[Key, Item] = {}
-        self._placed: dict[Key, tuple[str, Demand]] = {}
+    key: Key
+    uid: str
+    pod: Wants | None
+    """None when it cannot be understood; `why` says what is wrong with it."""
+    why: str = ""
+    said: str = ""
+    tries: int = 0
+    seen: tuple[int, int] = (-1, -1)
+    """What the state of the site was when it was tried last."""
+    not_before: float = 0.0
+    at_last: float = float("inf")
+    """When to try again in any case."""
 
-    def put_node(self, item: Item) -> bool:
-        """A node is there, or has changed; whether in anything that counts (a heartbeat does not)."""
-        before, node = self.nodes.get(item.name), view(Node, item.data)
-        self.nodes[item.name] = node
-        return before is None or _what_counts(before) != _what_counts(node)
+    def order(self) -> tuple[Any, ...]:
+        """The most important first, then who has waited for longest."""
+        return (-self.pod.priority, self.pod.created, self.key) if self.pod is not None else (0, "", self.key)
 
-    def drop_node(self, item: Item) -> None:
-        """A node is gone."""
-        self.nodes.pop(item.name, None)
+    def is_due(self, state: State, now: float) -> bool:
+        """Whether it is to be tried now."""
+        return now >= self.wakes(state)
 
-    def put_pod(self, item: Item) -> None:
-        """A pod is there, or has changed."""
-        self.drop_pod(item)
-        if item.fields.get("status.phase") in FINISHED:
-            return
-        node = item.fields.get("spec.nodeName", "")
-        if not node:
-            if item.fields.get("spec.schedulerName", "") in ("", NAME):
-                self.pending[item.key] = item
-            return
-        wanted = demand(view(PlacedPod, item.data))
-        self._placed[item.key] = (node, wanted)
-        self.usage.setdefault(node, Usage()).add(wanted)
+    def tried(self, state: State, now: float) -> None:
+        """It found no node."""
+        self.seen = state
+        self.not_before = now + min(FIRST_PAUSE * 2.0 ** min(self.tries, 10), LONGEST_PAUSE)
+        self.at_last = now + LOOK_AGAIN
+        self.tries += 1
 
-    def drop_pod(self, item: Item) -> None:
-        """A pod is gone."""
-        self.pending.pop(item.key, None)
-        placed = self._placed.pop(item.key, None)
-        if placed is not None:
-            node, wanted = placed
-            self.usage[node].remove(wanted)
+    def wakes(self, state: State) -> float:
+        """When it is due next, if nothing happens."""
+        choosy = self.pod is not None and (self.pod.near or self.pod.constraints)
+        is_news = self.seen != state if choosy else self.seen[0] != state[0]
+        return min(self.not_before, self.at_last) if is_news else self.at_last
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be written about one Pod."""
+
+    key: Key
+    uid: str
+    node: str = ""
+    why: str = ""
+    room: Room | None = None
+    keeps: bool = False
+    """Whether the node that was kept for it still is."""
 
 
 class Scheduler:
@@ -80,129 +110,273 @@ class Scheduler:
     needs: tuple[str, ...] = ("backend",)
     restart = True
 
-    def __init__(self, backend: Backend, clock: Clock) -> None:
-        self._backend = backend
-        self._clock = clock
-        self._placed = Placed()
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._backend = hands.rest.backend
+        self._reset()
+
+    def _reset(self) -> None:
+        self._site = Site()
+        self._waiting: dict[Key, Waiting] = {}
+        self._nominated: dict[Key, tuple[Wants, str]] = {}
+        self._state = 0
+        """Counts what happened that may help Pods that found no node."""
+        self._arrivals = 0
+        """Counts Pods that were placed: that may help only those who wish to be near somebody."""
         self._wake = asyncio.Event()
-        self._said: dict[Key, str] = {}
-        self._room = True
-        """Whether something happened that may help pods which found no node before."""
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Schedule until cancelled; starts from what is stored."""
-        self._placed = Placed()
-        self._room = True
-        version = self._backend.version
-        for item in self._backend.items("nodes"):
-            self._placed.put_node(item)
-        for item in self._backend.items("pods"):
-            self._placed.put_pod(item)
-        self._wake.set()
+        self._reset()
+        seen: dict[str, Callable[[Item, bool], None]] = {
+            "namespaces": self._namespace_seen,
+            "nodes": self._node_seen,
+            "pods": self._pod_seen,
+            "persistentvolumeclaims": self._volume_seen,
+            "persistentvolumes": self._volume_seen,
+        }
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow("nodes", version, self._node_changed), name="scheduler nodes")
-            group.create_task(self._follow("pods", version, self._pod_changed), name="scheduler pods")
+            # Each has told of all that is there before the last task, which decides, begins.
+            for resource, heard in seen.items():
+                group.create_task(follow(self._backend, resource, heard), name=f"scheduler {resource}")
             group.create_task(self._place_forever(), name="scheduler")
             ready()
 
-    async def _follow(self, resource: str, version: int, changed: Callable[[Change], None]) -> None:
-        cursor = self._backend.follow(resource, version)
-        while True:
-            for change in await cursor.next():
-                changed(change)
+    def _changed(self) -> None:
+        self._state += 1
+        self._wake.set()
+
+    def _namespace_seen(self, item: Item, removed: bool) -> None:
+        if removed:
+            self._site.namespaces.pop(item.name, None)
+        elif self._site.namespaces.get(item.name) != item.labels:
+            self._site.namespaces[item.name] = item.labels
+            self._changed()
+
+    def _node_seen(self, item: Item, removed: bool) -> None:
+        before = self._site.nodes.pop(item.name, None) if removed else self._site.nodes.get(item.name)
+        place = None if removed else _place(item)
+        if place == before and not removed:  # a heartbeat changes nothing that counts
+            return
+        if place is None:
+            self._site.nodes.pop(item.name, None)
+        else:
+            self._site.nodes[item.name] = place
+        self._changed()
+
+    def _volume_seen(self, _item: Item, _removed: bool) -> None:
+        self._changed()
+
+    def _pod_seen(self, heard: Item, _removed: bool) -> None:
+        self._look_at(heard.key)
+
+    def _look_at(self, key: Key) -> None:
+        """See a Pod as it is now: what was heard of may be older than what has been decided meanwhile."""
+        item = self._backend.get("pods", *key)
+        self._nominated.pop(key, None)
+        if item is None or item.fields.get("status.phase") in FINISHED:
+            self._waiting.pop(key, None)
+            if self._site.remove(key):
+                self._changed()
+        elif item.fields.get("spec.nodeName"):
+            self._waiting.pop(item.key, None)
+            self._placed(item, item.fields["spec.nodeName"])
+        elif item.fields.get("spec.schedulerName", "") in ("", NAME):
+            self._site.remove(item.key)
+            self._waits(item)
+
+    def _placed(self, item: Item, node: str) -> None:
+        try:
+            pod = read(item.data)
+        except (OctoedgeError, ValueError, TypeError, AttributeError) as error:
+            log.warning("what pod %s/%s takes from its node is unknown: %s", item.namespace, item.name, error)
+            return
+        before = self._site.load(node).pods.get(item.key)
+        self._site.place(pod, node)
+        if before is None or (before.labels, before.leaving, before.node) != (pod.labels, pod.leaving, pod.node):
+            self._arrivals += 1
             self._wake.set()
 
-    def _node_changed(self, change: Change) -> None:
-        if change.type == "DELETED":
-            self._placed.drop_node(change.item)
-        elif self._placed.put_node(change.item):
-            self._room = True
-
-    def _pod_changed(self, change: Change) -> None:
-        if change.type == "DELETED":
-            self._placed.drop_pod(change.item)
-            self._said.pop(change.item.key, None)
-            self._room = True
+    def _waits(self, item: Item) -> None:
+        known = self._waiting.get(item.key)
+        try:
+            pod, why = read(item.data), ""
+        except (OctoedgeError, ValueError, TypeError, AttributeError) as error:
+            pod, why = None, f"what the pod asks for cannot be understood: {error}"
+        if pod is not None and pod.leaving:
+            self._waiting.pop(item.key, None)
+            return
+        if pod is not None and pod.nominated:
+            self._nominated[item.key] = (pod, pod.nominated)
+        if known is None or known.pod is None or pod is None or _intent(known.pod) != _intent(pod):
+            said = known.said if known is not None else ""
+            self._waiting[item.key] = Waiting(item.key, uid_of(item), pod, why, said)
+            self._wake.set()
         else:
-            self._placed.put_pod(change.item)
-            self._room = self._room or change.item.fields.get("status.phase") in FINISHED
+            known.pod = pod
 
     async def _place_forever(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            await self._wake.wait()
             self._wake.clear()
-            everybody, self._room = self._room, False
-            waiting = [item for key, item in self._placed.pending.items() if everybody or key not in self._said]
-            for item in waiting:
-                try:
-                    await self._place(item)
-                except (ApiError, OctoedgeError) as error:
-                    log.warning("pod %s/%s could not be scheduled: %s", item.namespace, item.name, error)
-                    self._said.pop(item.key, None)
-                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
+            due = [one for one in self._waiting.values() if one.is_due(self._now(), loop.time())]
+            due.sort(key=Waiting.order)
+            for start in range(0, len(due), BATCH):
+                await self._turn(due[start : start + BATCH])
+            if self._wake.is_set():
+                continue
+            pause = min((one.wakes(self._now()) for one in self._waiting.values()), default=None)
+            try:
+                async with asyncio.timeout_at(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
 
-    async def _place(self, item: Item) -> None:
-        pod = view(PlacedPod, item.data)
-        if pod.metadata.deletion_timestamp or pod.spec.scheduling_gates:
+    def _now(self) -> State:
+        return (self._state, self._arrivals)
+
+    async def _turn(self, batch: Sequence[Waiting]) -> None:
+        """Decide about some Pods and write it all at once."""
+        now = asyncio.get_running_loop().time()
+        decisions = [decision for one in batch if (decision := self._decide(one, now)) is not None]
+        # Much may wait for nothing: others get their turn between two batches.
+        await asyncio.sleep(0)
+        if not decisions:
             return
-        chosen = choose(pod, self._placed.nodes, self._placed.usage)
-        if isinstance(chosen, Unplaceable):
-            if self._said.get(item.key) != chosen.message:
-                await self._backend.change(lambda seen: self._refuse(seen, item, chosen.message))
-                self._said[item.key] = chosen.message
-            return
-        written = await self._backend.change(lambda seen: self._bind(seen, item, chosen))
-        for bound in written[:1]:
-            # The change comes by watch as well; counting it now keeps the next decision honest.
-            self._placed.put_pod(bound)
+        try:
+            await self._backend.change(lambda seen: self._written(seen, decisions))
+        except OctoedgeError as error:
+            log.warning("%d pods could not be scheduled: %s", len(decisions), error)
+            for one in batch:
+                one.said = ""
+            await asyncio.sleep(FIRST_PAUSE)
+        self._catch_up(decisions)
 
-    def _bind(self, seen: View, item: Item, node: str) -> Sequence[Edit]:
-        pod = _still_unbound(seen, item)
-        if pod is None:
-            return []
-        pod["spec"] = {**pod["spec"], "nodeName": node}
-        _set_scheduled(pod, "True", "", "", self._clock.now())
-        text = f"Successfully assigned {item.namespace}/{item.name} to {node}"
-        return [Put("pods", pod), event(seen, pod, "Scheduled", text, self._clock.now(), warning=False, component=NAME)]
+    def _decide(self, waiting: Waiting, now: float) -> Decision | None:
+        """What to write about one Pod; None when there is nothing new to be said."""
+        if self._waiting.get(waiting.key) is not waiting:
+            return None
+        pod, again = waiting.pod, now >= waiting.at_last
+        waiting.tried(self._now(), now)
+        if pod is None or pod.gated:
+            return self._said(waiting, Decision(waiting.key, waiting.uid, why=waiting.why or GATED, keeps=True))
+        kept = [one for one in self._nominated.values() if one[0].key != pod.key and one[0].priority >= pod.priority]
+        chosen = choose(pod, self._site, kept)
+        if isinstance(chosen, str):
+            self._site.place(pod, chosen)
+            return Decision(waiting.key, waiting.uid, node=chosen)
+        decision = self._refused(pod, chosen, kept)
+        return self._said(waiting, decision, anyway=again or decision.room is not None)
 
-    def _refuse(self, seen: View, item: Item, why: str) -> Sequence[Edit]:
-        pod = _still_unbound(seen, item)
-        if pod is None:
-            return []
-        told = event(seen, pod, "FailedScheduling", why, self._clock.now(), warning=True, component=NAME)
-        changed = _set_scheduled(pod, "False", "Unschedulable", why, self._clock.now())
-        return [Put("pods", pod), told] if changed else [told]
+    def _refused(self, pod: Wants, refused: Unplaceable, kept: Sequence[tuple[Wants, str]]) -> Decision:
+        room = make_room(pod, self._site, refused, self._budgets(), kept) if refused.obstacles else ""
+        if isinstance(room, str):
+            keeps = room.endswith(WAITS)
+            if not keeps:
+                self._nominated.pop(pod.key, None)
+            return Decision(pod.key, pod.uid, why=f"{refused.message} {room}".rstrip(), keeps=keeps)
+        self._nominated[pod.key] = (pod, room.node)
+        return Decision(pod.key, pod.uid, why=refused.message, room=room, keeps=True)
+
+    def _said(self, waiting: Waiting, decision: Decision, *, anyway: bool = False) -> Decision | None:
+        """The decision, unless the same was said the last time."""
+        if waiting.said == decision.why and not anyway:
+            return None
+        waiting.said = decision.why
+        return decision
+
+    def _budgets(self) -> list[Budget]:
+        found = []
+        for item in self._backend.items(BUDGETS):
+            obj: Json = msgspec.json.decode(item.data)
+            if (obj.get("spec") or {}).get("selector") is not None:
+                allowed = int((obj.get("status") or {}).get("disruptionsAllowed") or 0)
+                found.append(Budget(item.namespace, selector_of(obj) or EVERYTHING, allowed))
+        return found
+
+    def _written(self, seen: View, decisions: Sequence[Decision]) -> Sequence[Edit]:
+        turn = Turn(self._hands, seen, NAME, self._hands.clock.now())
+        for decision in decisions:
+            pod = turn.get("pods", *decision.key)
+            if pod is None or pod["metadata"]["uid"] != decision.uid or pod["spec"].get("nodeName"):
+                continue
+            if is_leaving(pod):
+                continue
+            if decision.node:
+                _bind(turn, pod, decision.node)
+            else:
+                _refuse(turn, pod, decision)
+        return turn.edits()
+
+    def _catch_up(self, decisions: Sequence[Decision]) -> None:
+        """See what has become of the decisions: what was not written does not count."""
+        for decision in decisions:
+            if decision.node or self._backend.get("pods", *decision.key) is None:
+                self._look_at(decision.key)
 
 
-def _what_counts(node: Node) -> tuple[Any, ...]:
-    """What decides whether pods fit on the node."""
-    conditions = [(one.type, one.status) for one in node.status.conditions if one.type == "Ready"]
-    room = node.status.allocatable or node.status.capacity
-    return node.metadata.labels, node.spec, room, conditions, node.metadata.deletion_timestamp
+def _bind(turn: Turn, pod: Json, node: str) -> None:
+    about = pod["metadata"]
+    pod["spec"] = {**pod["spec"], "nodeName": node}
+    _set_scheduled(turn, pod, "True", "", "")
+    turn.put("pods", pod)
+    turn.tell(pod, "Scheduled", f"Successfully assigned {about['namespace']}/{about['name']} to {node}")
 
 
-def _still_unbound(seen: View, item: Item) -> Json | None:
-    """The Pod as it is now, if it is the one that was decided about and has no node yet."""
-    found = seen.get("pods", item.namespace, item.name)
-    if found is None or found.fields.get("spec.nodeName"):
-        return None
-    pod: Json = msgspec.json.decode(found.data)
-    return None if pod["metadata"].get("deletionTimestamp") else pod
+def _refuse(turn: Turn, pod: Json, decision: Decision) -> None:
+    status = pod["status"] = dict(pod.get("status") or {})
+    if decision.room is not None:
+        status["nominatedNodeName"] = decision.room.node
+        for victim in decision.room.victims:
+            _send_away(turn, victim, decision)
+    elif not decision.keeps:
+        status.pop("nominatedNodeName", None)
+    gated = decision.why == GATED
+    _set_scheduled(turn, pod, "False", "SchedulingGated" if gated else "Unschedulable", decision.why)
+    turn.put("pods", pod)
+    if not gated:
+        turn.tell(pod, "FailedScheduling", decision.why, warning=True)
 
 
-def _set_scheduled(pod: Json, status: str, reason: str, message: str, now: float) -> bool:
-    """Write the PodScheduled condition; False when it says so already."""
-    conditions: list[Json] = list(pod.get("status", {}).get("conditions") or [])
-    known = next((condition for condition in conditions if condition["type"] == "PodScheduled"), None)
-    if known is not None and (known["status"], known.get("message", "")) == (status, message):
-        return False
-    condition = {
-        "type": "PodScheduled",
-        "status": status,
-        "lastProbeTime": None,
-        "lastTransitionTime": rfc3339(now),
-        **({"reason": reason, "message": message} if reason else {}),
+def _send_away(turn: Turn, victim: Wants, decision: Decision) -> None:
+    present = turn.get("pods", *victim.key)
+    if present is None or present["metadata"]["uid"] != victim.uid or is_leaving(present):
+        return
+    said = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": f"{NAME}: preempting to accommodate a higher priority pod",
     }
-    rest = [other for other in conditions if other is not known]
-    pod["status"] = {**pod.get("status", {}), "conditions": [*rest, condition]}
-    return True
+    status = present.get("status") or {}
+    known = conditions.changed(status.get("conditions"), said, rfc3339(turn.now))
+    node = decision.room.node if decision.room is not None else ""
+    turn.delete("pods", present, status={**status, "conditions": known})
+    turn.tell(present, "Preempted", f"Preempted by pod {decision.uid} on node {node}")
+
+
+def _set_scheduled(turn: Turn, pod: Json, status: str, reason: str, message: str) -> None:
+    """Write the PodScheduled condition."""
+    said = {"type": "PodScheduled", "status": status, "lastProbeTime": None}
+    said |= {"reason": reason, "message": message} if reason else {}
+    known = (pod.get("status") or {}).get("conditions")
+    pod["status"] = {
+        **(pod.get("status") or {}),
+        "conditions": conditions.changed(known, said, rfc3339(turn.now)),
+    }
+
+
+def _place(item: Item) -> Place | None:
+    try:
+        return place_of(view(Node, item.data))
+    except (OctoedgeError, ValueError) as error:
+        log.warning("node %s gets no pods: its status cannot be understood: %s", item.name, error)
+        return None
+
+
+def _intent(pod: Wants) -> tuple[Any, ...]:
+    """What of a waiting Pod decides where it may go; the rest of it is what the scheduler itself writes."""
+    return (
+        pod.uid, pod.labels, pod.gated, pod.demand, pod.tolerations, pod.node_selector, pod.node_terms, pod.near,
+        pod.apart, pod.constraints, pod.claims,
+    )  # fmt: skip

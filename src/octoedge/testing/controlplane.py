@@ -74,7 +74,7 @@ class ControlPlane:
             [
                 self.backend,
                 Bootstrap(self.rest, self.kinds, "a certificate", clock),
-                Scheduler(self.backend, clock),
+                Scheduler(hands),
                 *workload_controllers(hands),
             ]
         )

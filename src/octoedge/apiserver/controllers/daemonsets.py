@@ -18,7 +18,8 @@ from octoedge.apiserver.controllers.replicasets import pause_after_failures
 from octoedge.apiserver.controllers.revisions import LABEL, cut_revisions, digest_of, keep_revisions
 from octoedge.apiserver.controllers.turn import Hands, Turn
 from octoedge.apiserver.ownership import is_leaving
-from octoedge.apiserver.placement import PlacedPod, selects, tolerates
+from octoedge.apiserver.placing.nodes import selects, tolerates
+from octoedge.apiserver.placing.pod import PlacedPod, wants
 from octoedge.kube.read import Item
 
 Json = dict[str, Any]
@@ -80,12 +81,13 @@ def reconcile(turn: Turn, owner: Json) -> None:
 
 def _places(turn: Turn, owner: Json) -> dict[str, daemons.Place]:
     template = owner["spec"]["template"]
-    pod = msgspec.convert({"spec": {**(template.get("spec") or {}), "tolerations": _tolerations(template)}}, PlacedPod)
+    spec = {**(template.get("spec") or {}), "tolerations": _tolerations(template)}
+    pod = wants(msgspec.convert({"spec": spec}, PlacedPod))
     places = {}
     for item in turn.items("nodes"):
         node = view(Node, item.data)
-        chosen = selects(pod, node) and not node.metadata.deletion_timestamp
-        against = [taint for taint in node.spec.taints if not tolerates(pod.spec.tolerations, taint)]
+        chosen = selects(pod, node.metadata.labels or {}, item.name) and not node.metadata.deletion_timestamp
+        against = [taint for taint in node.spec.taints if not tolerates(pod.tolerations, taint)]
         places[item.name] = daemons.Place(
             should_run=chosen and not any(_keeps_away(taint) for taint in against),
             may_stay=chosen and not any(taint.effect == "NoExecute" for taint in against),

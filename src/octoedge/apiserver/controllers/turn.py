@@ -137,8 +137,15 @@ class Turn:
             self.tell(about, told, f"Created {kind.kind.lower()}: {name}")
         return name
 
-    def delete(self, resource: str, obj: Json, about: Json | None = None, options: DeleteOptions | None = None) -> None:
-        """Delete an object, gracefully; told as an event about `about`."""
+    def delete(
+        self,
+        resource: str,
+        obj: Json,
+        about: Json | None = None,
+        options: DeleteOptions | None = None,
+        status: Json | None = None,
+    ) -> None:
+        """Delete an object, gracefully, with a last `status`; told as an event about `about`."""
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
         kind = self.hands.kinds.named(resource)
         options = options or DeleteOptions(uid=obj["metadata"]["uid"])
@@ -148,6 +155,8 @@ class Turn:
             if error.code not in (404, 409):
                 self.failures.append(error.message)
             return
+        if status is not None and isinstance(edit, Put):
+            edit.obj["status"] = status
         self._edits[resource, namespace, name] = edit
         if about is not None:
             self.tell(about, "SuccessfulDelete", f"Deleted {kind.kind.lower()}: {name}")
