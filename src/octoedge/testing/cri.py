@@ -89,6 +89,8 @@ class MemoryRuntime:
         self.pulls: list[tuple[str, f.AuthConfig | None]] = []
         self.away = False
         self.network_ready = True
+        self.sandbox_image = ""
+        """What its configuration names, as older runtimes tell it."""
         self.run_command: Callable[[str, tuple[str, ...]], f.ExecSyncResponse] = lambda _id, _cmd: f.ExecSyncResponse()
         """What exec answers."""
         self.streams_at = ""
@@ -134,12 +136,14 @@ class MemoryRuntime:
         await self._call("version")
         return f.VersionResponse("0.1.0", "memory", "1.0.0", "v1")
 
-    async def status(self) -> f.StatusResponse:
+    async def status(self, *, verbose: bool = False) -> f.StatusResponse:
         await self._call("status")
         network = f.RuntimeCondition("NetworkReady", self.network_ready)
         if not self.network_ready:
             network = f.RuntimeCondition("NetworkReady", False, "NetworkPluginNotReady", "no network")
-        return f.StatusResponse(f.RuntimeStatus((f.RuntimeCondition("RuntimeReady", True), network)))
+        conditions = f.RuntimeStatus((f.RuntimeCondition("RuntimeReady", True), network))
+        info = {"config": f'{{"sandboxImage":"{self.sandbox_image}"}}'} if verbose and self.sandbox_image else {}
+        return f.StatusResponse(conditions, info)
 
     async def run_sandbox(self, config: f.SandboxConfig, handler: str = "") -> str:
         await self._call("run_sandbox")
@@ -339,7 +343,7 @@ class MemoryRuntime:
 
     async def remove_image(self, image: str) -> None:
         await self._call("remove_image")
-        self.images.pop(image, None)
+        self.images = {name: known for name, known in self.images.items() if image not in (name, known.id)}
 
     async def image_filesystems(self) -> tuple[f.FilesystemUsage, ...]:
         await self._call("image_filesystems")

@@ -20,10 +20,11 @@ from octoedge.edge.edged.containers import Containers, Network, Tools
 from octoedge.edge.edged.cri.interface import ContainerRuntime
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.events import Recorder
+from octoedge.edge.edged.imagegc import ImageCollector, ImagePolicy
 from octoedge.edge.edged.images import Images
-from octoedge.edge.edged.layout import Layout
+from octoedge.edge.edged.layout import Layout, remove_tree
 from octoedge.edge.edged.logs import Logs
-from octoedge.edge.edged.machine import Machine
+from octoedge.edge.edged.machine import Machine, disk
 from octoedge.edge.edged.meter import Meter
 from octoedge.edge.edged.mounts import Mounter, SystemMounter
 from octoedge.edge.edged.node import NodeKeeper
@@ -66,6 +67,8 @@ class EdgedSettings(msgspec.Struct, frozen=True):
     seccomp_default: bool = False
     network: Network = Network()
     rotation: RotationSettings = RotationSettings()
+    images: ImagePolicy = ImagePolicy()
+    dead_kept: int = 1
     report_events: bool = True
 
 
@@ -89,6 +92,7 @@ class Edged:
         clock = clock or SystemClock()
         layout = Layout(settings.root, settings.logs)
         self._settings = settings
+        self._layout = layout
         self._runtime = runtime
         self._metadata = metadata
         self._changes = changes
@@ -116,9 +120,11 @@ class Edged:
                 reporter=self._reporter,
                 clock=clock,
                 facts=self._facts,
+                dead_kept=settings.dead_kept,
             ),
         )
         self._relist = Relist(runtime, self.observer, self.sync.wake)
+        self._collector = ImageCollector(settings.images, runtime, self.pods, self._recorder, disk, settings.root)
         self._rotation = Rotation(settings.rotation, runtime, self.observer, layout, clock)
         self._repeats: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -141,6 +147,7 @@ class Edged:
                 group.create_task(self._relist.run(), name="edged relist")
                 group.create_task(self._follow_changes(), name="edged changes")
                 group.create_task(self._rotation.run(), name="edged log rotation")
+                group.create_task(self._collector.run(), name="edged images")
                 if self._settings.report_events:
                     group.create_task(self._recorder.run(), name="edged events")
                 ready()
@@ -208,9 +215,11 @@ class Edged:
         return True
 
     async def _remove_leftover(self, uid: str) -> None:
-        """Volumes of a pod that neither the store nor the runtime knows."""
+        """Volumes and logs of a pod that neither the store nor the runtime knows."""
         try:
             await self._volumes.remove(uid)
+            for folder in self._layout.log_directories(uid):
+                await remove_tree(folder)
         except (OctoedgeError, OSError, ValueError) as error:
             log.warning("what pod %s left on disk cannot be removed: %s", uid, error)
 

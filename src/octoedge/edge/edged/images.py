@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -22,7 +24,7 @@ FIRST_DELAY, MAX_DELAY = 10.0, 300.0
 Say = Callable[[str, str, str], None]
 """Hears (type, reason, message) of what becomes an event."""
 
-_DOCKER_HUB = ("docker.io", "index.docker.io", "https://index.docker.io/v1/")
+_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 class ImageFailed(OctoedgeError):
@@ -126,7 +128,7 @@ class Images:
                 table = await self._objects.secret(pod.metadata.namespace, reference.name)
             except ObjectUnavailable:
                 continue  # As the kubelet: a missing pull secret does not forbid a try without it.
-            found += credentials(table or {}, registry(name))
+            found += credentials(table or {}, name)
         return found
 
     def _failed(self, image: str, text: str, say: Say) -> ImageFailed:
@@ -162,8 +164,8 @@ def registry(name: str) -> str:
     return name.partition("/")[0]
 
 
-def credentials(secret: dict[str, bytes], host: str) -> list[f.AuthConfig]:
-    """The credentials of a pull secret (`.dockerconfigjson`, `.dockercfg`) for one registry."""
+def credentials(secret: dict[str, bytes], name: str) -> list[f.AuthConfig]:
+    """The credentials of a pull secret (`.dockerconfigjson`, `.dockercfg`) for a full image name, the closest first."""
     try:
         modern = msgspec.json.decode(secret.get(".dockerconfigjson", b"{}"), type=dict[str, object]).get("auths")
         table = modern if isinstance(modern, dict) else msgspec.json.decode(secret.get(".dockercfg", b"{}"))
@@ -171,14 +173,12 @@ def credentials(secret: dict[str, bytes], host: str) -> list[f.AuthConfig]:
         return []
     if not isinstance(table, dict):
         return []
-    return [
-        _auth(str(server), entry)
-        for server, entry in table.items()
-        if isinstance(entry, dict) and _same_registry(str(server), host)
-    ]
+    fitting = [str(server) for server in table if _covers(str(server), name) and isinstance(table[server], dict)]
+    return [_auth(table[server]) for server in sorted(fitting, reverse=True)]
 
 
-def _auth(server: str, entry: dict[str, object]) -> f.AuthConfig:
+def _auth(entry: dict[str, object]) -> f.AuthConfig:
+    """Without a server address, as the kubelet's: containerd would hold it against a mirror's, or Docker Hub's own."""
     user, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if not user:
         try:
@@ -186,13 +186,18 @@ def _auth(server: str, entry: dict[str, object]) -> f.AuthConfig:
         except (binascii.Error, UnicodeDecodeError):
             user = password = ""
     token = str(entry.get("identitytoken") or "")
-    return f.AuthConfig(username=user, password=password, server_address=server, identity_token=token)
+    return f.AuthConfig(username=user, password=password, identity_token=token)
 
 
-def _same_registry(server: str, host: str) -> bool:
-    if host == "docker.io":
-        return server in _DOCKER_HUB or server.startswith("https://index.docker.io")
-    return server.removeprefix("https://").removeprefix("http://").partition("/")[0] == host
+def _covers(server: str, name: str) -> bool:
+    """As the kubelet: `*` stands for a part of the host, and a path for the images below it."""
+    host, _, path = server.removeprefix("https://").removeprefix("http://").partition("/")
+    if host in _DOCKER_HUB:
+        return registry(name) == "docker.io"
+    path = re.sub(r"^v[12](/|$)", "", path)
+    theirs, ours = host.split("."), registry(name).split(".")
+    same = len(theirs) == len(ours) and all(map(fnmatchcase, ours, theirs))
+    return same and name.partition("/")[2].startswith(path)
 
 
 def _tag(image: str) -> str:

@@ -56,8 +56,18 @@ class Layout:
     def log_directory(self, namespace: str, name: str, uid: str) -> Path:
         return self.logs / f"{_safe(namespace)}_{_safe(name)}_{_safe(uid)}"
 
+    def log_directories(self, uid: str) -> list[Path]:
+        """Where a pod wrote logs, when only its uid is known."""
+        return sorted(self.logs.glob(f"*_*_{_safe(uid)}"))
+
     def log_file(self, namespace: str, name: str, uid: str, container: str, attempt: int) -> Path:
         return self.log_directory(namespace, name, uid) / _safe(container) / f"{attempt}.log"
+
+    def remove_traces(self, namespace: str, name: str, uid: str, container: str, attempt: int) -> None:
+        """Remove the logs and the termination message of a container instance that is gone."""
+        log = self.log_file(namespace, name, uid, container, attempt)
+        for path in (*log.parent.glob(f"{log.name}*"), self.termination_log(uid, container, attempt)):
+            path.unlink(missing_ok=True)
 
 
 def make_private(path: Path) -> Path:

@@ -10,10 +10,12 @@ from octoedge.edge.edged.containers import Network
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.edge.edged.edged import Edged, EdgedSettings
 from octoedge.edge.edged.hosts import ClusterDns
+from octoedge.edge.edged.imagegc import ImagePolicy
 from octoedge.edge.edged.machine import interface_address
 from octoedge.edge.edged.nodestatus import NodeSettings
 from octoedge.edge.edged.rotation import RotationSettings
 from octoedge.edge.ports import Change, Metadata
+from octoedge.errors import ConfigError
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock
 
@@ -58,8 +60,22 @@ def settings(config: EdgedConfig, api_server: tuple[str, str] = ("", "")) -> Edg
             files=kubelet.container_log_max_files or 5,
             interval=kubelet.container_log_monitor_interval or 10.0,
         ),
+        images=_image_policy(config),
+        dead_kept=max(config.max_per_pod_container_count, 0),
         report_events=config.report_event,
     )
+
+
+def _image_policy(config: EdgedConfig) -> ImagePolicy:
+    kubelet = config.tailored_kubelet_config
+    high = 85 if kubelet.image_gc_high_threshold_percent is None else kubelet.image_gc_high_threshold_percent
+    low = 80 if kubelet.image_gc_low_threshold_percent is None else kubelet.image_gc_low_threshold_percent
+    if not 0 <= low < high <= 100:
+        raise ConfigError(
+            f"imageGCLowThresholdPercent {low} and imageGCHighThresholdPercent {high}: the low mark must be below the "
+            "high one, and both between 0 and 100"
+        )
+    return ImagePolicy(high, low, kubelet.image_minimum_gc_age, kubelet.image_maximum_gc_age, config.pod_sandbox_image)
 
 
 def node_settings(config: EdgedConfig) -> NodeSettings:

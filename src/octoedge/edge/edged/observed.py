@@ -110,6 +110,8 @@ class History:
     """By container id; the grace that the failed probe gives."""
     logged_attempts: dict[str, int] = field(default_factory=dict)
     """Highest attempt per container that a log file tells of, for a runtime that lost its records."""
+    dead_kept: int = 1
+    """Dead instances of a container that are kept beside the current one."""
     start_time: float = 0.0
     stopping_since: float | None = None
     failure: tuple[str, str] | None = None

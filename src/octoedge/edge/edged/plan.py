@@ -7,7 +7,7 @@ The order of thought, the first that has something to do wins:
     ephemeral           what was added for debugging, once, whatever the others do
     init containers     one after the other; sidecars stay up
     containers          start, restart by policy with back-off, replace when the image changed
-    rubbish             dead containers but the last two of a name, sandboxes that were replaced
+    rubbish             dead containers but the last of a name, sandboxes that were replaced
 
 Actions of one plan belong together; when they are done, the pod is observed and planned again.
 """
@@ -260,7 +260,7 @@ def _run(pod: Pod, seen: PodSeen, history: History, now: float, sandbox: Sandbox
         for container in pod.spec.containers:
             _keep_running(step, container, seen.latest(container.name), pod.spec.restart_policy)
         if not step.actions:
-            step.actions.extend(_rubbish(pod, seen, sandbox))
+            step.actions.extend(_rubbish(pod, seen, history, sandbox))
     return Plan(tuple(step.actions), step.wake_at)
 
 
@@ -338,13 +338,13 @@ def _init_failed(pod: Pod, seen: PodSeen) -> bool:
     return False
 
 
-def _rubbish(pod: Pod, seen: PodSeen, sandbox: SandboxSeen) -> Iterator[Action]:
-    """Dead containers but the last two of a name; replaced sandboxes once nothing of theirs is the last of its name."""
+def _rubbish(pod: Pod, seen: PodSeen, history: History, sandbox: SandboxSeen) -> Iterator[Action]:
+    """Dead containers but the last beside the current one; replaced sandboxes once nothing in them is current."""
     names = dict.fromkeys(container.name for container in seen.containers)
     for name in names:
-        for container in seen.of(name)[2:]:
-            if not container.alive:
-                yield RemoveContainer(container.id)
+        dead = [container for container in seen.of(name)[1:] if not container.alive]
+        for container in dead[history.dead_kept :]:
+            yield RemoveContainer(container.id)
     needed = {last.sandbox_id for c in pod.spec.containers if (last := seen.latest(c.name)) is not None}
     for old in seen.sandboxes:
         if old.id != sandbox.id and old.id not in needed:

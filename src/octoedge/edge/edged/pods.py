@@ -82,6 +82,11 @@ class Pods:
     def uids(self) -> set[str]:
         return set(self._pods)
 
+    def all(self) -> Iterator[Pod]:
+        """Every pod that should be here."""
+        for desired in self._pods.values():
+            yield desired.pod
+
     def named(self, namespace: str, name: str) -> Pod | None:
         """The pod of that name; of several (an old one still ending) the one that is not being deleted."""
         found = [

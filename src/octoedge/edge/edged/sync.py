@@ -80,6 +80,7 @@ class Parts:
     clock: Clock
     facts: Callable[[], Facts]
     """Facts about the node, without a pod's addresses."""
+    dead_kept: int = 1
 
 
 class Sync:
@@ -224,6 +225,7 @@ class Sync:
     def _note(self, round_: _Round) -> None:
         """Bring memory up to what was seen."""
         history, seen, now = round_.record.history, round_.seen, _now()
+        history.dead_kept = self._parts.dead_kept
         history.start_time = history.start_time or _started(round_.pod) or self._parts.clock.now()
         if round_.refused and round_.pod is not None and history.refused != round_.refused:
             self._parts.recorder.pod(round_.pod, "Warning", "Unsupported", round_.refused)
@@ -324,9 +326,13 @@ class Sync:
         finally:
             record.scope = None
 
-    async def _remove_container(self, _round: _Round, action: plan.Action) -> None:
+    async def _remove_container(self, round_: _Round, action: plan.Action) -> None:
         assert isinstance(action, plan.RemoveContainer)
         await self._parts.runtime.remove_container(action.container_id)
+        gone = next((one for one in round_.seen.containers if one.id == action.container_id), None)
+        if gone is not None:
+            seen = round_.seen
+            self._parts.layout.remove_traces(seen.namespace, seen.name, seen.uid, gone.name, gone.attempt)
 
     async def _stop_sandbox(self, _round: _Round, action: plan.Action) -> None:
         assert isinstance(action, plan.StopSandbox)

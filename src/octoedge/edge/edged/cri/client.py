@@ -48,8 +48,8 @@ class CriClient:
     async def version(self) -> f.VersionResponse:
         return await self._call(_RUNTIME + "Version", f.Empty(), f.VersionResponse)
 
-    async def status(self) -> f.StatusResponse:
-        return await self._call(_RUNTIME + "Status", f.StatusRequest(), f.StatusResponse)
+    async def status(self, *, verbose: bool = False) -> f.StatusResponse:
+        return await self._call(_RUNTIME + "Status", f.StatusRequest(verbose), f.StatusResponse)
 
     async def run_sandbox(self, config: f.SandboxConfig, handler: str = "") -> str:
         request = f.RunSandboxRequest(config, handler)

@@ -24,8 +24,8 @@ class ContainerRuntime(Protocol):
         """Name and version of the runtime."""
         ...
 
-    async def status(self) -> f.StatusResponse:
-        """RuntimeReady and NetworkReady."""
+    async def status(self, *, verbose: bool = False) -> f.StatusResponse:
+        """RuntimeReady and NetworkReady; verbose: with the runtime's configuration, where it tells it."""
         ...
 
     async def run_sandbox(self, config: f.SandboxConfig, handler: str = "") -> str:
