@@ -20,6 +20,7 @@ from octoedge.apiserver.behaviour import behaviour_of, no_warnings
 from octoedge.apiserver.bodies import Bodies, Findings, expect_object
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.discovery import Discovery, version
+from octoedge.apiserver.health import Health
 from octoedge.apiserver.kinds import Kind, Kinds
 from octoedge.apiserver.metrics import Metrics
 from octoedge.apiserver.negotiation import PARTIAL, TABLES, Form, negotiate
@@ -69,6 +70,7 @@ class Api:
         tokens: Tokens,
         clock: Clock,
         address: str,
+        health: Health,
     ) -> None:
         self._backend = backend
         self._kinds = kinds
@@ -79,6 +81,7 @@ class Api:
         self._reviews = reviews
         self._authorizer = authorizer
         self._clock = clock
+        self._health = health
         self._discovery = Discovery(kinds, address)
         self._openapi = OpenApi(kinds, bodies.schema)
         self._plain_paths: dict[str, Callable[[], Answer]] = {
@@ -133,10 +136,8 @@ class Api:
         if asked.verb != "get":
             raise _not_allowed()
         path = request.path.rstrip("/")
-        if path.startswith(_HEALTH):
-            return Answer(b"ok", content_type="text/plain; charset=utf-8")
         plain = self._plain_paths.get(path)
-        found = plain() if plain else self._discovery.answer(request) or self._openapi.answer(request)
+        found = plain() if plain else self._health.answer(request) or self._discovery.answer(request) or self._openapi.answer(request)
         if found is None:
             raise _no_such_path()
         return found
@@ -267,9 +268,6 @@ class Api:
         if form.as_kind:
             return PartialRenderer(form.version)
         return PlainRenderer()
-
-
-_HEALTH = ("/healthz", "/livez", "/readyz")
 
 
 def _verb(request: Request, target: Target) -> str:

@@ -21,6 +21,7 @@ from octoedge.apiserver.controllers.workloads import workload_controllers
 from octoedge.apiserver.crd.registry import Registry
 from octoedge.apiserver.credentials import Credentials
 from octoedge.apiserver.deletion import Deletion
+from octoedge.apiserver.health import Health
 from octoedge.apiserver.kinds import Kinds
 from octoedge.apiserver.kubelet import ByNode, Direct, Kubelet
 from octoedge.apiserver.metrics import Metrics
@@ -87,6 +88,7 @@ class ApiServer:
             tokens=tokens,
             clock=clock,
             address=self.credentials.server_url.removeprefix("https://"),
+            health=Health(lambda: [module.name for module in modules], lambda: self._supervisor.failed),
         )
         hands = Hands(rest, deletion, kinds, clock)
         modules: Sequence[Module] = (

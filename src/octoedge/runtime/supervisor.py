@@ -60,6 +60,7 @@ class Supervisor:
         self._ready = {module.name: asyncio.Event() for module in modules}
         self._stop = asyncio.Event()
         self._failure: ModuleFailed | None = None
+        self._failed: set[str] = set()
 
     def stop(self) -> None:
         """Ask for an orderly end; safe to call from a signal handler, and twice."""
@@ -74,6 +75,11 @@ class Supervisor:
     def waiting_for(self) -> list[str]:
         """Names of modules that have not called `ready()` yet."""
         return [name for name, event in self._ready.items() if not event.is_set()]
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """Names of modules that failed and have not been started again yet."""
+        return frozenset(self._failed)
 
     async def run(self) -> None:
         """Run everything; returns after `stop()`, raises `ModuleFailed` when a module failed.
@@ -105,7 +111,9 @@ class Supervisor:
                 backoff.reset()
             seconds = backoff.next()
             log.error("module %s failed; it starts again in %.1f s", module.name, seconds, exc_info=error)
+            self._failed.add(module.name)
             await asyncio.sleep(seconds)
+            self._failed.discard(module.name)
             began = asyncio.get_running_loop().time()
         self._ready[module.name].set()
 

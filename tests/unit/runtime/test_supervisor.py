@@ -183,7 +183,12 @@ def test_a_module_that_ran_long_restarts_soon(caplog: pytest.LogCaptureFixture) 
     supervisor = Supervisor([module])
 
     async def then() -> None:
-        await asyncio.sleep(1050)
+        await asyncio.sleep(99)
+        assert supervisor.failed == frozenset()
+        await asyncio.sleep(1.3)
+        assert supervisor.failed == {"hub"}
+        await asyncio.sleep(949.7)
+        assert supervisor.failed == frozenset()
         supervisor.stop()
 
     with caplog.at_level(logging.CRITICAL):

@@ -27,6 +27,7 @@ class Sweeper:
 
     name = "sweeper"
     needs: tuple[str, ...] = ("bootstrap",)
+    restart = True
 
     def __init__(self, backend: Backend, clock: Clock) -> None:
         self._backend = backend
