@@ -25,7 +25,8 @@ from octoedge.apiserver.kinds import Kind, Kinds
 from octoedge.apiserver.metrics import Metrics
 from octoedge.apiserver.negotiation import PARTIAL, TABLES, Form, negotiate
 from octoedge.apiserver.openapi import OpenApi
-from octoedge.apiserver.requests import Answer, Request, Response, Stream, json_answer, success
+from octoedge.apiserver.rbac.escalation import Guard
+from octoedge.apiserver.requests import Answer, Request, Response, Stream, User, json_answer, success
 from octoedge.apiserver.rest import Place, Rest
 from octoedge.apiserver.reviews import Reviews
 from octoedge.apiserver.scale import Scales
@@ -47,6 +48,7 @@ from octoedge.kube.read import (
     parse_path,
     read_options,
 )
+from octoedge.kube.selector import parse_fields
 from octoedge.runtime.clock import Clock
 
 Json = dict[str, Any]
@@ -67,6 +69,7 @@ class Api:
         metrics: Metrics,
         reviews: Reviews,
         authorizer: Authorizer,
+        guards: Callable[[User, Target], Guard | None],
         tokens: Tokens,
         clock: Clock,
         address: str,
@@ -80,6 +83,7 @@ class Api:
         self._metrics = metrics
         self._reviews = reviews
         self._authorizer = authorizer
+        self._guards = guards
         self._clock = clock
         self._health = health
         self._discovery = Discovery(kinds, address)
@@ -121,18 +125,20 @@ class Api:
         kind = self._kinds.at(target.group, target.version, target.resource)
         verb = _verb(request, target)
         self._authorize(request, target, verb)
+        guard = self._guards(request.user, target)
         if kind is None or kind.namespaced < bool(target.namespace):
             raise _no_such_path()
         handler = self._handler(kind, target, verb)
-        response = await handler(request, Place(kind, target.namespace, target.name, target.subresource))
+        response = await handler(request, Place(kind, target.namespace, target.name, target.subresource, guard))
         if kind.custom is not None and kind.custom.warning and isinstance(response, Answer):
             return _with_warning(response, kind.custom.warning)
         return response
 
     def _plain(self, request: Request) -> Response:
         asked = Attributes(VERBS.get(request.method, request.method.lower()), path=request.path)
-        if not self._authorizer.decide(request.user, asked).allowed:
-            raise refusal(request.user, asked)
+        decision = self._authorizer.decide(request.user, asked)
+        if not decision.allowed:
+            raise refusal(request.user, asked, decision.reason)
         if asked.verb != "get":
             raise _not_allowed()
         path = request.path.rstrip("/")
@@ -143,12 +149,10 @@ class Api:
         return found
 
     def _authorize(self, request: Request, target: Target, verb: str) -> None:
-        namespace = target.name if target.resource == "namespaces" else target.namespace
-        asked = Attributes(
-            verb, request.path, target.group, target.resource, target.subresource, namespace, target.name
-        )
-        if not self._authorizer.decide(request.user, asked).allowed:
-            raise refusal(request.user, asked)
+        asked = _attributes(request, target, verb)
+        decision = self._authorizer.decide(request.user, asked)
+        if not decision.allowed:
+            raise refusal(request.user, asked, decision.reason)
 
     def _handler(self, kind: Kind, target: Target, verb: str) -> Handler:
         if kind.namespaced and not target.namespace and (target.name or verb in ("create", "deletecollection")):
@@ -231,7 +235,7 @@ class Api:
     async def _review(self, request: Request, place: Place) -> Response:
         found = Findings()
         obj = self._object(request, place.kind, found)
-        return json_answer(self._reviews.answer(place.kind.plural, obj, request.user), 201)
+        return json_answer(self._reviews.answer(place.kind.plural, obj, request.user, place.namespace), 201)
 
     def _object(self, request: Request, kind: Kind, found: Findings) -> Json:
         media_type = request.headers.get("Content-Type", "")
@@ -283,6 +287,16 @@ def _verb(request: Request, target: Target) -> str:
         watching = request.query.get("watch", "false").lower() not in ("false", "0") and "watch" in request.query
         return "watch" if watching else "list"
     return "deletecollection" if verb == "delete" else verb
+
+
+def _attributes(request: Request, target: Target, verb: str) -> Attributes:
+    namespace = target.name if target.resource == "namespaces" else target.namespace
+    name, node = target.name, ""
+    if verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:
+        fields = parse_fields(request.query["fieldSelector"])
+        # One object by its name is that object, for rules that name objects.
+        name, node = fields.exactly("metadata.name") or "", fields.exactly("spec.nodeName") or ""
+    return Attributes(verb, request.path, target.group, target.resource, target.subresource, namespace, name, node)
 
 
 def _form(request: Request) -> Form:

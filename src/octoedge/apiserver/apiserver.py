@@ -8,7 +8,7 @@ from pathlib import Path
 
 from octoedge.apiserver.api import Api
 from octoedge.apiserver.authentication import Authenticator
-from octoedge.apiserver.authorization import TableAuthorizer
+from octoedge.apiserver.authorization import FirstYes, Masters
 from octoedge.apiserver.backend import Backend
 from octoedge.apiserver.bodies import Bodies
 from octoedge.apiserver.controllers.bootstrap import Bootstrap
@@ -27,6 +27,9 @@ from octoedge.apiserver.kubelet import ByNode, Direct, Kubelet
 from octoedge.apiserver.metrics import Metrics
 from octoedge.apiserver.nodepages import NodePages, NodeProxy
 from octoedge.apiserver.podlogs import KubeletLogs
+from octoedge.apiserver.rbac.guards import Guards
+from octoedge.apiserver.rbac.nodes import NodeAuthorizer
+from octoedge.apiserver.rbac.policy import Policy
 from octoedge.apiserver.rest import Rest
 from octoedge.apiserver.reviews import Reviews
 from octoedge.apiserver.scheduler import Scheduler
@@ -68,7 +71,9 @@ class ApiServer:
         Registry(kinds, bodies.schema, self.backend)
         rest, deletion = Rest(self.backend, bodies, clock), Deletion(self.backend, clock)
         tokens = Tokens(self.credentials.token_key.read_bytes())
-        authenticator, authorizer = Authenticator(tokens, self.backend, clock), TableAuthorizer()
+        policy = Policy(self.backend)
+        authorizer = FirstYes((Masters(), NodeAuthorizer(self.backend), policy))
+        authenticator = Authenticator(tokens, self.backend, clock, authorizer)
         route = Direct(settings.kubelet_endpoint) if settings.kubelet_endpoint else ByNode(self.backend)
         logs = KubeletLogs(route, self.credentials.kubelet_client, settings.kubelet_ca)
         kubelet = Kubelet(route, self.credentials.kubelet_client, settings.kubelet_ca)
@@ -85,6 +90,7 @@ class ApiServer:
             metrics=Metrics(self.backend, pages),
             reviews=Reviews(authenticator, authorizer, clock),
             authorizer=authorizer,
+            guards=Guards(policy, authorizer),
             tokens=tokens,
             clock=clock,
             address=self.credentials.server_url.removeprefix("https://"),

@@ -8,25 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from octoedge.apiserver.requests import User
+from octoedge.apiserver.authorization import Authorizer
+from octoedge.apiserver.impersonation import impersonated
+from octoedge.apiserver.requests import ALL_ACCOUNTS, AUTHENTICATED, UNAUTHENTICATED, User
 from octoedge.apiserver.tokens import Tokens, check_bound
-from octoedge.errors import ApiError, TokenError, forbidden
+from octoedge.errors import ApiError, TokenError
 from octoedge.kube.read import Reader
 from octoedge.runtime.clock import Clock
 
-AUTHENTICATED = "system:authenticated"
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-MASTERS = "system:masters"
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
 API_AUDIENCES = ("https://kubernetes.default.svc.cluster.local", "https://kubernetes.default.svc", "api")
 
 
 class Authenticator:
     """Turns credentials into a user."""
 
-    def __init__(self, tokens: Tokens, reader: Reader, clock: Clock) -> None:
+    def __init__(self, tokens: Tokens, reader: Reader, clock: Clock, authorizer: Authorizer) -> None:
         self._tokens = tokens
         self._reader = reader
         self._clock = clock
+        self._authorizer = authorizer
 
     def user(self, headers: Mapping[str, str], certificate: Mapping[str, Any] | None) -> User:
         """The user of a request; `certificate` is what the TLS library says of the client's verified certificate."""
@@ -38,7 +39,7 @@ class Authenticator:
                 raise unauthorized() from error
         else:
             user = of_certificate(certificate) or ANONYMOUS
-        return _impersonated(user, headers)
+        return impersonated(user, headers, self._authorizer)
 
     def of_token(self, token: str, audiences: Iterable[str]) -> tuple[User, list[str]]:
         """The user of a service account token, and those of `audiences` that it is for."""
@@ -52,7 +53,7 @@ class Authenticator:
         if subject.pod:
             extra["authentication.kubernetes.io/pod-name"] = [subject.pod]
             extra["authentication.kubernetes.io/pod-uid"] = [subject.pod_uid]
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{subject.namespace}", AUTHENTICATED)
+        groups = (ALL_ACCOUNTS, f"{ALL_ACCOUNTS}:{subject.namespace}", AUTHENTICATED)
         return User(subject.name, groups, subject.account_uid, extra), shared
 
 
@@ -69,17 +70,3 @@ def of_certificate(certificate: Mapping[str, Any] | None) -> User | None:
     name = next((value for key, value in parts if key == "commonName"), "")
     groups = tuple(value for key, value in parts if key == "organizationName")
     return User(name, (*groups, AUTHENTICATED)) if name else None
-
-
-def _impersonated(user: User, headers: Mapping[str, str]) -> User:
-    """`kubectl --as`: only administrators may speak as somebody else."""
-    name = headers.get("Impersonate-User", "")
-    if not name:
-        return user
-    if MASTERS not in user.groups:
-        raise forbidden(f'users "{name}" is forbidden: User "{user.name}" cannot impersonate resource "users"')
-    groups = [part.strip() for part in headers.get("Impersonate-Group", "").split(",") if part.strip()]
-    if name.startswith("system:serviceaccount:") and not groups:
-        namespace = name.split(":")[2]
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
-    return User(name, (*groups, AUTHENTICATED))

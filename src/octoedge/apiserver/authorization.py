@@ -1,14 +1,20 @@
-"""Who may do what: an `Authorizer` is asked once for every request. Here it is a table; RBAC fits the same seam."""
+"""Who may do what: an `Authorizer` is asked once for every request, before anything else is.
+
+    Masters ──no opinion──► NodeAuthorizer ──no opinion──► Policy (RBAC) ──no──► 403
+
+The first that says yes decides. RBAC and the rules of nodes are in `rbac/`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from octoedge.apiserver.authentication import AUTHENTICATED, MASTERS
-from octoedge.apiserver.requests import User
+from octoedge.apiserver.requests import MASTERS, User
 from octoedge.errors import ApiError, forbidden
+
+Json = dict[str, Any]
 
 VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -24,6 +30,13 @@ class Attributes:
     subresource: str = ""
     namespace: str = ""
     name: str = ""
+    node: str = ""
+    """The node that a list or a watch is limited to by `spec.nodeName`."""
+
+    @property
+    def whole(self) -> str:
+        """`pods/exec`, as rules name it."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +47,47 @@ class Decision:
     reason: str = ""
 
 
+NO_OPINION = Decision(False)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of a table: who, which verbs, on what. `*` is everything; a path may end in `*`."""
+    """A PolicyRule: which verbs, on what. `*` is everything; a path may end in `*`, a resource begin with `*/`."""
 
-    subjects: tuple[str, ...]
     verbs: tuple[str, ...]
     groups: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """Only the objects of these names; all when it is empty."""
     paths: tuple[str, ...] = ()
 
-    def covers(self, user: User, asked: Attributes) -> bool:
-        """Whether the rule lets the user do it."""
-        if not (user.name in self.subjects or any(group in self.subjects for group in user.groups)):
-            return False
+    def covers(self, asked: Attributes) -> bool:
+        """Whether the rule allows it."""
         if not _in(self.verbs, asked.verb):
             return False
         if not asked.resource:
             return any(_path(pattern, asked.path) for pattern in self.paths)
-        whole = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
-        return _in(self.groups, asked.group) and _in(self.resources, whole)
+        if self.names and asked.name not in self.names:
+            return False
+        return _in(self.groups, asked.group) and self._names_resource(asked)
+
+    def _names_resource(self, asked: Attributes) -> bool:
+        if _in(self.resources, asked.whole):
+            return True
+        return bool(asked.subresource) and f"*/{asked.subresource}" in self.resources
+
+    def shown(self) -> Json:
+        """The rule as it stands in objects."""
+        parts = {
+            "apiGroups": self.groups,
+            "resources": self.resources,
+            "resourceNames": self.names,
+            "nonResourceURLs": self.paths,
+        }
+        return {**{key: list(value) for key, value in parts.items() if value}, "verbs": list(self.verbs)}
+
+
+EVERYTHING = (Rule(("*",), ("*",), ("*",)), Rule(("*",), paths=("*",)))
 
 
 class Authorizer(Protocol):
@@ -63,60 +97,61 @@ class Authorizer(Protocol):
         """Whether the user may do it."""
         ...
 
-    def rules(self, user: User) -> Sequence[Rule]:
-        """Everything that the user may do."""
+    def rules(self, user: User, namespace: str = "") -> Sequence[Rule]:
+        """Everything that the user may do in a namespace and in the cluster."""
         ...
 
 
-READY = ("/healthz", "/livez", "/readyz", "/healthz/*", "/livez/*", "/readyz/*", "/version", "/version/")
-DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", *READY)
-SELF = ("selfsubjectaccessreviews", "selfsubjectrulesreviews")
+class Masters:
+    """Whoever is in the group of administrators may do everything."""
 
-RULES = (
-    Rule((MASTERS,), ("*",), ("*",), ("*",), ("*",)),
-    Rule((AUTHENTICATED,), ("get",), paths=DISCOVERY),
-    Rule((AUTHENTICATED,), ("create",), ("authorization.k8s.io",), SELF),
-    Rule((AUTHENTICATED,), ("create",), ("authentication.k8s.io",), ("selfsubjectreviews",)),
-    Rule((AUTHENTICATED, "system:unauthenticated"), ("get",), paths=READY),
-    Rule(("system:serviceaccounts",), ("get",), paths=("/.well-known/openid-configuration", "/openid/v1/jwks")),
-)
+    def decide(self, user: User, _asked: Attributes) -> Decision:
+        """Whether the user is one of them."""
+        return Decision(True, f"group {MASTERS}") if MASTERS in user.groups else NO_OPINION
+
+    def rules(self, user: User, _namespace: str = "") -> Sequence[Rule]:
+        """Everything, or nothing."""
+        return EVERYTHING if MASTERS in user.groups else ()
 
 
-class TableAuthorizer:
-    """Allows what one of its rules covers."""
+class FirstYes:
+    """Several authorizers; the first that says yes decides."""
 
-    def __init__(self, rules: Sequence[Rule] = RULES) -> None:
-        self._rules = rules
+    def __init__(self, authorizers: Iterable[Authorizer]) -> None:
+        self._authorizers = tuple(authorizers)
 
     def decide(self, user: User, asked: Attributes) -> Decision:
-        """Whether some rule covers it."""
-        for rule in self._rules:
-            if rule.covers(user, asked):
-                return Decision(True, f"rule for {', '.join(rule.subjects)}")
-        return Decision(False, "")
+        """Whether one of them says yes; the reasons of those who do not, otherwise."""
+        reasons = []
+        for one in self._authorizers:
+            decision = one.decide(user, asked)
+            if decision.allowed:
+                return decision
+            if decision.reason:
+                reasons.append(decision.reason)
+        return Decision(False, "; ".join(reasons))
 
-    def rules(self, user: User) -> Sequence[Rule]:
-        """The rules of the user."""
-        names = {user.name, *user.groups}
-        return [rule for rule in self._rules if names.intersection(rule.subjects)]
+    def rules(self, user: User, namespace: str = "") -> Sequence[Rule]:
+        """The rules of all."""
+        return [rule for one in self._authorizers for rule in one.rules(user, namespace)]
 
 
-def refusal(user: User, asked: Attributes) -> ApiError:
+def refusal(user: User, asked: Attributes, reason: str = "") -> ApiError:
     """403 in Kubernetes' words."""
+    because = f": {reason}" if reason else ""
     if not asked.resource:
-        return forbidden(f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"')
-    what = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
+        return forbidden(f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"{because}')
     scope = f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope"
     qualified = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
     named = f' "{asked.name}"' if asked.name else ""
     details = {"kind": asked.resource, **({"name": asked.name} if asked.name else {})}
     details |= {"group": asked.group} if asked.group else {}
-    text = f'User "{user.name}" cannot {asked.verb} resource "{what}" in API group "{asked.group}" {scope}'
-    return forbidden(f"{qualified}{named} is forbidden: {text}", details)
+    text = f'User "{user.name}" cannot {asked.verb} resource "{asked.whole}" in API group "{asked.group}" {scope}'
+    return forbidden(f"{qualified}{named} is forbidden: {text}{because}", details)
 
 
 def _in(allowed: tuple[str, ...], value: str) -> bool:
-    return "*" in allowed or value in allowed
+    return value in allowed or "*" in allowed
 
 
 def _path(pattern: str, path: str) -> bool:

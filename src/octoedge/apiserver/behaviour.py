@@ -15,6 +15,7 @@ from octoedge.apiserver.crd import names
 from octoedge.apiserver.crd import rules as crd
 from octoedge.apiserver.kinds import KINDS
 from octoedge.apiserver.metadata import Cause, NameRule
+from octoedge.apiserver.rbac import objects as rbac
 from octoedge.apiserver.serviceaccounts import admit_pod, new_namespace
 
 Json = dict[str, Any]
@@ -147,6 +148,12 @@ def _spec(
 
 _DATA = Behaviour(check=rules.data, check_update=rules.data_update)
 CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
+_BINDING = Behaviour(
+    name_rule=rbac.path_segment,
+    normalize=rbac.normalize_binding,
+    check=rbac.binding,
+    check_update=rbac.binding_update,
+)
 _PLAIN = Behaviour()
 _BUILT_IN = names.as_definitions(KINDS)
 
@@ -183,6 +190,14 @@ BEHAVIOURS: dict[str, Behaviour] = {
     priorities.RESOURCE: Behaviour(
         normalize=priorities.normalize, check=priorities.check, check_update=priorities.check_update
     ),
+    "roles.rbac.authorization.k8s.io": Behaviour(
+        name_rule=rbac.path_segment, check=rbac.role, check_update=lambda new, _: rbac.role(new)
+    ),
+    "clusterroles.rbac.authorization.k8s.io": Behaviour(
+        name_rule=rbac.path_segment, check=rbac.cluster_role, check_update=lambda new, _: rbac.cluster_role(new)
+    ),
+    "rolebindings.rbac.authorization.k8s.io": _BINDING,
+    "clusterrolebindings.rbac.authorization.k8s.io": _BINDING,
     "events": Behaviour(check=rules.event),
     "deployments.apps": _spec(
         workloads.deployment_defaults,

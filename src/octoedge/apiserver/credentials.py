@@ -24,10 +24,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from octoedge.apiserver.requests import CLOUDCORE, KUBELET_CLIENT, MASTERS
 from octoedge.errors import CertificateError
 
-ADMINS = "system:masters"
-CLOUDCORE = "system:kubeedge:cloudcore"
 NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 _CA_DAYS = 3650
 _LEAF_DAYS = 365
@@ -54,12 +53,12 @@ class Credentials:
         addresses = list(dict.fromkeys(addresses))
         self.ca = self._authority()
         self.server = self._leaf("apiserver", "kube-apiserver", (), addresses)
-        self.kubelet_client = self._leaf("kubelet-client", "kube-apiserver-kubelet-client", (ADMINS,))
+        self.kubelet_client = self._leaf("kubelet-client", KUBELET_CLIENT, ())
         self.token_key = self._token_key()
         host = next((address for address in addresses if address not in NAMES), "127.0.0.1")
         self.server_url = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-        self.admin_kubeconfig = self._kubeconfig("admin", "kubernetes-admin")
-        self.cloudcore_kubeconfig = self._kubeconfig("cloudcore", CLOUDCORE)
+        self.admin_kubeconfig = self._kubeconfig("admin", "kubernetes-admin", (MASTERS,))
+        self.cloudcore_kubeconfig = self._kubeconfig("cloudcore", CLOUDCORE, ())
 
     @property
     def ca_pem(self) -> str:
@@ -85,7 +84,8 @@ class Credentials:
     def _leaf(self, file: str, common_name: str, groups: tuple[str, ...], addresses: Iterable[str] = ()) -> Pair:
         pair = self._pair(file)
         names = [_general_name(address) for address in (*addresses, *(NAMES if addresses else ()))]
-        if self._still_good(pair, names):
+        subject = _name(common_name, groups)
+        if self._still_good(pair, subject, names):
             return pair
         ca_key = serialization.load_pem_private_key(self.ca.key.read_bytes(), None)
         ca = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
@@ -94,7 +94,7 @@ class Credentials:
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if addresses else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (
-            self._builder(_name(common_name, groups), ca.subject, key.public_key(), _LEAF_DAYS)
+            self._builder(subject, ca.subject, key.public_key(), _LEAF_DAYS)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -105,7 +105,7 @@ class Credentials:
         self._store(pair, builder.sign(ca_key, hashes.SHA256()), key)
         return pair
 
-    def _still_good(self, pair: Pair, names: list[x509.GeneralName]) -> bool:
+    def _still_good(self, pair: Pair, subject: x509.Name, names: list[x509.GeneralName]) -> bool:
         try:
             certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
             ca = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
@@ -115,6 +115,8 @@ class Credentials:
             return False
         if certificate.not_valid_after_utc - self._now < timedelta(days=_RENEW_DAYS):
             return False
+        if certificate.subject != subject:
+            return False  # of an older version, with other groups
         if not names:
             return True
         try:
@@ -152,9 +154,9 @@ class Credentials:
         write_private(pair.key, _pem(key))
         write_private(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
-    def _kubeconfig(self, name: str, user: str) -> Path:
+    def _kubeconfig(self, name: str, user: str, groups: tuple[str, ...]) -> Path:
         """A kubeconfig that holds everything itself, so that it can be copied elsewhere."""
-        pair = self._leaf(name, user, (ADMINS,))
+        pair = self._leaf(name, user, groups)
 
         def data(path: Path) -> str:
             return base64.b64encode(path.read_bytes()).decode()

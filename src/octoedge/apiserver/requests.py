@@ -14,6 +14,19 @@ from octoedge.errors import ApiError
 Json = dict[str, Any]
 JSON = "application/json"
 
+MASTERS = "system:masters"
+"""Whoever is in this group may do everything; no role is asked."""
+NODES = "system:nodes"
+NODE = "system:node:"
+AUTHENTICATED = "system:authenticated"
+UNAUTHENTICATED = "system:unauthenticated"
+ALL_ACCOUNTS = "system:serviceaccounts"
+ACCOUNT = "system:serviceaccount:"
+CLOUDCORE = "system:kubeedge:cloudcore"
+"""The user, and the role, of CloudCore."""
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"
+"""Whom this server is to CloudCore's kubelet-like API."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -23,6 +36,8 @@ class User:
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: Mapping[str, list[str]] = field(default_factory=dict)
+    behind: str = ""
+    """Who it really is, when he speaks as somebody else."""
 
     def info(self) -> Json:
         """authentication.k8s.io UserInfo."""
@@ -48,6 +63,8 @@ class Request:
     user: User
     raw_query: str = ""
     """The query as it stands in the URL, for what may be said more than once."""
+    source: str = ""
+    """The address that the request came from."""
 
 
 @dataclass(frozen=True, slots=True)

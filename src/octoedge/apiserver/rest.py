@@ -49,6 +49,8 @@ class Place:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
+    guard: Callable[[Json, Json | None], None] | None = None
+    """Told of (what is about to be stored, what was before); raises when the asker may not do that."""
 
     def missing(self) -> ApiError:
         """404 for the object."""
@@ -154,6 +156,8 @@ class Rest:
             check_namespace(view, place.namespace, kind.plural, name)
         if name and view.get(kind.resource, place.namespace, name) is not None:
             raise already_exists(kind.plural, name, kind.group)
+        if place.guard is not None:
+            place.guard(obj, None)
         self._prepare(kind, behaviour, obj, view)
         self._check(kind, behaviour, obj)
         company = [Put(resource, other) for resource, other in behaviour.company(obj, view, now)]
@@ -199,6 +203,8 @@ class Rest:
         elif part is not None:
             causes += part.check(new, old)
         metadata.refuse(kind.kind, kind.group, place.name, causes)
+        if place.guard is not None:
+            place.guard(new, old)
         if behaviour.counts_generations and _intent(kind, new) != _intent(kind, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
         return [_kept(kind, finished(place, new, old, item))]

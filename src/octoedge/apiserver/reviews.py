@@ -7,6 +7,7 @@ from typing import Any
 
 from octoedge.apiserver.authentication import API_AUDIENCES, Authenticator
 from octoedge.apiserver.authorization import Attributes, Authorizer
+from octoedge.apiserver.rbac.nodes import node_of
 from octoedge.apiserver.requests import User
 from octoedge.errors import TokenError, bad_request, invalid
 from octoedge.runtime.clock import Clock, rfc3339
@@ -30,10 +31,13 @@ class Reviews:
             "tokenreviews": lambda spec, _: self._token(spec),
         }
 
-    def answer(self, plural: str, obj: Json, user: User) -> Json:
+    def answer(self, plural: str, obj: Json, user: User, namespace: str = "") -> Json:
         """The review with its status."""
+        spec = obj.get("spec") or {}
+        if plural == "localsubjectaccessreviews":
+            _check_local(spec, namespace)
         metadata = {**obj.get("metadata", {}), "creationTimestamp": rfc3339(self._clock.now())}
-        return {**obj, "metadata": metadata, "status": self._handlers[plural](obj.get("spec") or {}, user)}
+        return {**obj, "metadata": metadata, "status": self._handlers[plural](spec, user)}
 
     def _access(self, spec: Json, user: User) -> Json:
         resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
@@ -56,17 +60,12 @@ class Reviews:
     def _rules(self, spec: Json, user: User) -> Json:
         if not spec.get("namespace"):
             raise bad_request("no namespace on request")
-        rules = self._authorizer.rules(user)
+        rules = self._authorizer.rules(user, spec["namespace"])
         return {
-            "resourceRules": [
-                {"verbs": list(rule.verbs), "apiGroups": list(rule.groups), "resources": list(rule.resources)}
-                for rule in rules
-                if rule.resources
-            ],
-            "nonResourceRules": [
-                {"verbs": list(rule.verbs), "nonResourceURLs": list(rule.paths)} for rule in rules if rule.paths
-            ],
-            "incomplete": False,
+            "resourceRules": [rule.shown() for rule in rules if rule.resources],
+            "nonResourceRules": [rule.shown() for rule in rules if rule.paths],
+            # What a node may do depends on its pods, and cannot be listed.
+            "incomplete": bool(node_of(user)),
         }
 
     def _token(self, spec: Json) -> Json:
@@ -79,7 +78,15 @@ class Reviews:
         return {"authenticated": True, "user": user.info(), "audiences": audiences}
 
 
+def _check_local(spec: Json, namespace: str) -> None:
+    asked = (spec.get("resourceAttributes") or {}).get("namespace", "")
+    if spec.get("nonResourceAttributes"):
+        raise bad_request("spec.nonResourceAttributes: disallowed on this kind of request")
+    if asked != namespace:
+        raise bad_request(f"spec.resourceAttributes.namespace must match metadata.namespace: {asked!r}, {namespace!r}")
+
+
 def _asked_about(spec: Json) -> User:
     if not spec.get("user") and not spec.get("groups"):
         raise bad_request("at least one of spec.user and spec.groups must be given")
-    return User(spec.get("user") or "", tuple(spec.get("groups") or ()))
+    return User(spec.get("user") or "", tuple(spec.get("groups") or ()), spec.get("uid") or "")

@@ -99,7 +99,8 @@ class Server:
         certificate: Mapping[str, object] | None = http.get_extra_info("peercert")
         user = self._authenticator.user(http.headers, certificate)
         body = await _read_body(http)
-        request = Request(http.method, http.path, _query(http), http.headers, body, user, http.rel_url.raw_query_string)
+        raw = http.rel_url.raw_query_string
+        request = Request(http.method, http.path, _query(http), http.headers, body, user, raw, http.remote or "")
         return await self._api.handle(request)
 
 

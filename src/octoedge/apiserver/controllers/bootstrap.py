@@ -1,4 +1,7 @@
-"""What every cluster has from its first moment: namespaces with their accounts, and the CAs that clients read."""
+"""What every cluster has from its first moment: namespaces with their accounts, the CAs that clients read, and roles.
+
+The server listens only after this, so nobody is refused because a role was not there yet.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from typing import Any
 import msgspec
 
 from octoedge.apiserver.backend import Backend, Edit, Keep, Put, View
+from octoedge.apiserver.controllers.aggregation import aggregated
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.kinds import Kinds
+from octoedge.apiserver.rbac import defaults
 from octoedge.apiserver.rest import Place, Rest
 from octoedge.apiserver.serviceaccounts import ROOT_CA, default_account, root_ca
 from octoedge.errors import ApiError
@@ -45,6 +50,8 @@ class Bootstrap:
         for name in NAMESPACES:
             await self._namespace(name)
         await self._backend.change(self._authentication)
+        for obj in defaults.built_in():
+            await self._role(obj)
         for item in self._backend.items("namespaces"):
             await self._accounts(item.name)
         ready()
@@ -68,6 +75,22 @@ class Bootstrap:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
+
+    async def _role(self, obj: Json) -> None:
+        """A default role or binding, made or completed; nothing is written when it is as it should be."""
+        kind = self._kinds.of_object(obj["apiVersion"], obj["kind"])
+        assert kind is not None, obj["kind"]
+        place = Place(kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        item = self._backend.get(kind.resource, place.namespace, place.name)
+        if item is not None:
+            stored: Json = msgspec.json.decode(item.data)
+            if defaults.reconciled(stored, obj) == stored:
+                return
+            await self._rest.edit(place, lambda live: defaults.reconciled(live, obj), {})
+            return
+        if "aggregationRule" in obj:
+            obj = {**obj, "rules": aggregated(self._backend, obj)}
+        await self._rest.create(Place(kind, place.namespace), obj, {})
 
     async def _accounts(self, namespace: str) -> None:
         """The default account and the CA of one namespace; nothing is written when they are there and right."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from octoedge.apiserver.controllers.aggregation import aggregation_controller
 from octoedge.apiserver.controllers.budgets import budget_controller
 from octoedge.apiserver.controllers.builtins import BuiltIns
 from octoedge.apiserver.controllers.cronjobs import cronjob_controller
@@ -29,6 +30,7 @@ def workload_controllers(hands: Hands) -> Sequence[Module]:
         cronjob_controller(hands),
         endpoints_controller(hands),
         budget_controller(hands),
+        aggregation_controller(hands),
         BuiltIns(hands),
         GarbageCollector(hands),
     )
