@@ -20,7 +20,8 @@ SUBCOMMANDS = {
     "status": "say how every part is, and what is wrong first",
     "node": "further edge nodes on this machine: add, remove, list, disconnect, connect",
     "kubeconfig": "print the path of the kubeconfig",
-    "image": "bring an image archive onto the node",
+    "image": "bring an image archive onto a node, list images",
+    "registry": "mirrors, insecure registries, credentials: add, list, remove",
     "prepare": "check this machine, install what is missing (used by `make up`)",
 }
 WHOLE_LINE = {

@@ -6,6 +6,8 @@ It shares nothing with a containerd that the machine may already run: root, stat
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.errors import InstallError
@@ -15,6 +17,8 @@ from octoedge.keadm.processes import Daemon, call, find_program
 
 PLUGIN_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 PLUGINS = ("bridge", "host-local", "loopback", "portmap")
+BRINGING = "octoedge.local/bringing"
+"""Under this name images pass that have no name which is known before the import."""
 UNUSED = (
     "io.containerd.snapshotter.v1.aufs",
     "io.containerd.snapshotter.v1.btrfs",
@@ -60,6 +64,8 @@ def config(layout: Layout, plugins: str) -> str:
         '  [plugins."io.containerd.grpc.v1.cri".cni]\n'
         f"    bin_dir = {json.dumps(plugins)}\n"
         f"    conf_dir = {json.dumps(str(network_file(layout).parent))}\n"
+        '  [plugins."io.containerd.grpc.v1.cri".registry]\n'
+        f"    config_path = {json.dumps(str(layout.registries))}\n"
     )
 
 
@@ -115,7 +121,42 @@ def image_names(layout: Layout) -> set[str]:
     return set(ctr(layout, "images", "list", "--quiet").split())
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An image that containerd holds."""
+
+    name: str
+    digest: str
+    size: str
+    """As a person reads it."""
+
+
+def images(layout: Layout) -> list[Listed]:
+    """The images by their names; an image with two names is there twice."""
+    lines = [line.split() for line in ctr(layout, "images", "list").splitlines()[1:]]
+    rows = [words for words in lines if len(words) > 4 and not words[0].startswith("sha256:")]
+    return [Listed(words[0], words[2], f"{words[3]} {words[4]}") for words in rows]
+
+
+def import_images(layout: Layout, archive: Path, names: Mapping[str, Sequence[str]], name: str = "") -> list[str]:
+    """Bring a plain archive onto the node; returns the names under which its images are there. Raises `InstallError`.
+
+    `names` says how images are to be called, by digest; `name` how one is that has no name otherwise.
+    """
+    words = ctr(layout, "images", "import", "--digests", "--base-name", BRINGING, str(archive), timeout=600)
+    brought = [line.split()[1] for line in words.splitlines() if line.startswith("unpacking ")]
+    kept = [one for one in brought if not one.startswith(BRINGING)]
+    passing = [one for one in brought if one.startswith(BRINGING)]
+    for one in passing:
+        for wanted in [*names.get(one.partition("@")[2], ()), *([name] if name else [])]:
+            ctr(layout, "images", "tag", "--force", one, wanted)
+            kept.append(wanted)
+    if passing:
+        ctr(layout, "images", "remove", *passing)
+    return list(dict.fromkeys(kept))
+
+
 def import_archive(layout: Layout, archive: Path) -> list[str]:
-    """Bring an OCI (or docker save) archive onto the node; returns the names that it brought."""
+    """Bring an archive of our own making onto the node; returns the names that it brought."""
     words = ctr(layout, "images", "import", str(archive), timeout=600)
     return [line.split()[1] for line in words.splitlines() if line.startswith("unpacking ")]

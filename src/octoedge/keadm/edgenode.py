@@ -205,6 +205,9 @@ def _runtime_files(node: Layout) -> bool:
 
 
 def _write_runtime_files(node: Layout) -> str:
+    settings = containerd.config_file(node)
+    if settings.exists() and settings.read_text() != _runtime_files_wanted(node)[settings]:
+        of_node(node)["containerd"].stop(GRACE)  # it reads its settings at its start; containers go on without it
     for path, text in _runtime_files_wanted(node).items():
         write(path, text)
     return str(containerd.config_file(node))

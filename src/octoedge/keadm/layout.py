@@ -186,6 +186,11 @@ class Layout:
         return self.containerd / "images"
 
     @property
+    def registries(self) -> Path:
+        """How registries are reached, in the form of containerd's hosts files; one folder for all nodes."""
+        return self.links.home / "containerd" / "certs.d"
+
+    @property
     def cni(self) -> Path:
         return self.containerd / "cni"
 

@@ -19,6 +19,7 @@ def test_the_configuration_is_toml_with_our_settings() -> None:
     assert content["version"] == 2
     assert cri["sandbox_image"] == PAUSE
     assert cri["restrict_oom_score_adj"] is True
+    assert cri["registry"] == {"config_path": str(LAYOUT.home / "containerd" / "certs.d")}
     assert cri["cni"] == {"bin_dir": "/usr/lib/cni", "conf_dir": str(LAYOUT.cni / "net.d")}
 
 

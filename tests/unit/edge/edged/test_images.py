@@ -171,5 +171,32 @@ def test_a_broken_pull_secret_gives_no_credentials(content: bytes) -> None:
 
 def test_the_name_of_docker_hub_has_several_forms() -> None:
     table = {".dockerconfigjson": b'{"auths":{"https://index.docker.io/v1/":{"username":"u","password":"p"}}}'}
-    assert [auth.username for auth in credentials(table, "docker.io")] == ["u"]
-    assert credentials(table, "quay.io") == []
+    assert [auth.username for auth in credentials(table, "docker.io/library/a:1")] == ["u"]
+    assert credentials(table, "quay.io/library/a:1") == []
+
+
+@pytest.mark.parametrize(
+    ("server", "image", "fits"),
+    [
+        ("quay.io", "quay.io/a/b:1", True),
+        ("https://quay.io/v2/", "quay.io/a/b:1", True),
+        ("quay.io/a", "quay.io/a/b:1", True),
+        ("quay.io/c", "quay.io/a/b:1", False),
+        ("*.example", "r.example/a:1", True),
+        ("*.example", "a.r.example/a:1", False),
+        ("r.example:5000", "r.example:5000/a:1", True),
+        ("r.example", "r.example:5000/a:1", False),
+        ("", "r.example/a:1", False),
+    ],
+)
+def test_a_pull_secret_covers_hosts_and_paths_as_the_kubelets(server: str, image: str, fits: bool) -> None:
+    table = {".dockercfg": msgspec.json.encode({server: {"username": "u", "password": "p"}})}
+    assert bool(credentials(table, image)) == fits
+
+
+def test_the_closest_credential_is_tried_first_and_names_no_server() -> None:
+    entries = {path: {"username": path, "password": "p"} for path in ("quay.io", "quay.io/a/b", "quay.io/a")}
+    table = {".dockerconfigjson": msgspec.json.encode({"auths": entries})}
+    found = credentials(table, "quay.io/a/b:1")
+    assert [auth.username for auth in found] == ["quay.io/a/b", "quay.io/a", "quay.io"]
+    assert {auth.server_address for auth in found} == {""}
