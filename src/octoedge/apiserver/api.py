@@ -143,7 +143,11 @@ class Api:
             raise _not_allowed()
         path = request.path.rstrip("/")
         plain = self._plain_paths.get(path)
-        found = plain() if plain else self._health.answer(request) or self._discovery.answer(request) or self._openapi.answer(request)
+        found = (
+            plain()
+            if plain
+            else self._health.answer(request) or self._discovery.answer(request) or self._openapi.answer(request)
+        )
         if found is None:
             raise _no_such_path()
         return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.apiserver.api import Api
+from octoedge.apiserver.audit import Audited, AuditLog, Level
 from octoedge.apiserver.authentication import Authenticator
 from octoedge.apiserver.authorization import FirstYes, Masters
 from octoedge.apiserver.backend import Backend
@@ -53,6 +54,7 @@ class Settings:
     kubelet_endpoint: str = "https://127.0.0.1:10003"
     """Empty: each node's own address, as a kube-apiserver does it."""
     kubelet_ca: Path | None = None
+    audit: Level = Level.ACTIONS
     node_grace: float = 40.0
     """Seconds that a node may be silent."""
     node_period: float = 5.0
@@ -97,11 +99,12 @@ class ApiServer:
             health=Health(lambda: [module.name for module in modules], lambda: self._supervisor.failed),
         )
         hands = Hands(rest, deletion, kinds, clock)
+        answers = Audited(api, AuditLog(settings.data_dir / "audit.log"), settings.audit, clock)
         modules: Sequence[Module] = (
             self.backend,
             Bootstrap(rest, kinds, self.credentials.ca_pem, clock),
             DefinitionController(rest, deletion, kinds),
-            Server(settings.host, settings.port, self.credentials, authenticator, api),
+            Server(settings.host, settings.port, self.credentials, authenticator, answers),
             NamespaceController(rest, deletion, kinds),
             NodeLifecycle(self.backend, clock, grace=settings.node_grace, period=settings.node_period),
             Scheduler(hands),

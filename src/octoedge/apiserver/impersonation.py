@@ -37,7 +37,7 @@ def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer)
         groups.append(AUTHENTICATED)
     elif name == "system:anonymous" and not groups:
         groups.append(UNAUTHENTICATED)
-    return User(name, tuple(groups), uid, extra, behind=user.behind or user.name)
+    return User(name, tuple(groups), uid, extra, behind=user.behind or user)
 
 
 def _asked(name: str, uid: str, groups: list[str], extra: Mapping[str, list[str]]) -> Iterator[Attributes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
@@ -36,7 +36,7 @@ class User:
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: Mapping[str, list[str]] = field(default_factory=dict)
-    behind: str = ""
+    behind: User | None = None
     """Who it really is, when he speaks as somebody else."""
 
     def info(self) -> Json:
@@ -98,6 +98,14 @@ class Takeover:
 
 
 Response = Answer | Stream | Takeover
+
+
+class Answers(Protocol):
+    """What answers requests."""
+
+    async def handle(self, request: Request) -> Response:
+        """The response; `ApiError` for everything that fails."""
+        ...
 
 
 def json_answer(obj: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

@@ -14,10 +14,9 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from octoedge.apiserver.api import Api
 from octoedge.apiserver.authentication import Authenticator
 from octoedge.apiserver.credentials import Credentials
-from octoedge.apiserver.requests import Answer, Request, Response, Stream, Takeover, error_answer
+from octoedge.apiserver.requests import Answer, Answers, Request, Response, Stream, Takeover, error_answer
 from octoedge.errors import ApiError, OctoedgeError
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,9 @@ class Server:
     name = "server"
     needs: tuple[str, ...] = ("bootstrap", "definitions")
 
-    def __init__(self, host: str, port: int, credentials: Credentials, authenticator: Authenticator, api: Api) -> None:
+    def __init__(
+        self, host: str, port: int, credentials: Credentials, authenticator: Authenticator, api: Answers
+    ) -> None:
         self._host = host
         self._port = port
         self._credentials = credentials

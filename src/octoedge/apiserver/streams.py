@@ -85,12 +85,10 @@ class Streams:
     async def _connect(self, request: Request, place: Place) -> Response:
         fields = _fields(request.raw_query)
         pod = self._pod(place)
-        target, container = self._target(place, pod, fields)
+        target = self._target(place, pod, fields)
         if "upgrade" not in request.headers.get("Connection", "").lower():
             raise bad_request("Upgrade request required")
-        what = f"{place.subresource} {place.namespace}/{place.name}" + (f"/{container}" if container else "")
         node = pod["spec"]["nodeName"]
-        log.info("audit: user %r: %s on node %s", request.user.name, what, node)
         way = _way(request.headers, place.subresource, fields)
 
         async def talk(http: web.BaseRequest) -> web.StreamResponse:
@@ -109,11 +107,11 @@ class Streams:
             raise bad_request(f"pod {place.name} does not have a host assigned")
         return pod
 
-    def _target(self, place: Place, pod: Json, fields: Mapping[str, list[str]]) -> tuple[str, str]:
-        """(path and query at the kubelet, container)."""
+    def _target(self, place: Place, pod: Json, fields: Mapping[str, list[str]]) -> str:
+        """Path and query at the kubelet."""
         if place.subresource == "portforward":
             ports = [("port", port) for port in fields.get("ports", ())]
-            return _path("portForward", place.namespace, place.name) + _query(ports), ""
+            return _path("portForward", place.namespace, place.name) + _query(ports)
         container = self._choose(pod, fields.get("container", [""])[0])
         query = [("command", word) for word in fields.get("command", ())]
         query += [(theirs, "1") for ours, theirs in _FIELDS.items() if _flag(fields, ours)]
@@ -121,7 +119,7 @@ class Streams:
             raise bad_request("you must specify at least 1 of stdin, stdout, stderr")
         if place.subresource == "exec" and not fields.get("command"):
             raise bad_request("you must specify a command")
-        return _path(place.subresource, place.namespace, place.name, container) + _query(query), container
+        return _path(place.subresource, place.namespace, place.name, container) + _query(query)
 
     async def _raw(self, http: web.BaseRequest, node: str, target: str) -> web.StreamResponse:
         headers = [(name, value) for name in _PASSED_ON for value in http.headers.getall(name, ())]

@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kubelet-ca", type=Path, metavar="FILE", help="the CA that its certificate must come from")
     parser.add_argument(
+        "--audit",
+        default="actions",
+        choices=("off", "actions", "writes"),
+        help="what is written to audit.log in the data directory: exec, attach, port-forward, proxy, tokens and changes"
+        " of roles; or every write too (default %(default)s)",
+    )
+    parser.add_argument(
         "--node-monitor-grace-period",
         type=float,
         default=40.0,
@@ -76,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Any:
     from octoedge.apiserver.apiserver import Settings
+    from octoedge.apiserver.audit import Level
 
     host, _, port = arguments.listen.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65536:
@@ -89,6 +97,7 @@ def _settings(arguments: argparse.Namespace) -> Any:
         advertise=tuple(shown),
         kubelet_endpoint=arguments.kubelet_endpoint,
         kubelet_ca=arguments.kubelet_ca,
+        audit=Level(arguments.audit),
         node_grace=arguments.node_monitor_grace_period,
         node_period=arguments.node_monitor_period,
     )

@@ -266,7 +266,7 @@ def test_who_may_impersonate_is_whom_he_says(tmp_path: Path) -> None:
         headers.add("impersonate-group", "b")
         headers["Impersonate-Extra-scopes%2Fx"] = "view"
         eve = impersonated(ADMIN, headers, w.authorizer)
-        assert (eve.name, eve.groups, eve.behind) == ("eve", ("a", "b", AUTHENTICATED), ADMIN.name)
+        assert (eve.name, eve.groups, eve.behind) == ("eve", ("a", "b", AUTHENTICATED), ADMIN)
         assert eve.extra == {"scopes/x": ["view"]}
         bot = impersonated(ADMIN, {"Impersonate-User": BOT.name}, w.authorizer)
         assert bot.groups == ("system:serviceaccounts", "system:serviceaccounts:default", AUTHENTICATED)
