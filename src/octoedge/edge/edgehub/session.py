@@ -11,7 +11,7 @@ import functools
 import logging
 from typing import Protocol, runtime_checkable
 
-from octoedge.edge.edgehub.inorder import InOrder
+from octoedge.runtime.inorder import InOrder
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.ports import Inbound
 from octoedge.errors import ConnectionClosed, MessageError, OfflineError, ProtocolError, StoreCorrupt, first_of
