@@ -25,7 +25,7 @@ from octoedge.api.config import cloudcore as cloud_config
 from octoedge.api.config import edgecore as edge_config
 from octoedge.cloud.cloudstream.cloudstream import CloudStream
 from octoedge.edge.edgestream.edgestream import EdgeStream, tunnel_dial
-from octoedge.edge.ports import LogRequest
+from octoedge.edge.ports import LogKey, LogMark, LogNews, LogRequest
 from octoedge.errors import ConnectionRefusedByPeer, TransportError, bad_request
 from octoedge.kube.access import Access
 from octoedge.kube.client import Client
@@ -70,7 +70,9 @@ class FakeApi:
             message = f'pods "{request.match_info["name"]}" not found'
             body = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": message}
             return web.json_response(body, status=404)
-        return web.json_response({"kind": "Pod", "apiVersion": "v1", "metadata": {}, "spec": {"nodeName": node}})
+        return web.json_response(
+            {"kind": "Pod", "apiVersion": "v1", "metadata": {"uid": "u1"}, "spec": {"nodeName": node}}
+        )
 
     async def config_maps(self, request: web.Request) -> web.StreamResponse:
         if "watch" not in request.query:
@@ -108,6 +110,23 @@ class FakeApi:
 
 
 @dataclass
+class FakeEnds:
+    """A container that has written one line."""
+
+    handed_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def log_keys(self) -> list[LogKey]:
+        return [LogKey("shop", "cart", "u1", "app")]
+
+    def log_news(self, key: LogKey, since: LogMark | None, most: int) -> LogNews | None:
+        assert (key.container, most) == ("app", 32768)
+        if since is None:
+            return LogNews(b"2026-11-21T07:00:00Z the last line\n", True, LogMark(0, 1, 1))
+        self.handed_over.set()
+        return None
+
+
+@dataclass
 class FakeLogs(StreamsAt):
     """A container that says what it is told to."""
 
@@ -115,6 +134,7 @@ class FakeLogs(StreamsAt):
     chunks: list[bytes] = field(default_factory=lambda: [b"one\n", b"two \xff\xfe\n"])
     open_bodies: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ends: FakeEnds = field(default_factory=FakeEnds)
 
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
         self.asked.append(request)
@@ -204,14 +224,16 @@ async def world(folder: Path, *, organization: str = "system:masters") -> AsyncI
         tls_stream_private_key_file=nowhere,
     )  # fmt: skip
     async with api.serving() as server, Client(Access(server)) as client, aiohttp.ClientSession() as session:
-        cloud = CloudStream(settings, client, lambda: authority, SystemClock(), host="127.0.0.1")
+        kept = cloud_config.KeptLogs(directory=str(folder / "kept"))
+        cloud = CloudStream(settings, client, lambda: authority, SystemClock(), host="127.0.0.1", kept=kept)
         async with asyncio.TaskGroup() as group:
             ready = asyncio.Event()
             cloud_task = group.create_task(cloud.run(ready.set))
             async with asyncio.timeout(10):
                 await ready.wait()
             logs = FakeLogs()
-            edge = EdgeStream(tunnel_dial(edge_settings(tls, cloud), "edge-1", lambda: "192.0.2.7"), logs)
+            dial = tunnel_dial(edge_settings(tls, cloud), "edge-1", lambda: "192.0.2.7")
+            edge = EdgeStream(dial, logs, ends=logs.ends, tail_seconds=0.05)
             edge_task = group.create_task(edge.run(lambda: None))
             inside = World(
                 tls,
@@ -286,6 +308,36 @@ def test_a_node_without_a_tunnel_is_answered_at_once_with_since_when(tmp_path: P
         status, text = await w.get("/containerLogs/shop/cart/app")
         assert status == 503
         assert b"node edge-1 has no tunnel to the cloud since 20" in text
+
+    in_world(tmp_path, test)
+
+
+def test_the_log_of_a_node_that_is_away_is_what_the_cloud_kept(tmp_path: Path) -> None:
+    async def test(w: World) -> None:
+        async with asyncio.timeout(10):
+            await w.logs.ends.handed_over.wait()
+        await w.get("/containerLogs/shop/cart/app")  # its answer comes behind what was handed over
+        w.edge_task.cancel()
+        await w.cloud.wait("edge-1", connected=False)
+        url = w.url("/containerLogs/shop/cart/app?follow=true")
+        async with w.session.get(url, ssl=w.client_tls, headers={"Octoedge-Warnings": "true"}) as answer:
+            assert (answer.status, await answer.read()) == (200, b"the last line\n")
+            warning = answer.headers["Warning"]
+            assert warning.startswith('299 - "node edge-1 has no tunnel to the cloud since 20')
+            assert "What the cloud last kept of the log is from 20" in warning
+        status, text = await w.get("/containerLogs/shop/cart/app?timestamps=true")  # a kube-apiserver drops headers
+        first, second = text.splitlines()
+        assert (status, second) == (200, b"2026-11-21T07:00:00Z the last line")
+        assert first.startswith(b"# node edge-1 has no tunnel to the cloud since 20")
+        for path, missing in (
+            (
+                "/containerLogs/shop/cart/app?previous=true",
+                b"the cloud keeps nothing of a container's previous instance",
+            ),
+            ("/containerLogs/shop/cart/other", b"the cloud has kept nothing of this log"),
+        ):
+            status, text = await w.get(path)
+            assert (status, missing in text) == (503, True)
 
     in_world(tmp_path, test)
 

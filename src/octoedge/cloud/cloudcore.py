@@ -129,6 +129,7 @@ class CloudCore:
                     clock,
                     addresses=(*hub.advertise_address, self._config.octoedge.kubelet_address),
                     needs=("authority",),
+                    kept=self._config.octoedge.kept_logs,
                 )
             )
         return listeners

@@ -193,8 +193,15 @@ def _edgestream(config: EdgeCoreConfig, edged: Edged | None) -> Module:
     given = config.modules.edge_stream
     node = edged.node
     dial = tunnel_dial(given, config.modules.edged.hostname_override, lambda: next(iter(node.addresses), ""))
+    tails = config.octoedge.log_tails
     return EdgeStream(
-        dial, edged, needs=("edged",), write_seconds=given.write_deadline, silence_seconds=given.read_deadline
+        dial,
+        edged,
+        needs=("edged",),
+        write_seconds=given.write_deadline,
+        silence_seconds=given.read_deadline,
+        ends=edged.tails if tails.enable else None,
+        tail_seconds=tails.seconds,
     )
 
 

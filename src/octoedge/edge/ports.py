@@ -10,6 +10,7 @@ which stores them before it sends them.
 from __future__ import annotations
 
 import enum
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -153,6 +154,46 @@ class Link(Protocol):
         ...
 
 
+class Reports(Protocol):
+    """MetaManager's outbox, as modules see it that keep reports in the same transaction as what they tell of."""
+
+    def keep(
+        self, connection: sqlite3.Connection, kind: str, key: str, combine: Callable[[bytes | None], bytes]
+    ) -> None:
+        """Keep a report (`TWIN_REPORT`, `DEVICE_STATE`); `combine` gets the one that is not sent yet."""
+        ...
+
+    def drop(self, connection: sqlite3.Connection, kind: str, key: str) -> None:
+        """Nobody wants to know any more."""
+        ...
+
+    def wake(self, kind: str, key: str) -> None:
+        """The transaction is over: send as soon as possible."""
+        ...
+
+
+TWIN_REPORT = "twin-report"
+"""Kind of a report: what a device's properties are. Its key is `<namespace>/<name>`, as of all reports of devices."""
+DEVICE_STATE = "device-state"
+"""Kind of a report: whether a device can be reached."""
+
+
+class Bus(Protocol):
+    """EventBus, as DeviceTwin sees it."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Tell MQTT clients, when there is a broker; never waits. Too much at once is dropped, oldest first, and said."""
+        ...
+
+
+class DeviceDoor(Protocol):
+    """DeviceTwin, as EventBus sees it."""
+
+    async def receive(self, topic: str, payload: bytes) -> None:
+        """Take one message on a topic of a device or node; returns when what it changed is stored."""
+        ...
+
+
 Inbound = Callable[[Message, Payload], Awaitable[None]]
 """MetaManager's door for EdgeHub: called for every message that nobody waits for, in order per object.
 
@@ -190,6 +231,48 @@ class ContainerLogs(Protocol):
 
     async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
         """The log's bytes, following it when asked to. Raises `ApiError` 404/400 with the kubelet's texts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogMark:
+    """How far a container's log has been read: the instance of the container, its file, and the place in it."""
+
+    attempt: int
+    file: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """A container that has a log."""
+
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogNews:
+    """What a container has written since a mark."""
+
+    text: bytes
+    """Whole lines, each behind its time."""
+    whole: bool
+    """Whether it does not follow what was before the mark: another instance, or too much was written meanwhile."""
+    mark: LogMark
+
+
+class LogEnds(Protocol):
+    """Edged, as EdgeStream sees it where the cloud keeps the ends of logs."""
+
+    def log_keys(self) -> list[LogKey]:
+        """The containers that have a log now."""
+        ...
+
+    def log_news(self, key: LogKey, since: LogMark | None, most: int) -> LogNews | None:
+        """What was written since then, the last `most` bytes of it at most; None when that is nothing."""
         ...
 
 

@@ -59,6 +59,7 @@ def cloudcore(layout: Layout, addresses: Sequence[str]) -> str:
                 "cloudStream": stream,
                 "iptablesManager": {"enable": False, "mode": "internal"},
             },
+            "octoedge": {"keptLogs": {"directory": str(layout.cloud / "kept-logs")}},
         },
         CLOUD_HEADER,
     )

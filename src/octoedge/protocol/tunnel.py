@@ -6,13 +6,15 @@ The cloud opens a stream by a message whose kind says what it wants (logs, exec 
 `url.URL` and headers as JSON. Both sides then send DATA; either ends the stream by REMOVE.
 
 KubeEdge knows the kinds 0 to 6 and breaks on others. Between two Octoedges, which agree by the handshake header
-`AGREEMENT`, there are two more: ANSWER carries HTTP status and headers before the first DATA, CREDIT allows the other
-side to send so many more bytes of DATA, so that a slow reader holds up nobody but itself.
+`AGREEMENT`, there are three more: ANSWER carries HTTP status and headers before the first DATA, CREDIT allows the other
+side to send so many more bytes of DATA, so that a slow reader holds up nobody but itself. LOG_END belongs to no stream:
+the edge hands the end of a container's log over, for when it is away; the cloud asks for that by `LOG_ENDS`.
 """
 
 from __future__ import annotations
 
 import enum
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +30,8 @@ ADDRESS_HEADER = "SessionInternalIP"
 AGREEMENT = "Octoedge-Stream"
 """Header of request and answer by which two Octoedges agree on ANSWER and CREDIT; its value is the version, `1`."""
 VERSION = "1"
+LOG_ENDS = "Octoedge-Log-Ends"
+"""Header of the cloud's answer: how many bytes of each container's log it wants to keep."""
 
 MAX_DATA = 1024 * 1024
 """Bytes of data in one message at most; KubeEdge drops the rest."""
@@ -57,6 +61,8 @@ class Kind(enum.IntEnum):
     """HTTP status and headers as JSON (between two Octoedges only)."""
     CREDIT = 8
     """How many more bytes of DATA may come, as uvarint (between two Octoedges only)."""
+    LOG_END = 9
+    """What a container has written lately, from the edge; the stream is 0 (between two Octoedges only)."""
 
 
 OPENING = frozenset({Kind.LOGS, Kind.EXEC, Kind.METRICS, Kind.ATTACH})
@@ -205,6 +211,46 @@ def decode_answer(data: bytes) -> Answer:
     return answer
 
 
+class LogEnd(msgspec.Struct, frozen=True):
+    """What a container has written lately: lines, each behind the time of its writing."""
+
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    whole: bool = False
+    """Whether the text replaces what came before; else it follows it."""
+    text: bytes = b""
+
+
+class _LogEndHead(msgspec.Struct, frozen=True):
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    whole: bool = False
+
+
+def encode_log_end(end: LogEnd) -> bytes:
+    """The data of a LOG_END: a line of JSON, then the text, compressed."""
+    head = _LogEndHead(end.namespace, end.pod, end.uid, end.container, end.whole)
+    return msgspec.json.encode(head) + b"\n" + zlib.compress(end.text)
+
+
+def decode_log_end(data: bytes, most: int) -> LogEnd:
+    """The log in the data of a LOG_END; `MessageError` when there is none, or a text of more than `most` bytes."""
+    line, _, packed = data.partition(b"\n")
+    unpacker = zlib.decompressobj()
+    try:
+        head = _log_ends.decode(line)
+        text = unpacker.decompress(packed, most)
+    except (msgspec.DecodeError, UnicodeDecodeError, zlib.error) as error:
+        raise MessageError(f"the end of a log cannot be read: {error}") from error
+    if not unpacker.eof:
+        raise MessageError(f"the end of the log of {head.pod[:253]} is incomplete, or longer than {most} bytes")
+    return LogEnd(head.namespace, head.pod, head.uid, head.container, head.whole, text)
+
+
 def _escape(path: str) -> str:
     """A decoded path as it stands in a URL; only what would be misread is escaped."""
     return path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
@@ -213,3 +259,4 @@ def _escape(path: str) -> str:
 _UNSAFE = frozenset("\r\n\0")
 _objects = msgspec.json.Decoder(dict[str, Any])
 _answers = msgspec.json.Decoder(Answer)
+_log_ends = msgspec.json.Decoder(_LogEndHead)

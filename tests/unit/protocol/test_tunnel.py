@@ -64,7 +64,7 @@ def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x01", b"\x80", b"\xff" * 9 + b"\x02\x03", b"\xff" * 12, b"\x01\x09", b"\x01\xff\xff\x03"]
+    "data", [b"", b"\x01", b"\x80", b"\xff" * 9 + b"\x02\x03", b"\xff" * 12, b"\x01\x0a", b"\x01\xff\xff\x03"]
 )
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(MessageError):

@@ -27,6 +27,7 @@ def edgecore_problems(config: EdgeCoreConfig) -> list[str]:
         problems.append(f"modules.eventBus.mqttMode must be 0, 1 or 2, not {modules.event_bus.mqtt_mode}")
     if modules.edge_stream.enable:
         problems += positive("modules.edgeStream.handshakeTimeout", modules.edge_stream.handshake_timeout)
+    problems += positive("octoedge.logTails.seconds", config.octoedge.log_tails.seconds)
     return problems + level(config.octoedge.log_level)
 
 

@@ -25,6 +25,11 @@ def cloudcore_problems(config: CloudCoreConfig) -> list[str]:
         problems += _port("modules.cloudStream.tunnelPort", modules.cloud_stream.tunnel_port)
     if modules.iptables_manager.mode not in ("internal", "external"):
         problems.append("modules.iptablesManager.mode must be internal or external")
+    kept = config.octoedge.kept_logs
+    if kept.enable and not kept.directory.startswith("/"):
+        problems.append(f"octoedge.keptLogs.directory must be an absolute path, not {kept.directory!r}")
+    for key, value in (("containerKiB", kept.container_kib), ("totalMiB", kept.total_mib), ("days", kept.days)):
+        problems += positive(f"octoedge.keptLogs.{key}", value)
     return problems + level(config.octoedge.log_level)
 
 

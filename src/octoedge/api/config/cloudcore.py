@@ -319,10 +319,24 @@ class CloudModules(Section, frozen=True):
     iptables_manager: IptablesManager = IptablesManager()
 
 
+class KeptLogs(Section, frozen=True):
+    """The ends of containers' logs, kept for when their node is away; files that survive a restart of CloudCore."""
+
+    enable: bool = True
+    directory: str = "/var/lib/kubeedge/logs"
+    """Where they are kept; the files are for CloudCore's user only."""
+    container_kib: int = field(default=32, name="containerKiB")
+    """KiB of each container's log; edges hand over 256 at most."""
+    total_mib: int = field(default=64, name="totalMiB")
+    """MiB of all logs together; those that got nothing new for the longest time go first."""
+    days: int = 7
+    """Days after which a log that got nothing new is forgotten."""
+
+
 class OctoedgeCloud(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
-    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "kubelet_address"})
+    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "kubelet_address", "kept_logs"})
 
     status_socket: str = ""
     """Path of a Unix socket that answers health as JSON; empty: none."""
@@ -331,6 +345,7 @@ class OctoedgeCloud(Section, frozen=True):
     and `kubectl logs`, `exec` and the like need no iptables; empty: nodes show their own."""
     log_level: str = "info"
     """debug, info, warning or error."""
+    kept_logs: KeptLogs = KeptLogs()
 
 
 class CloudCoreConfig(Section, frozen=True):

@@ -274,15 +274,24 @@ class EdgeModules(Section, frozen=True):
     """Node upgrades, image prepulls and other node tasks."""
 
 
+class LogTails(Section, frozen=True):
+    """The ends of containers' logs, handed to a CloudCore that keeps them for when this node is away."""
+
+    enable: bool = True
+    seconds: int = 30
+    """Seconds between two looks for what is new; at least 1."""
+
+
 class OctoedgeEdge(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
-    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket"})
+    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "log_tails"})
 
     status_socket: str = ""
     """Path of a Unix socket (mode 0600) that answers health as JSON; empty: `edgecore.sock` beside the database."""
     log_level: str = "info"
     """debug, info, warning or error."""
+    log_tails: LogTails = LogTails()
 
 
 class EdgeCoreConfig(Section, frozen=True):

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.api.config import cloudcore as config
+from octoedge.cloud.cloudstream.away import NodesAway
 from octoedge.cloud.cloudstream.door import tunnel_door
+from octoedge.cloud.cloudstream.kept import KeptLogs, Limits
 from octoedge.cloud.cloudstream.kubelet import KubeletApi
 from octoedge.cloud.cloudstream.trust import ClientTrust
 from octoedge.cloud.cloudstream.tunnels import Tunnels
@@ -46,6 +48,7 @@ class CloudStream:
     def __init__(
         self, settings: config.CloudStream, client: Client, authority: Callable[[], Authority], clock: Clock, *,
         addresses: Sequence[str] = (), needs: tuple[str, ...] = (), host: str | None = None,
+        kept: config.KeptLogs | None = None,
     ) -> None:  # fmt: skip
         """`addresses` are what the API server reaches this machine by; `host` is the IP to listen on, all if None."""
         self.needs = needs
@@ -55,7 +58,9 @@ class CloudStream:
         self._clock = clock
         self._addresses = (*_LOCAL, *addresses)
         self._host = host
-        self._tunnels = Tunnels(clock)
+        self.kept = _kept_logs(kept, clock) if kept is not None and kept.enable else None
+        """The ends of logs, for nodes that are away; None: none are kept."""
+        self._tunnels = Tunnels(clock, self.kept)
         self.tunnel_port = settings.tunnel_port
         self.stream_port = settings.stream_port
 
@@ -73,10 +78,15 @@ class CloudStream:
         tunnel, stream = self._tunnel_certificate(), self._stream_certificate()
         tls = server_context(tunnel.certificate, tunnel.key, tunnel.ca, ClientCertificate.REQUIRED)
         listener = WebSocketServer(
-            self._host, self._settings.tunnel_port, tls=lambda: tls, serve=self._tunnels.serve, door=tunnel_door()
+            self._host,
+            self._settings.tunnel_port,
+            tls=lambda: tls,
+            serve=self._tunnels.serve,
+            door=tunnel_door(self.kept.limits.container if self.kept is not None else 0),
         )
         trust = ClientTrust(self._client, stream.certificate, stream.key, stream.ca)
-        server = KubeletApi(self._host, self._settings.stream_port, self._client, self._tunnels)
+        away = NodesAway(self.kept, self._clock)
+        server = KubeletApi(self._host, self._settings.stream_port, self._client, self._tunnels, away)
         async with asyncio.TaskGroup() as group, listener.listening():
             self.tunnel_port = listener.port
             group.create_task(trust.run(), name="stream server's client CA")
@@ -106,6 +116,11 @@ class CloudStream:
             return given
         made = x509.new_server(self._authority().ca, self._addresses, self._clock.now())
         return _Served(x509.certificate_to_pem(made.certificate), x509.key_to_pem(made.key), ca)
+
+
+def _kept_logs(settings: config.KeptLogs, clock: Clock) -> KeptLogs:
+    limits = Limits(settings.container_kib * 1024, settings.total_mib * 1024 * 1024, settings.days)
+    return KeptLogs(Path(settings.directory), limits, clock)
 
 
 def _pair(certificate: str, key: str, ca: bytes) -> _Served | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from octoedge.protocol.handshake import certificate_name
-from octoedge.protocol.tunnel import AGREEMENT, MAX_MESSAGE, NODE_HEADER, PATH, VERSION
+from octoedge.protocol.tunnel import AGREEMENT, LOG_ENDS, MAX_MESSAGE, NODE_HEADER, PATH, VERSION
 from octoedge.transport.connection import Peer
 from octoedge.transport.websocket_server import Door, Refusal
 
@@ -18,13 +18,15 @@ SILENCE_SECONDS = 15.0
 """Edges ping every 5 s, ours and Go's; one that missed three has lost its link."""
 
 
-def tunnel_door() -> Door:
-    """The door of 10004."""
-    return Door(NODE_HEADER, _check, _answer_headers, MAX_MESSAGE, text_only=True, silence=SILENCE_SECONDS)
+def tunnel_door(log_bytes: int = 0) -> Door:
+    """The door of 10004; `log_bytes` of each container's log are wanted from our edges."""
 
+    def answer_headers(peer: Peer) -> Mapping[str, str]:
+        if peer.headers.get(AGREEMENT.lower()) != VERSION:
+            return {}
+        return {AGREEMENT: VERSION, **({LOG_ENDS: str(log_bytes)} if log_bytes else {})}
 
-def _answer_headers(peer: Peer) -> Mapping[str, str]:
-    return {AGREEMENT: VERSION} if peer.headers.get(AGREEMENT.lower()) == VERSION else {}
+    return Door(NODE_HEADER, _check, answer_headers, MAX_MESSAGE, text_only=True, silence=SILENCE_SECONDS)
 
 
 def _check(request: web.BaseRequest, peer: Peer) -> Refusal | None:

@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator
 from aiohttp import web
 
 from octoedge.cloud.cloudstream.stream import Stream
-from octoedge.cloud.cloudstream.tunnel import Tunnel
 from octoedge.errors import ApiError, ConnectionClosed, bad_request
 from octoedge.protocol.tunnel import CHUNK, Connector, Kind
 from octoedge.transport.hijack import hijack, hijacked
@@ -50,28 +49,28 @@ def wanted(request: web.Request) -> tuple[Kind, Connector]:
     return kind, Connector(url.raw_path, url.raw_query_string, request.method, headers)
 
 
-async def pipe(request: web.Request, tunnel: Tunnel, stream: Stream) -> web.StreamResponse:
+async def pipe(request: web.Request, node: str, stream: Stream) -> web.StreamResponse:
     """Carry bytes both ways until either end is through."""
     async with contextlib.aclosing(stream.chunks()) as chunks:
-        first = await _first(tunnel, chunks)
+        first = await _first(node, chunks)
         with hijack(request) as (reader, writer):
             async with asyncio.TaskGroup() as group:
                 outward = group.create_task(_outward(reader, stream), name=f"input of stream {stream.number}")
                 with contextlib.suppress(OSError, ConnectionClosed):
                     await _inward(first, chunks, writer)
                 outward.cancel()
-        log.debug("= stream %d of node %s is over", stream.number, tunnel.node)
+        log.debug("= stream %d of node %s is over", stream.number, node)
     return hijacked()
 
 
-async def _first(tunnel: Tunnel, chunks: AsyncGenerator[bytes, None]) -> bytes:
+async def _first(node: str, chunks: AsyncGenerator[bytes, None]) -> bytes:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await anext(chunks)
     except TimeoutError as error:
-        raise ApiError(504, "Timeout", f"node {tunnel.node} did not answer within {ANSWER_SECONDS:.0f} s") from error
+        raise ApiError(504, "Timeout", f"node {node} did not answer within {ANSWER_SECONDS:.0f} s") from error
     except StopAsyncIteration as error:
-        raise ApiError(502, "BadGateway", f"node {tunnel.node} ended the request without an answer") from error
+        raise ApiError(502, "BadGateway", f"node {node} ended the request without an answer") from error
 
 
 async def _inward(first: bytes, chunks: AsyncGenerator[bytes, None], writer: asyncio.StreamWriter) -> None:

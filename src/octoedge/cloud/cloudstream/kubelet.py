@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
+from octoedge.cloud.cloudstream.away import NodesAway
 from octoedge.cloud.cloudstream.exec import PATHS, pipe, wanted
 from octoedge.cloud.cloudstream.stream import Stream
 from octoedge.cloud.cloudstream.trust import authorize
@@ -46,18 +47,24 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     node_name: str = ""
 
 
+class _Metadata(msgspec.Struct, frozen=True):
+    uid: str = ""
+
+
 class _Pod(msgspec.Struct, frozen=True):
+    metadata: _Metadata = _Metadata()
     spec: _Spec = _Spec()
 
 
 class KubeletApi:
     """Answers what the API server asks of kubelets."""
 
-    def __init__(self, host: str | None, port: int, client: Client, tunnels: Tunnels) -> None:
+    def __init__(self, host: str | None, port: int, client: Client, tunnels: Tunnels, away: NodesAway) -> None:
         self._host = host
         self.port = port
         self._client = client
         self._tunnels = tunnels
+        self._away = away
 
     @contextlib.asynccontextmanager
     async def listening(self, tls: ssl.SSLContext) -> AsyncIterator[None]:
@@ -84,36 +91,38 @@ class KubeletApi:
             await runner.cleanup()
 
     async def _container_logs(self, request: web.Request) -> web.StreamResponse:
-        node = await self._node_of(request.match_info["namespace"], request.match_info["pod"])
-        await authorize(self._client, _certificate(request), node)
-        tunnel = self._tunnels.find(node)
+        pod = await self._pod(request)
+        await authorize(self._client, _certificate(request), pod.spec.node_name)
         headers = {name: tuple(request.headers.getall(name)) for name in _PASSED_ON if name in request.headers}
         url = request.rel_url
-        async with self._stream(
-            tunnel, Kind.LOGS, Connector(url.raw_path, url.raw_query_string, "", headers)
-        ) as stream:
+        connector = Connector(url.raw_path, url.raw_query_string, "", headers)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                stream = await stack.enter_async_context(self._stream(pod.spec.node_name, Kind.LOGS, connector))
+            except ApiError as why:
+                return await self._away.log(request, pod.spec.node_name, pod.metadata.uid, why)
             return await _pass_on(request, stream)
 
     async def _node_page(self, request: web.Request) -> web.StreamResponse:
-        tunnel = self._tunnels.find(_node_meant(request))
-        await authorize(self._client, _certificate(request), tunnel.node)
+        node = self._tunnels.find(_node_meant(request)).node
+        await authorize(self._client, _certificate(request), node)
         url = request.rel_url
         headers: dict[str, tuple[str, ...]] = {"Accept-Encoding": ("identity",)}
         connector = Connector(url.raw_path, url.raw_query_string, "", headers)
-        async with self._stream(tunnel, Kind.METRICS, connector) as stream:
+        async with self._stream(node, Kind.METRICS, connector) as stream:
             return await _pass_on(request, stream)
 
     async def _pipe(self, request: web.Request) -> web.StreamResponse:
         kind, connector = wanted(request)
-        node = await self._node_of(request.match_info["namespace"], request.match_info["pod"])
+        node = (await self._pod(request)).spec.node_name
         await authorize(self._client, _certificate(request), node)
-        tunnel = self._tunnels.find(node)
-        async with self._stream(tunnel, kind, connector) as stream:
-            return await pipe(request, tunnel, stream)
+        async with self._stream(node, kind, connector) as stream:
+            return await pipe(request, node, stream)
 
     @contextlib.asynccontextmanager
-    async def _stream(self, tunnel: Tunnel, kind: Kind, connector: Connector) -> AsyncIterator[Stream]:
-        """A stream that is given back whatever happens, a reader that leaves included."""
+    async def _stream(self, node: str, kind: Kind, connector: Connector) -> AsyncIterator[Stream]:
+        """A stream that is given back whatever happens, a reader that leaves included; `ApiError` 503: node away."""
+        tunnel = self._tunnels.find(node)
         try:
             stream = await tunnel.open(kind, connector)
         except ConnectionClosed as error:
@@ -130,17 +139,18 @@ class KubeletApi:
         except ConnectionClosed as error:
             raise self._tunnels.cut(tunnel) from error
 
-    async def _node_of(self, namespace: str, pod: str) -> str:
+    async def _pod(self, request: web.Request) -> _Pod:
+        namespace, name = request.match_info["namespace"], request.match_info["pod"]
         try:
             async with asyncio.timeout(_LOOKUP_SECONDS):
-                found = msgspec.json.decode(await self._client.get(PODS, namespace, pod), type=_Pod)
+                found = msgspec.json.decode(await self._client.get(PODS, namespace, name), type=_Pod)
         except TimeoutError as error:
-            raise ApiError(504, "Timeout", f"the API server did not say where pod {pod} runs") from error
+            raise ApiError(504, "Timeout", f"the API server did not say where pod {name} runs") from error
         except msgspec.DecodeError as error:
-            raise ApiError(502, "InternalError", f"the API server's pod {pod} cannot be read") from error
+            raise ApiError(502, "InternalError", f"the API server's pod {name} cannot be read") from error
         if not found.spec.node_name:
-            raise bad_request(f"pod {pod} does not have a host assigned")
-        return found.spec.node_name
+            raise bad_request(f"pod {name} does not have a host assigned")
+        return found
 
 
 def _node_meant(request: web.Request) -> str:

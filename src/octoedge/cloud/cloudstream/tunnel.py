@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NoReturn, Protocol, runtime_checkable
 
+from octoedge.cloud.cloudstream.kept import KeptLogs
 from octoedge.cloud.cloudstream.stream import Stream
 from octoedge.errors import ConnectionClosed, MessageError
 from octoedge.protocol.tunnel import (
@@ -18,6 +19,7 @@ from octoedge.protocol.tunnel import (
     Kind,
     decode,
     decode_answer,
+    decode_log_end,
     encode,
     encode_connector,
     read_uvarint,
@@ -50,12 +52,13 @@ class Heard(Protocol):
 class Tunnel:
     """One node's open tunnel."""
 
-    def __init__(self, node: str, connection: Connection, numbers: Iterator[int]) -> None:
+    def __init__(self, node: str, connection: Connection, numbers: Iterator[int], kept: KeptLogs | None = None) -> None:
         self.node = node
         self.address = connection.peer.headers.get(ADDRESS_HEADER.lower(), "")
         """The internal IP that the node says it has; empty when it says none."""
         self._connection = connection
         self._numbers = numbers
+        self._kept = kept
         self._agreed = connection.peer.headers.get(AGREEMENT.lower()) == VERSION
         self._streams: dict[int, Stream] = {}
         self._why = ""
@@ -130,6 +133,9 @@ class Tunnel:
     async def _take(self, message: bytes) -> None:
         try:
             frame = decode(message)
+            if frame.kind is Kind.LOG_END and self._kept is not None:
+                await self._kept.take(self.node, decode_log_end(frame.data, self._kept.limits.container))
+                return
             # Streams that are over here may still be talked about there: that is left alone.
             stream = self._streams.get(frame.stream)
             handle = self._by_kind.get(frame.kind)

@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import Collection
 
+from octoedge.cloud.cloudstream.kept import KeptLogs
 from octoedge.cloud.cloudstream.tunnel import Tunnel
 from octoedge.errors import ApiError, ConnectionClosed
 from octoedge.runtime.clock import Clock, rfc3339
@@ -23,8 +24,9 @@ _MAX_REMEMBERED = 20_000
 class Tunnels:
     """The tunnels of this CloudCore."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, kept: KeptLogs | None = None) -> None:
         self._clock = clock
+        self._kept = kept
         self._began = clock.now()
         self._tunnels: dict[str, Tunnel] = {}
         self._left: dict[str, float] = {}
@@ -45,7 +47,7 @@ class Tunnels:
     async def serve(self, connection: Connection) -> None:
         """Run a node's tunnel until it ends; an older one of the same node ends now."""
         node = connection.peer.node
-        tunnel = Tunnel(node, connection, self._numbers)
+        tunnel = Tunnel(node, connection, self._numbers, self._kept)
         older, self._tunnels[node] = self._tunnels.get(node), tunnel
         self._changed.set()
         if older is not None:

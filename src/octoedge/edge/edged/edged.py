@@ -38,6 +38,7 @@ from octoedge.edge.edged.report import Reporter
 from octoedge.edge.edged.rotation import Rotation, RotationSettings
 from octoedge.edge.edged.streams import Streams
 from octoedge.edge.edged.sync import Parts, Sync
+from octoedge.edge.edged.tails import Tails
 from octoedge.edge.edged.termination import TerminationMessages
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Volumes
@@ -129,6 +130,7 @@ class Edged:
         self._repeats: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._logs = Logs(layout, self.pods, self.observer, clock)
+        self.tails = Tails(layout, self.observer)
         meter = Meter(runtime, settings.node.name, clock)
         self._pages = Pages(settings.node.name, settings.root, metadata, meter, self.observer)
         self._streams = Streams(runtime, self.pods, self.observer)

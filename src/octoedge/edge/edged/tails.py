@@ -15,6 +15,9 @@ from octoedge.edge.edged.logs import LogText
 from octoedge.edge.edged.observe import Observer
 from octoedge.edge.ports import LogKey, LogMark, LogNews
 
+_HEAD = 80
+"""Bytes of a line within which its time, stream and tag stand."""
+
 
 class Tails:
     """`LogEnds` of EdgeCore."""
@@ -60,7 +63,19 @@ def read_on(path: Path, attempt: int, since: LogMark | None, most: int) -> LogNe
         # Cut off by the limit: what came before is missing, and the first line is a part of one.
         start, data = start + data.find(b"\n") + 1, data[data.find(b"\n") + 1 :]
         same = False
-    data = data[: data.rfind(b"\n") + 1]
+    data = _whole_lines(data)
     if not data:
         return None
     return LogNews(LogText(timestamps=True).feed(data), not same, LogMark(attempt, seen.st_ino, start + len(data)))
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """Without a line at the end that goes on: in the file, or in the runtime's next part of it."""
+    data = data[: data.rfind(b"\n") + 1]
+    while data:
+        begin = data.rfind(b"\n", 0, -1) + 1
+        words = data[begin : begin + _HEAD].split(b" ", 3)
+        if len(words) < 3 or not words[2].startswith(b"P"):
+            break
+        data = data[:begin]
+    return data

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from octoedge.api.config import edgecore as config
 from octoedge.edge.edgestream.kubelet import requests
+from octoedge.edge.edgestream.tails import Tails
 from octoedge.edge.edgestream.tunnel import Tunnel
-from octoedge.edge.ports import Kubelet
+from octoedge.edge.ports import Kubelet, LogEnds
 from octoedge.errors import ConnectError, ConnectionClosed
 from octoedge.protocol import tunnel as wire
 from octoedge.runtime.backoff import Backoff
@@ -40,13 +41,16 @@ class EdgeStream:
 
     def __init__(
         self, dial: Dial, kubelet: Kubelet, *, needs: tuple[str, ...] = (), write_seconds: float = 15.0,
-        silence_seconds: float = 15.0,
+        silence_seconds: float = 15.0, ends: LogEnds | None = None, tail_seconds: float = 30.0,
     ) -> None:  # fmt: skip
+        """`ends` are handed to a cloud that keeps them, each `tail_seconds`; None: nothing is."""
         self.needs = needs
         self._dial = dial
         self._requests = requests(kubelet)
         self._write_seconds = write_seconds
         self._silence_seconds = silence_seconds
+        self._ends = ends
+        self._tail_seconds = tail_seconds
         self._said = SaidOnce(log)
         self.state = State.WAITING
 
@@ -72,12 +76,23 @@ class EdgeStream:
         self._said.over(_SUBJECT, "open again")
         log.debug("= tunnel to %s is open", connection.peer.address)
         tunnel = Tunnel(
-            connection, self._requests, write_seconds=self._write_seconds, silence_seconds=self._silence_seconds
+            connection,
+            self._requests,
+            write_seconds=self._write_seconds,
+            silence_seconds=self._silence_seconds,
+            tails=self._tails(connection),
         )
         try:
             await tunnel.run()
         finally:
             await connection.close()
+
+    def _tails(self, connection: Connection) -> Tails | None:
+        """What hands the ends of logs over; None when the cloud keeps none, or none are to be given."""
+        asked = connection.peer.headers.get(wire.LOG_ENDS.lower(), "")
+        if self._ends is None or not (asked.isascii() and asked.isdigit() and int(asked[:9])):
+            return None
+        return Tails(self._ends, self._tail_seconds, int(asked[:9]))
 
 
 def tunnel_dial(settings: config.EdgeStream, node: str, address: Callable[[], str]) -> Dial:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, Protocol, runtime_checkable
 
 from octoedge.edge.edgestream.stream import Stream
+from octoedge.edge.edgestream.tails import Tails
 from octoedge.errors import ApiError, ConnectionClosed, MessageError
 from octoedge.protocol.tunnel import (
     AGREEMENT,
@@ -56,9 +57,11 @@ class Tunnel:
 
     def __init__(
         self, connection: Connection, handlers: Mapping[Kind, Handler], *, write_seconds: float = 15.0,
-        silence_seconds: float = 15.0,
+        silence_seconds: float = 15.0, tails: Tails | None = None,
     ) -> None:  # fmt: skip
+        """`tails` hands the ends of logs to a cloud that keeps them."""
         self._connection = connection
+        self._tails = tails
         self._handlers = handlers
         self._write_seconds = write_seconds
         self._silence_seconds = silence_seconds
@@ -68,6 +71,7 @@ class Tunnel:
         self._by_kind: dict[Kind, Callable[[Frame], Awaitable[None]]] = {
             Kind.DATA: self._data,
             Kind.ANSWER: self._ignore,
+            Kind.LOG_END: self._ignore,
             Kind.REMOVE: self._remove,
             Kind.CREDIT: self._credit,
             Kind.CLOSE: self._close,
@@ -82,6 +86,8 @@ class Tunnel:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._ping(), name="tunnel ping")
+                if self._tails is not None:
+                    group.create_task(self._tails.run(self._send), name="ends of logs")
                 await self._read(group)
         except* ConnectionClosed as closed:
             first = closed.exceptions[0]
