@@ -64,7 +64,7 @@ def read_on(path: Path, attempt: int, since: LogMark | None, most: int) -> LogNe
         start, data = start + data.find(b"\n") + 1, data[data.find(b"\n") + 1 :]
         same = False
     data = _whole_lines(data)
-    if not data:
+    if not data and since is not None and same:
         return None
     return LogNews(LogText(timestamps=True).feed(data), not same, LogMark(attempt, seen.st_ino, start + len(data)))
 

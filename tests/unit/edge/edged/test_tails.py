@@ -39,6 +39,15 @@ def test_only_what_is_new_is_read(tmp_path: Path) -> None:
     assert (second.text, second.whole) == (said(3), False)
 
 
+def test_a_log_that_is_empty_yet_is_known_too(tmp_path: Path) -> None:
+    file = tmp_path / "0.log"
+    file.touch()
+    first = read_on(file, 0, None, 1000)
+    assert first is not None
+    assert (first.text, first.whole) == (b"", True)
+    assert read_on(file, 0, first.mark, 1000) is None
+
+
 def test_too_much_at_once_is_its_end_and_replaces_what_was_before(tmp_path: Path) -> None:
     file = tmp_path / "0.log"
     file.write_bytes(line(1))
