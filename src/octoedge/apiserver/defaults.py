@@ -53,11 +53,14 @@ def pod_spec(spec: Json) -> None:
 
 
 def tolerations(spec: Json) -> None:
-    """A Pod stays five minutes on a node that is not ready, unless it says otherwise."""
+    """A Pod stays on a node that is not ready for as long as that lasts, unless it says otherwise.
+
+    Kubernetes fills in five minutes; an edge that is offline for longer is no reason to end what runs there.
+    """
     found = spec.setdefault("tolerations", [])
     for key in (_FROM_ANYWHERE + "not-ready", _FROM_ANYWHERE + "unreachable"):
         if not any(_covers(toleration, key) for toleration in found):
-            found.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
+            found.append({"key": key, "operator": "Exists", "effect": "NoExecute"})
 
 
 def qos_class(spec: Json) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.backend import Backend
+from octoedge.apiserver.backend import Backend, Put
 from octoedge.apiserver.bodies import Bodies, Findings
 from octoedge.apiserver.controllers.bootstrap import Bootstrap
+from octoedge.apiserver.controllers.node_lifecycle import LEASE_NAMESPACE, LEASES, NodeLifecycle
 from octoedge.apiserver.controllers.turn import Hands
 from octoedge.apiserver.controllers.workloads import workload_controllers
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
@@ -35,15 +36,21 @@ Json = dict[str, Any]
 Outcome = Callable[[Json], str]
 """How a Pod ends: Succeeded, Failed, or nothing while it runs on."""
 
+READY = {"type": "Ready", "status": "True"}
 TICK = 1.0
+HEARTBEAT = 10.0
 PATIENCE = 30 * 86400.0
 
 
 class ControlPlane:
     """The control plane, and what tests do with it as a user would."""
 
-    def __init__(self, path: Path, nodes: Iterable[str] = ("edge-1", "edge-2", "edge-3")) -> None:
+    def __init__(
+        self, path: Path, nodes: Iterable[str] = ("edge-1", "edge-2", "edge-3"), *, heartbeats: bool = False
+    ) -> None:
         self._path = path
+        self._heartbeats = heartbeats
+        """Whether nodes renew leases, and are Unknown when they do not; costly in stories that last for days."""
         self.nodes = tuple(nodes)
         self.cut_off: set[str] = set()
         self.broken: Callable[[Json], bool] = lambda _: False
@@ -76,6 +83,7 @@ class ControlPlane:
                 Bootstrap(self.rest, self.kinds, "a certificate", clock),
                 Scheduler(hands),
                 *workload_controllers(hands),
+                *([NodeLifecycle(self.backend, clock)] if self._heartbeats else []),
             ]
         )
         self._task = asyncio.get_running_loop().create_task(self._live(supervisor), name="control plane")
@@ -182,8 +190,15 @@ class ControlPlane:
                     watcher(change)
 
     async def _edge(self) -> None:
+        loop = asyncio.get_running_loop()
+        beat = loop.time()
         while True:
             await asyncio.sleep(TICK)
+            if self._heartbeats and loop.time() >= beat:
+                beat = loop.time() + HEARTBEAT
+                for name in self.nodes:
+                    if name not in self.cut_off:
+                        await self._beat(name)
             for pod in self.all("pods"):
                 home = pod["spec"].get("nodeName")
                 if not home or home in self.cut_off or home not in self.nodes:
@@ -193,6 +208,14 @@ class ControlPlane:
                 except ApiError as error:
                     if error.code not in (404, 409):
                         raise
+
+    async def _beat(self, name: str) -> None:
+        about = {"name": name, "namespace": LEASE_NAMESPACE, "uid": f"lease-{name}"}
+        lease = {"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": about}
+        await self.backend.change(lambda _: [Put(LEASES, lease)])
+        found = self.get("nodes", name)
+        if found and found["status"]["conditions"][0]["status"] != "True":
+            await self.edit("nodes", name, lambda obj: obj["status"].update(conditions=[dict(READY)]), "status")
 
     async def _tend(self, pod: Json) -> None:
         about, name = pod["metadata"], pod["metadata"]["name"]
@@ -222,11 +245,17 @@ class ControlPlane:
         return pod
 
 
-def simulate(path: Path, story: Callable[[ControlPlane], Awaitable[None]], nodes: Sequence[str] = ()) -> None:
+def simulate(
+    path: Path,
+    story: Callable[[ControlPlane], Awaitable[None]],
+    nodes: Sequence[str] = ("edge-1", "edge-2", "edge-3"),
+    *,
+    heartbeats: bool = False,
+) -> None:
     """Tell a story in virtual time."""
 
     async def main() -> None:
-        plane = ControlPlane(path, nodes) if nodes else ControlPlane(path)
+        plane = ControlPlane(path, nodes, heartbeats=heartbeats)
         await plane.start()
         try:
             await plane.survive(story)
@@ -244,7 +273,7 @@ def node(name: str, pods: int = 110) -> Json:
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "status": {
             "allocatable": {"cpu": "64", "memory": "64Gi", "pods": str(pods)},
-            "conditions": [{"type": "Ready", "status": "True"}],
+            "conditions": [dict(READY)],
         },
     }
 

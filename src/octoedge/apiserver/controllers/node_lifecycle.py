@@ -1,8 +1,9 @@
 """Which nodes are alive: a node whose lease is not renewed is Unknown and tainted, and well again when it is.
 
-Pods on a node that is away are neither deleted nor doubled: the edge keeps them running. How old a lease is, is counted
-from when this process saw it change, so neither a clock that runs wrong on a node nor a restart of the cloud makes a
-node look dead.
+Pods on a node that is away are not Ready, so no Service sends anybody there; what they were is put back when the node
+returns, unless the node itself has said otherwise meanwhile. Whether they are deleted is decided in `evictions`. How
+old a lease is, is counted from when this process saw it change, so neither a clock that runs wrong on a node nor a
+restart of the cloud makes a node look dead.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ LEASE_NAMESPACE = "kube-node-lease"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 NOT_READY = "node.kubernetes.io/not-ready"
 COMPONENT = "node-controller"
+NOT_THERE = "NodeNotReady"
+"""The reason by which the Ready condition of a Pod tells that it was this controller that set it to False."""
+_MARK = f'"{NOT_THERE}"'.encode()
 _JUDGED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -56,11 +60,19 @@ class NodeLifecycle:
     async def run(self, ready: Callable[[], None]) -> None:
         """Look at every node each period, and at once when a node changes."""
         ready()
+        pods_again = 0.0
         while True:
+            changed = False
             cursor = self._backend.follow("nodes", self._backend.version)
             for item in self._backend.items("nodes"):
                 if self._wants_change(item):
+                    changed = True
                     await self._backend.change(lambda seen, name=item.name: self._judge(seen, name))  # type: ignore[misc]
+            now = asyncio.get_running_loop().time()
+            if changed or now >= pods_again:
+                pods_again = now + self._period
+                if self._wrongly_ready():
+                    await self._backend.change(self._judge_pods)
             names = {item.name for item in self._backend.items("nodes")}
             self._seen = {name: seen for name, seen in self._seen.items() if name in names}
             try:
@@ -91,6 +103,35 @@ class NodeLifecycle:
             edits.append(event(view, judged, "NodeNotReady", text, now, warning=False, component=COMPONENT))
         return edits
 
+    def _wrongly_ready(self) -> list[Item]:
+        """Pods whose Ready condition does not fit with their node's."""
+        states = {item.name: _ready_status(msgspec.json.decode(item.data)) for item in self._backend.items("nodes")}
+        found = []
+        for item in self._backend.items("pods"):
+            state = states.get(item.fields.get("spec.nodeName", ""), "")
+            if state == "Unknown" or (state == "True" and _MARK in item.data):
+                ready = _ready(msgspec.json.decode(item.data))
+                if ready is not None and _is_wrong(ready, state):
+                    found.append(item)
+        return found
+
+    def _judge_pods(self, view: View) -> Sequence[Edit]:
+        edits: list[Edit] = []
+        now = self._clock.now()
+        for known in self._wrongly_ready():
+            item = view.get("pods", *known.key)
+            pod: Json = msgspec.json.decode(item.data) if item is not None else {}
+            ready = _ready(pod)
+            node = view.get("nodes", "", known.fields.get("spec.nodeName", ""))
+            state = _ready_status(msgspec.json.decode(node.data)) if node is not None else ""
+            if ready is None or not _is_wrong(ready, state):
+                continue
+            edits.append(Put("pods", _with_ready(pod, ready, state, now)))
+            if state == "Unknown":
+                text = "Node is not ready"
+                edits.append(event(view, pod, "NodeNotReady", text, now, warning=True, component=COMPONENT))
+        return edits
+
     def _is_away(self, name: str, node: Json) -> bool:
         """Whether nothing new has been heard of the node for the grace period."""
         now = asyncio.get_running_loop().time()
@@ -112,6 +153,29 @@ class NodeLifecycle:
             if condition["type"] == "Ready" and condition["status"] != "Unknown"
         ]
         return f"{lease.version if lease else ''} {''.join(beats)}".strip()
+
+
+def _ready(pod: Json) -> Json | None:
+    found = (pod.get("status") or {}).get("conditions") or []
+    return next((one for one in found if one.get("type") == "Ready"), None)
+
+
+def _is_wrong(ready: Json, state: str) -> bool:
+    """Whether a Pod is Ready on a node that is away, or carries the mark of that although the node is back."""
+    if state == "Unknown":
+        return bool(ready.get("status") == "True")
+    return state == "True" and ready.get("reason") == NOT_THERE
+
+
+def _with_ready(pod: Json, ready: Json, state: str, now: float) -> Json:
+    kept = {key: value for key, value in ready.items() if key not in ("reason", "message")}
+    wanted = {**kept, "status": "True"}
+    if state == "Unknown":
+        wanted = {**kept, "status": "False", "reason": NOT_THERE, "message": "The node does not answer."}
+    if wanted["status"] != ready.get("status"):
+        wanted["lastTransitionTime"] = rfc3339(now)
+    found = [wanted if one is ready else one for one in pod["status"]["conditions"]]
+    return {**pod, "status": {**pod["status"], "conditions": found}}
 
 
 def _judged(node: Json, away: bool, now: float) -> Json | None:

@@ -11,6 +11,7 @@ from octoedge.apiserver.controllers.cronjobs import cronjob_controller
 from octoedge.apiserver.controllers.daemonsets import daemonset_controller
 from octoedge.apiserver.controllers.deployments import deployment_controller
 from octoedge.apiserver.controllers.endpoints import endpoints_controller
+from octoedge.apiserver.controllers.evictions import Evictions
 from octoedge.apiserver.controllers.garbage import GarbageCollector
 from octoedge.apiserver.controllers.jobs import job_controller
 from octoedge.apiserver.controllers.replicasets import replicaset_controller
@@ -33,4 +34,5 @@ def workload_controllers(hands: Hands) -> Sequence[Module]:
         aggregation_controller(hands),
         BuiltIns(hands),
         GarbageCollector(hands),
+        Evictions(hands),
     )
