@@ -26,7 +26,7 @@ from octoedge.apiserver.metrics import Metrics
 from octoedge.apiserver.negotiation import PARTIAL, TABLES, Form, negotiate
 from octoedge.apiserver.openapi import OpenApi
 from octoedge.apiserver.rbac.escalation import Guard
-from octoedge.apiserver.requests import Answer, Request, Response, Stream, User, json_answer, success
+from octoedge.apiserver.requests import Answer, Pieces, Request, Response, Stream, User, json_answer, success
 from octoedge.apiserver.rest import Place, Rest
 from octoedge.apiserver.reviews import Reviews
 from octoedge.apiserver.scale import Scales
@@ -43,7 +43,7 @@ from octoedge.kube.read import (
     Target,
     Watch,
     bookmark_frame,
-    list_body,
+    list_pieces,
     page,
     parse_path,
     read_options,
@@ -189,7 +189,7 @@ class Api:
             part = replace(part, items=[place.kind.custom.converted(item) for item in part.items])
         renderer = self._plain_renderer(request, place.kind, form)
         if isinstance(renderer, PlainRenderer):
-            return Answer(list_body(place.kind.list_kind.removesuffix("List"), place.kind.api_version, part))
+            return _pieces(list_pieces(place.kind.list_kind.removesuffix("List"), place.kind.api_version, part))
         assert isinstance(renderer, TableRenderer | PartialRenderer)
         return Answer(renderer.page(part), content_type=form.content_type)
 
@@ -278,6 +278,10 @@ class Api:
         return PlainRenderer()
 
 
+MAX_TOGETHER = 64
+"""Pieces of a response that are put together before it is sent."""
+
+
 def _verb(request: Request, target: Target) -> str:
     """The verb in Kubernetes' sense."""
     if request.method not in VERBS:
@@ -301,6 +305,10 @@ def _attributes(request: Request, target: Target, verb: str) -> Attributes:
         # One object by its name is that object, for rules that name objects.
         name, node = fields.exactly("metadata.name") or "", fields.exactly("spec.nodeName") or ""
     return Attributes(verb, request.path, target.group, target.resource, target.subresource, namespace, name, node)
+
+
+def _pieces(pieces: list[bytes]) -> Answer | Pieces:
+    return Pieces(pieces, sum(map(len, pieces))) if len(pieces) > MAX_TOGETHER else Answer(b"".join(pieces))
 
 
 def _form(request: Request) -> Form:

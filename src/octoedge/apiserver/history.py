@@ -18,6 +18,8 @@ MAX_CHANGES = 4096
 MAX_BYTES = 6 * 1024 * 1024
 BATCH = 256
 """Changes handed out at once."""
+HOT = 256
+"""The newest changes keep the lines that watchers get; who is further behind has them made again."""
 
 _version = attrgetter("version")
 
@@ -37,6 +39,8 @@ class History:
         """Add the newest change; watchers hear of it at `publish`."""
         self._changes.append(change)
         self._bytes += len(change.item.data)
+        if len(self._changes) > HOT:
+            self._changes[-1 - HOT].frames.clear()
         if len(self._changes) > self._max_changes or self._bytes > self._max_bytes:
             self._cut()
 

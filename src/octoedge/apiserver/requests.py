@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -77,6 +77,18 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A whole response that is too large to be put together: a list of thousands of objects."""
+
+    pieces: Iterable[bytes]
+    size: int
+    """Bytes of all pieces."""
+    code: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 Chunks = AsyncGenerator[bytes, None]
 
 
@@ -97,7 +109,7 @@ class Takeover:
     talk: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-Response = Answer | Stream | Takeover
+Response = Answer | Pieces | Stream | Takeover
 
 
 class Answers(Protocol):

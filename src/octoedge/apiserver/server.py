@@ -1,7 +1,7 @@
 """The HTTPS port: aiohttp reads requests and writes responses; what they mean is the API's business.
 
-Every read has a limit and a deadline. A handler is cancelled when its client goes away; a write that the client does
-not take within a minute ends the connection, so that a stalled watcher holds nothing but its own socket.
+Every read has a limit and a deadline. A handler is cancelled when its client goes away; so that a stalled watcher holds
+nothing but its own socket, writes have deadlines too (`sending`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 
 from aiohttp import web
 
-from octoedge.apiserver.authentication import Authenticator
+from octoedge.apiserver.authentication import ANONYMOUS, Authenticator
 from octoedge.apiserver.credentials import Credentials
-from octoedge.apiserver.requests import Answer, Answers, Request, Response, Stream, Takeover, error_answer
+from octoedge.apiserver.doors import Doors, Turns
+from octoedge.apiserver.requests import Answers, Pieces, Request, Response, Takeover, error_answer
+from octoedge.apiserver.sending import send
 from octoedge.errors import ApiError, OctoedgeError
 
 log = logging.getLogger(__name__)
@@ -25,9 +26,8 @@ MAX_BODY = 3 * 1024 * 1024
 MAX_LINE = 64 * 1024
 """Longest request line and longest header: selectors and tokens are long."""
 BODY_SECONDS = 30.0
-WRITE_SECONDS = 60.0
 IDLE_SECONDS = 120.0
-CHUNK = 64 * 1024
+HANDSHAKE_SECONDS = 15.0
 
 
 class Server:
@@ -44,6 +44,8 @@ class Server:
         self._credentials = credentials
         self._authenticator = authenticator
         self._api = api
+        self._turns = Turns()
+        self._doors: Doors | None = None
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
@@ -56,16 +58,18 @@ class Server:
             access_log=None,
             lingering_time=1.0,
         )
-        runner = web.ServerRunner(server, shutdown_timeout=1.0)
-        await runner.setup()
+        self._doors = Doors(server)
+        listening = await asyncio.get_running_loop().create_server(
+            self._doors, self._host, self._port, ssl=self._tls(), backlog=1024, ssl_handshake_timeout=HANDSHAKE_SECONDS
+        )
         try:
-            site = web.TCPSite(runner, self._host, self._port, ssl_context=self._tls(), backlog=1024)
-            await site.start()
             log.info("= serving on https://%s:%d", self._host, self._port)
             ready()
             await asyncio.Event().wait()
         finally:
-            await runner.cleanup()
+            listening.close()
+            server.pre_shutdown()
+            await server.shutdown(1.0)
 
     def _tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -78,8 +82,14 @@ class Server:
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         response: Response
+        if self._doors is not None:
+            self._doors.asked(http.protocol)
         try:
-            response = await self._respond(http)
+            request = await self._request(http)
+            with self._turns.taken(http.method):
+                response = await self._api.handle(request)
+                if isinstance(response, Pieces):
+                    return await send(http, response)
             if isinstance(response, Takeover):
                 return await response.talk(http)
         except ApiError as error:
@@ -92,17 +102,15 @@ class Server:
             log.exception("%s %s failed", http.method, http.path)
             text = "an internal error occurred; the server's log has it"
             response = error_answer(ApiError(500, "InternalError", text))
-        if isinstance(response, Stream):
-            return await _stream(http, response)
-        return _whole(http, response)
+        return await send(http, response)
 
-    async def _respond(self, http: web.BaseRequest) -> Response:
+    async def _request(self, http: web.BaseRequest) -> Request:
+        """The request, read whole; of somebody unknown, whom nobody allows to write, the body is not even read."""
         certificate: Mapping[str, object] | None = http.get_extra_info("peercert")
         user = self._authenticator.user(http.headers, certificate)
-        body = await _read_body(http)
+        body = b"" if user is ANONYMOUS else await _read_body(http)
         raw = http.rel_url.raw_query_string
-        request = Request(http.method, http.path, _query(http), http.headers, body, user, raw, http.remote or "")
-        return await self._api.handle(request)
+        return Request(http.method, http.path, _query(http), http.headers, body, user, raw, http.remote or "")
 
 
 def _query(http: web.BaseRequest) -> dict[str, str]:
@@ -135,36 +143,3 @@ async def _read_body(http: web.BaseRequest) -> bytes:
 
 def _too_large() -> ApiError:
     return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}")
-
-
-def _whole(http: web.BaseRequest, answer: Answer) -> web.Response:
-    headers = {"Cache-Control": "no-cache, private", **answer.headers, "Content-Type": answer.content_type}
-    response = web.Response(body=answer.body, status=answer.code, headers=headers)
-    if answer.code in (408, 413):
-        response.force_close()
-    if len(answer.body) > CHUNK and "gzip" in http.headers.get("Accept-Encoding", ""):
-        response.enable_compression(web.ContentCoding.gzip)
-    return response
-
-
-async def _stream(http: web.BaseRequest, stream: Stream) -> web.StreamResponse:
-    headers = {"Cache-Control": "no-cache, private", **stream.headers, "Content-Type": stream.content_type}
-    response = web.StreamResponse(status=stream.code, headers=headers)
-    response.enable_chunked_encoding()
-    try:
-        async with aclosing(stream.chunks) as chunks:
-            await response.prepare(http)
-            async for chunk in chunks:
-                await _write(response, chunk)
-        await response.write_eof()
-    except (TimeoutError, ConnectionError, ApiError) as error:
-        log.debug("= %s ended: %s", http.path, error or type(error).__name__)
-        if http.transport is not None:
-            http.transport.abort()
-    return response
-
-
-async def _write(response: web.StreamResponse, chunk: bytes) -> None:
-    async with asyncio.timeout(WRITE_SECONDS):
-        for at in range(0, len(chunk), CHUNK):
-            await response.write(chunk[at : at + CHUNK])

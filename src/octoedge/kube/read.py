@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +27,8 @@ BOOKMARK_SECONDS = 60.0
 """A watcher that asked for bookmarks hears of the newest version at least so often."""
 DEFAULT_WATCH_SECONDS = 1800
 """How long a watch without timeoutSeconds lasts."""
+WATCH_CHUNK = 16 * 1024
+"""Bytes of events that are put together for one watcher: what a watcher that does not read holds."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 _PART = re.compile(r"[^/%\x00-\x20\x7f]+")
@@ -323,13 +325,31 @@ def _write_token(token: _Token) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode().rstrip("=")
 
 
-def list_body(kind: str, api_version: str, part: Page) -> bytes:
-    """The JSON of a list, put together from the bytes of its items."""
+def list_pieces(kind: str, api_version: str, part: Page) -> list[bytes]:
+    """The JSON of a list, to be put one after the other: mostly the bytes of its items, as they are."""
     metadata: dict[str, str | int] = {"resourceVersion": str(part.version)}
     if part.continue_token:
         metadata |= {"continue": part.continue_token, "remainingItemCount": part.remaining}
     head = msgspec.json.encode({"kind": f"{kind}List", "apiVersion": api_version, "metadata": metadata})
-    return b"".join((head[:-1], b',"items":[', b",".join([item.data for item in part.items]), b"]}\n"))
+    pieces = [head[:-1] + b',"items":[']
+    for item in part.items:
+        pieces += (item.data, b",")
+    pieces[-1] = pieces[-1] + b"]}\n" if len(pieces) == 1 else b"]}\n"
+    return pieces
+
+
+def gathered(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The pieces in chunks of about `size`: large enough to be worth a write, small enough to wait for a reader."""
+    waiting: list[bytes] = []
+    held = 0
+    for piece in pieces:
+        waiting.append(piece)
+        held += len(piece)
+        if held >= size:
+            yield b"".join(waiting)
+            waiting, held = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def frame(event: str, body: bytes) -> bytes:
@@ -367,13 +387,17 @@ class Watch:
 
         What cannot be resumed raises the `gone` error here; later that ends the stream with an ERROR line.
         """
-        after = self.reader.version if self._from_now else int(self.options.resource_version)
-        return self._frames(self.reader.follow(self.resource, after), after)
-
-    async def _frames(self, cursor: Cursor, after: int) -> AsyncGenerator[bytes, None]:
         options = self.options
+        after = self.reader.version if self._from_now else int(options.resource_version)
+        present: Sequence[Item] = ()
         if self._from_now and options.initial_events is not False:
-            yield b"".join(self._initial())
+            present = select(self.reader, self.resource, self.namespace, options)
+        return self._frames(self.reader.follow(self.resource, after), after, present)
+
+    async def _frames(self, cursor: Cursor, after: int, present: Iterable[Item]) -> AsyncGenerator[bytes, None]:
+        options = self.options
+        for chunk in gathered((frame("ADDED", self.renderer.one(item)) for item in present), WATCH_CHUNK):
+            yield chunk
         if options.initial_events and options.bookmarks:
             yield self.bookmark(after, True)
         try:
@@ -387,10 +411,6 @@ class Watch:
     def _from_now(self) -> bool:
         return self.options.initial_events is True or self.options.resource_version in ("", "0")
 
-    def _initial(self) -> Iterable[bytes]:
-        for item in select(self.reader, self.resource, self.namespace, self.options):
-            yield frame("ADDED", self.renderer.one(item))
-
     async def _following(self, cursor: Cursor) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         end = loop.time() + (self.options.timeout_seconds or DEFAULT_WATCH_SECONDS)
@@ -402,9 +422,8 @@ class Watch:
             except TimeoutError:
                 if self.options.bookmarks:
                     yield self.bookmark(cursor.version, False)
-            lines = [line for change in changes if (line := self._line(change))]
-            if lines:
-                yield b"".join(lines)
+            for chunk in gathered(filter(None, map(self._line, changes)), WATCH_CHUNK):
+                yield chunk
 
     def _line(self, change: Change) -> bytes:
         event = self._event(change)

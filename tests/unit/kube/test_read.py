@@ -18,7 +18,7 @@ from octoedge.kube.read import (
     Target,
     Watch,
     bookmark_frame,
-    list_body,
+    list_pieces,
     page,
     parse_path,
     read_options,
@@ -133,7 +133,7 @@ def test_a_version_from_the_future_is_not_waited_for() -> None:
 
 def test_a_list_is_its_items_bytes() -> None:
     items = [Item("", "a", 1, b'{"a":1}'), Item("", "b", 2, b'{"b": 2}')]
-    body = list_body("Pod", "v1", Page(7, items, "tok", 3))
+    body = b"".join(list_pieces("Pod", "v1", Page(7, items, "tok", 3)))
     metadata = {"resourceVersion": "7", "continue": "tok", "remainingItemCount": 3}
     assert msgspec.json.decode(body) == {
         "kind": "PodList",

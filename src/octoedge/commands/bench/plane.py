@@ -23,8 +23,9 @@ POLL = 0.005
 class Plane:
     """One API server; it keeps its data over `restart`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = PORT) -> None:
         self.folder = folder
+        self.port = port
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -44,7 +45,7 @@ class Plane:
         command = [sys.executable, "-m", "octoedge.commands.octoedge", "apiserver", "--data-dir", str(self.folder)]
         began = time.monotonic()
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([*command, "--listen", f"127.0.0.1:{PORT}"], stdout=log, stderr=log)
+            self._process = subprocess.Popen([*command, "--listen", f"127.0.0.1:{self.port}"], stdout=log, stderr=log)
         while not (self.pid and cluster.is_ready(self._kubeconfig)):
             if time.monotonic() > began + DEADLINE:
                 raise DeadlineError(f"the API server was not ready in {DEADLINE:.0f} s:\n{self._last_words()}")
