@@ -62,7 +62,8 @@ def _empty(top: Path) -> None:
 
 
 def _kill_members(folder: Path) -> None:
-    for pid in (folder / "cgroup.procs").read_text().split():
+    # 0 is a process of another pid namespace, which has no number here; to kill(2) it would mean ourselves.
+    for pid in filter(int, (folder / "cgroup.procs").read_text().split()):
         try:
             os.kill(int(pid), signal.SIGKILL)
         except ProcessLookupError:
