@@ -6,7 +6,7 @@ OCTOEDGE := PYTHONPATH=src $(PYTHON) -m octoedge.commands.octoedge
 UP_FLAGS := $(if $(PORT_OFFSET),--port-offset $(PORT_OFFSET))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test check format bench lint format-check types contracts tests e2e python tools
+.PHONY: help up down status test check format bench lint format-check types contracts tests e2e python tools test-peers
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,10 @@ test: python ## everything that CI runs: check, then all tests
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory tests
 	@$(MAKE) --no-print-directory e2e
+
+test-peers: python ## every cloud with every edge, ours and Go KubeEdge's (KUBEEDGE_BIN=DIR with its programs)
+	@$(OCTOEDGE) prepare --for test
+	@PYTHONPATH=tests KUBEEDGE_BIN="$(KUBEEDGE_BIN)" $(BIN)/python -m peers.matrix $(PEERS_FLAGS)
 
 check: tools ## lint, format, types, import contracts
 	@$(MAKE) --no-print-directory -j4 --output-sync=target lint format-check types contracts
