@@ -199,10 +199,12 @@ def daemonset(obj: Json) -> list[Cause]:
     path = "spec.updateStrategy.rollingUpdate"
     for field in ("maxSurge", "maxUnavailable"):
         causes += _share(rolling.get(field), f"{path}.{field}")
-    if not _is_nothing(rolling.get("maxSurge")):
-        causes.append(forbidden_field(f"{path}.maxSurge", _UNSUPPORTED))
-    elif _is_nothing(rolling.get("maxUnavailable", 1)):
-        causes.append(wrong(f"{path}.maxUnavailable", rolling["maxUnavailable"], "may not be 0"))
+    surges, may_miss = (not _is_nothing(rolling.get(field)) for field in ("maxSurge", "maxUnavailable"))
+    if rolling and surges and may_miss:
+        text = "may not be set when maxUnavailable is non-zero"
+        causes.append(wrong(f"{path}.maxSurge", rolling["maxSurge"], text))
+    elif rolling and not surges and not may_miss:
+        causes.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
     return causes
 
 

@@ -3,14 +3,16 @@
 `ControlPlane` runs the modules of the API server without its HTTP side. Its nodes do what an edge does to the API: Pods
 become Running and Ready one tick after they were bound, and are gone one tick after they were deleted. A node that is
 cut off does neither. `restart()` is kill -9: everything stops where it is, and a new process starts from the file.
+`crash_after(n)` kills it right after the n-th commit from now, before anybody has heard of it; it then starts again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +35,7 @@ from octoedge.testing.clock import VirtualClock, run
 from octoedge.testing.inline import InlineDatabase
 
 Json = dict[str, Any]
+T = TypeVar("T")
 Outcome = Callable[[Json], str]
 """How a Pod ends: Succeeded, Failed, or nothing while it runs on."""
 
@@ -40,6 +43,29 @@ READY = {"type": "Ready", "status": "True"}
 TICK = 1.0
 HEARTBEAT = 10.0
 PATIENCE = 30 * 86400.0
+
+
+class Crash:
+    """When the process is to die."""
+
+    def __init__(self) -> None:
+        self.countdown = 0
+        self.happened = asyncio.Event()
+
+
+class FragileDatabase(InlineDatabase):
+    """After the commit in which the process dies nothing is written any more, and nobody is answered."""
+
+    crash: Crash
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        result = await super().write(work)
+        if self.crash.countdown:
+            self.crash.countdown -= 1
+            if not self.crash.countdown:
+                self.crash.happened.set()
+                await asyncio.Event().wait()
+        return result
 
 
 class ControlPlane:
@@ -64,7 +90,18 @@ class ControlPlane:
         """Seconds by which the wall clock is ahead at the next start."""
         self._address = 0
         self._task: asyncio.Task[None] | None = None
-        self._group: asyncio.TaskGroup | None = None
+        self._schema = Schema.load()
+        self._crash = Crash()
+
+    def crash_after(self, commits: int) -> None:
+        """Kill the process right after so many commits from now."""
+        self._crash.countdown = commits
+
+    async def crashed(self) -> None:
+        """Return when that has happened and a new process runs."""
+        await self._crash.happened.wait()
+        self._crash.happened.clear()
+        await self.restart()
 
     async def start(self) -> None:
         """Start the process."""
@@ -73,8 +110,9 @@ class ControlPlane:
         clock.shift(self.epoch_shift)
         self.clock = clock
         self.kinds = Kinds()
-        self.backend = Backend(self._path / "state.db", self.kinds.fields_of, database=InlineDatabase)
-        self.rest = Rest(self.backend, Bodies(Schema.load()), clock)
+        database = type("Database", (FragileDatabase,), {"crash": self._crash})
+        self.backend = Backend(self._path / "state.db", self.kinds.fields_of, database=database)
+        self.rest = Rest(self.backend, Bodies(self._schema), clock)
         self.deletion = Deletion(self.backend, clock)
         hands = Hands(self.rest, self.deletion, self.kinds, clock)
         supervisor = Supervisor(

@@ -136,8 +136,11 @@ def _act(
     strategy = owner["spec"].get("updateStrategy") or {}
     rolling = strategy.get("rollingUpdate") or {}
     wanted = sum(place.should_run for place in places.values())
+    # Both are rounded up here, so that a small share of few nodes is not nothing.
+    surge = rollout.fence(rolling.get("maxSurge", 0), 1, wanted)[0]
     unavailable = rollout.fence(rolling.get("maxUnavailable", 1), 0, wanted)[0]
-    step = daemons.plan(places, known, unavailable=unavailable, rolling=strategy.get("type") != "OnDelete")
+    rolls = strategy.get("type") != "OnDelete"
+    step = daemons.plan(places, known, unavailable=unavailable, surge=surge, rolling=rolls)
     by_name = {pod["metadata"]["name"]: pod for found in pods.values() for pod in found}
     for name in step.delete:
         pause = pause_after_failures(turn, owner, [by_name[name]])

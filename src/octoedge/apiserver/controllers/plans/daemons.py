@@ -42,18 +42,29 @@ class Step:
 
 
 def plan(
-    places: Mapping[str, Place], daemons: Mapping[str, Sequence[Daemon]], *, unavailable: int, rolling: bool
+    places: Mapping[str, Place],
+    daemons: Mapping[str, Sequence[Daemon]],
+    *,
+    unavailable: int,
+    rolling: bool,
+    surge: int = 0,
 ) -> Step:
-    """The next step. `unavailable` nodes may be without a Pod that is available during an update."""
+    """The next step of an update.
+
+    `unavailable` nodes may be without a Pod that is available; or, when `surge` is not 0, so many may have an old and a
+    new one side by side until the new one is available.
+    """
     step = Step()
     for name, place in places.items():
-        _settle(name, place, daemons.get(name, ()), step)
-    if rolling:
+        _settle(name, place, daemons.get(name, ()), step, pairs=rolling and surge > 0)
+    if rolling and surge:
+        _surge(places, daemons, surge, step)
+    elif rolling:
         _renew(places, daemons, unavailable, step)
     return step
 
 
-def _settle(name: str, place: Place, pods: Sequence[Daemon], step: Step) -> None:
+def _settle(name: str, place: Place, pods: Sequence[Daemon], step: Step, *, pairs: bool) -> None:
     living = [pod for pod in pods if not pod.leaving and not pod.failed]
     step.delete += [pod.name for pod in pods if pod.failed and not pod.leaving]
     if not place.may_stay:
@@ -61,8 +72,30 @@ def _settle(name: str, place: Place, pods: Sequence[Daemon], step: Step) -> None
     elif place.should_run and not pods:
         step.make.append(name)
     else:
-        best = sorted(living, key=lambda pod: (not pod.available, pod.created, pod.name))
-        step.delete += [pod.name for pod in best[1:]]
+        best = sorted(living, key=lambda pod: (not pod.available, pairs and not pod.updated, pod.created, pod.name))
+        kept = best[:1]
+        if pairs and kept and not (kept[0].updated and kept[0].available):
+            # The other one of the pair: a new one beside the old one, or the old one while the new one is not ready.
+            kept += [pod for pod in best[1:] if pod.updated != kept[0].updated][:1]
+        step.delete += [pod.name for pod in best if pod not in kept]
+
+
+def _surge(places: Mapping[str, Place], daemons: Mapping[str, Sequence[Daemon]], surge: int, step: Step) -> None:
+    """Make successors beside old Pods; those that are not available need not wait for their turn."""
+    going = set(step.delete)
+    waiting: list[tuple[float, str]] = []
+    for name, place in places.items():
+        if not place.should_run or place.is_away:
+            continue
+        living = [pod for pod in daemons.get(name, ()) if not pod.leaving and not pod.failed and pod.name not in going]
+        old = [pod for pod in living if not pod.updated]
+        if old and len(old) < len(living):
+            surge -= 1
+        elif any(pod.available for pod in old):
+            waiting.append((old[0].created, name))
+        elif old:
+            step.make.append(name)
+    step.make += [name for _, name in sorted(waiting)[: max(0, surge)]]
 
 
 def _renew(places: Mapping[str, Place], daemons: Mapping[str, Sequence[Daemon]], unavailable: int, step: Step) -> None:

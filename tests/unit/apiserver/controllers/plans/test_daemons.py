@@ -20,8 +20,8 @@ class World:
         self.pods: dict[str, list[Daemon]] = {}
         self.made = 0
 
-    def live(self, nodes: dict[str, Place], unavailable: int) -> None:
-        step = plan(nodes, self.pods, unavailable=unavailable, rolling=True)
+    def live(self, nodes: dict[str, Place], unavailable: int, surge: int = 0) -> None:
+        step = plan(nodes, self.pods, unavailable=unavailable, surge=surge, rolling=True)
         for name in step.make:
             self.made += 1
             self.pods.setdefault(name, []).append(Daemon(f"p{self.made}", updated=True, created=float(self.made)))
@@ -45,6 +45,29 @@ def test_an_update_reaches_every_node_few_at_a_time(chosen: list[Place], unavail
         without = [name for name in wanted if not any(p.available and not p.leaving for p in world.pods.get(name, []))]
         assert len(without) <= unavailable
     assert all([pod.updated for pod in world.pods[name]] == [True] for name in wanted)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(places, min_size=6, max_size=6), st.integers(1, 3), st.integers(0, 2**32))
+def test_with_a_surge_no_node_is_ever_without(chosen: list[Place], surge: int, seed: int) -> None:
+    nodes = dict(zip(names, chosen, strict=True))
+    world = World(seed)
+    wanted = [name for name, place in nodes.items() if place.should_run]
+    world.pods = {name: [Daemon(name, updated=False, available=True)] for name in names}
+    for _ in range(400):
+        world.live(nodes, 0, surge)
+        living = {name: [pod for pod in world.pods.get(name, []) if not pod.leaving] for name in wanted}
+        assert all(any(pod.available for pod in pods) for pods in living.values())
+        assert sum(len(pods) > 1 and not all(pod.available for pod in pods) for pods in living.values()) <= surge
+        assert all(len(pods) <= 2 for pods in living.values())
+    assert all([pod.updated for pod in world.pods[name]] == [True] for name in wanted)
+
+
+def test_old_pods_that_are_not_available_do_not_wait_for_their_turn() -> None:
+    here = {name: Place(should_run=True, may_stay=True) for name in names}
+    pods = {name: [Daemon(name, updated=False)] for name in names}
+    step = plan(here, pods, unavailable=0, surge=1, rolling=True)
+    assert (sorted(step.make), step.delete) == (names, [])
 
 
 @settings(max_examples=50, deadline=None)
