@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from octoedge.keadm import namespace
+from octoedge.keadm.cluster import is_ready
+from octoedge.keadm.layout import Ports
 from octoedge.testing.eventually import eventually
 from octoedge.testing.installation import Done, Installation
 
 from .pods import await_ready
 
 NODE = "far.site-9.example"
+SHIFT = 100
+"""From the ports of the installation to those of a second cloud."""
 BEFOREHAND = f"""
 apiVersion: v1
 kind: Node
@@ -50,18 +55,28 @@ def host(running: Installation) -> Iterator[Installation]:
     running.octoedge("node", "remove", "edge-2").check()
 
 
-def join(installation: Installation, root: Path, node: str, *more: str) -> Done:
-    """`keadm join` on the stand-in for another machine."""
-    place, token = (
-        installation.node("edge-2"),
-        keadm(installation, "gettoken", "--kube-config", str(admin(installation))),
+def shifted(installation: Installation) -> str:
+    """Settings by which a second CloudCore finds room beside the first."""
+    ports = installation.layout.ports
+    return (
+        f"commonConfig.monitorServer.bindAddress=127.0.0.1:{ports.monitor + SHIFT},"
+        f"cloudCore.modules.cloudHub.websocket.port={ports.cloudhub + SHIFT},"
+        f"cloudCore.modules.cloudHub.https.port={ports.certificates + SHIFT},"
+        f"modules.cloudStream.streamPort={ports.stream + SHIFT},"
+        f"modules.cloudStream.tunnelPort={ports.tunnel + SHIFT}"
     )
-    cloud, ports = place.cloud_address, place.ports
+
+
+def join(installation: Installation, root: Path, node: str, *, kubeconfig: Path | None = None, shift: int = 0) -> Done:
+    """`keadm join` on the stand-in for another machine."""
+    place, known = installation.node("edge-2"), kubeconfig or admin(installation)
+    token = keadm(installation, "gettoken", "--kube-config", str(known))
+    cloud, ports = place.cloud_address, Ports.shifted(installation.offset + shift)
     return keadm(
         installation, "join", "--root", str(root), f"--cloudcore-ipport={cloud}:{ports.cloudhub}",
         f"--certport={ports.certificates}", f"--edgenode-name={node}", f"--token={token.check().strip()}",
         f"--remote-runtime-endpoint=unix://{place.runtime_socket}", "--labels=zone=a,tier=edge",
-        f"--set=Modules.EdgeStream.Server={cloud}:{ports.tunnel},Modules.Edged.NodeIP={place.address}", *more,
+        f"--set=Modules.EdgeStream.Server={cloud}:{ports.tunnel},Modules.Edged.NodeIP={place.address}",
         through=namespace.through(place),
     )  # fmt: skip
 
@@ -98,17 +113,9 @@ def test_a_node_made_beforehand_joins_runs_a_pod_and_is_reset(host: Installation
 
 
 def test_a_cloud_is_set_up_hands_out_tokens_and_is_reset(host: Installation, tmp_path: Path) -> None:
-    root, ports = str(tmp_path / "cloud"), host.layout.ports
-    shift = 100
-    sets = (
-        f"commonConfig.monitorServer.bindAddress=127.0.0.1:{ports.monitor + shift}",
-        f"cloudCore.modules.cloudHub.websocket.port={ports.cloudhub + shift}",
-        f"cloudCore.modules.cloudHub.https.port={ports.certificates + shift}",
-        f"modules.cloudStream.streamPort={ports.stream + shift}",
-        f"modules.cloudStream.tunnelPort={ports.tunnel + shift}",
-    )
+    root, api_port = str(tmp_path / "cloud"), host.layout.ports.apiserver + SHIFT
     try:
-        flags = ("--root", root, "--api-port", str(ports.apiserver + shift), "--set", ",".join(sets))
+        flags = ("--root", root, "--api-port", str(api_port), "--set", shifted(host))
         assert "CLOUDCORE started" in keadm(host, "init", *flags).check()
         assert "cloudcore runs already" in keadm(host, "init", *flags).err
         assert keadm(host, "gettoken", "--root", root).check().count(".") == 3
@@ -117,6 +124,43 @@ def test_a_cloud_is_set_up_hands_out_tokens_and_is_reset(host: Installation, tmp
     finally:
         keadm(host, "reset", "cloud", "--force", "--root", root).check()
     assert not [path for path in Path(root).rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def kubernetes(host: Installation, tmp_path: Path) -> Iterator[Path]:
+    """The kubeconfig of a Kubernetes that was there before, and stays: an API server alone stands in for one."""
+    folder, port = tmp_path / "kubernetes", host.layout.ports.apiserver + SHIFT
+    # One of its pods is asked for logs by CloudCore's address, which its administrator has to tell it.
+    options = ("--kubelet-endpoint", f"https://127.0.0.1:{host.layout.ports.stream + SHIFT}")
+    program = str(Path(sys.executable).with_name("octoedge"))
+    command = (program, "apiserver", "--data-dir", str(folder), "--listen", f"127.0.0.1:{port}", *options)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            eventually(lambda: is_ready(folder / "admin.kubeconfig"))
+            yield folder / "admin.kubeconfig"
+        finally:
+            process.terminate()
+
+
+def test_a_cloud_for_a_kubernetes_that_is_there_takes_nodes_and_leaves_it_whole(
+    host: Installation, kubernetes: Path, tmp_path: Path
+) -> None:
+    cloud, edge = tmp_path / "cloud", tmp_path / "edge"
+    addresses = f"127.0.0.1,{host.node('edge-2').cloud_address}"
+    own = ("--kubeconfig", str(kubernetes))
+    try:
+        flags = ("--root", str(cloud), "--kube-config", str(kubernetes), "--set", shifted(host))
+        keadm(host, "init", *flags, f"--advertise-address={addresses}").check()
+        assert not (cloud / "var/lib/kubeedge/apiserver").exists()
+        join(host, edge, "guest", kubeconfig=kubernetes, shift=SHIFT).check()
+        wait = ("wait", "--for=condition=Ready", "node/guest", "--timeout=30s")
+        assert "condition met" in eventually(lambda: host.kubectl(*own, *wait).check())
+    finally:
+        keadm(host, "reset", "edge", "--force", "--root", str(edge))
+        keadm(host, "reset", "cloud", "--force", "--root", str(cloud)).check()
+    assert is_ready(kubernetes)
+    eventually(lambda: host.kubectl(*own, "get", "namespace", "kubeedge").err, lambda said: "NotFound" in said)
+    assert not [path for top in (cloud, edge) for path in top.rglob("*") if path.is_file()]
 
 
 def test_what_cannot_be_joined_leaves_nothing(host: Installation, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from octoedge.errors import ConfigError, InstallError, OctoedgeError
 from octoedge.keadm.processes import call
@@ -24,7 +25,9 @@ NO_EFFECT = "taken for KubeEdge's sake, without effect: the programs are the one
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     try:
-        parsed = _parser().parse_args(arguments)
+        line = list(sys.argv[1:] if arguments is None else arguments)
+        _refuse_missing(line)
+        parsed = _parser().parse_args(line)
         return int(parsed.run(parsed) or 0)
     except OctoedgeError as problem:
         print(f"keadm: {problem}", file=sys.stderr)
@@ -34,8 +37,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what it does not know as a sentence; a flag is written out in full, as in Go programs."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown == message:
+            raise ConfigError(f"{message}; `{self.prog} --help` says what is possible")
+        raise ConfigError(f"there is no flag or word {unknown}; `keadm COMMAND --help` lists what each command knows")
+
+
+NOT_HERE = (
+    "upgrade",
+    "backup",
+    "rollback",
+    "config",
+    "config-update",
+    "manifest",
+    "batch",
+    "debug",
+    "ctl",
+    "deprecated",
+)
+"""KubeEdge's commands that are not here."""
+
+
+def _refuse_missing(line: Sequence[str]) -> None:
+    if line and line[0] in NOT_HERE:
+        raise ConfigError(f"`keadm {line[0]}` is KubeEdge's, and not implemented here; `keadm --help` lists what is")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="keadm", description="Install and administer the edge, as KubeEdge's keadm.")
+    parser = _Parser(prog="keadm", description="Install and administer the edge, as KubeEdge's keadm.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text, add in (
         ("init", "make this machine the cloud side", _add_init),

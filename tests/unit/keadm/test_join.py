@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from octoedge.api.config.load import parse_edgecore
 from octoedge.errors import ConfigError, InstallError
-from octoedge.keadm import join
+from octoedge.keadm import join, system
 from octoedge.keadm.join import Wish
 from octoedge.keadm.system import Root, unit
 
@@ -75,6 +77,16 @@ def test_an_install_that_is_there_is_not_touched(tmp_path: Path) -> None:
     root.make_folders()
     with pytest.raises(InstallError, match="`keadm reset edge` clears it away"):
         join.check(WISH, root)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd judges units")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    root = Root()
+    for service in (system.edgecore(root), system.cloudcore(root), system.apiserver(root, "--listen", "0.0.0.0:6443")):
+        file = tmp_path / f"{service.name}.service"
+        file.write_text(unit(service.name, service.line()))
+        done = subprocess.run(("systemd-analyze", "verify", file), capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stderr.replace(str(tmp_path), "")) == (0, "")
 
 
 def test_the_unit_is_kubeedges() -> None:
