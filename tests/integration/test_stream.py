@@ -36,6 +36,7 @@ from octoedge.runtime.clock import SystemClock
 from octoedge.testing.streaming import StreamingServer, StreamsAt
 from octoedge.testing.tls import TlsWorld, make
 from octoedge.transport import websocket
+from octoedge.transport.spdy import Data, Framer
 
 PODS = {"shop/cart": "edge-1", "shop/away": "edge-9", "shop/pending": ""}
 
@@ -381,7 +382,9 @@ def test_a_tunnel_that_breaks_ends_the_log_visibly(tmp_path: Path) -> None:
     async def test(w: World) -> None:
         async with w.session.get(w.url("/containerLogs/shop/cart/app?follow=true"), ssl=w.client_tls) as response:
             assert await response.content.readline() == b"one\n"
+            assert await response.content.readline() == b"two \xff\xfe\n"
             w.edge_task.cancel()
+            assert (await response.content.readline()).startswith(b"# the log breaks off here: ")
             with pytest.raises(aiohttp.ClientError):
                 await response.read()
 
@@ -518,10 +521,12 @@ EXEC = "/exec/shop/cart/app?command=cat&input=1&output=1"
 
 
 @contextlib.asynccontextmanager
-async def raw(w: World, target: str = EXEC) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, str]]:
+async def raw(
+    w: World, target: str = EXEC, upgrade: str = "raw"
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, str]]:
     """A connection to 10003 that asks to leave HTTP, and the head of the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", w.cloud.stream_port, ssl=w.client_tls)
-    writer.write(f"POST {target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n".encode())
+    writer.write(f"POST {target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n".encode())
     try:
         yield reader, writer, (await reader.readuntil(b"\r\n\r\n")).decode()
     finally:
@@ -587,6 +592,24 @@ def test_a_tunnel_that_breaks_ends_raw_streams(tmp_path: Path) -> None:
         async with raw(w, "/portForward/shop/cart") as (reader, _, _head):
             w.edge_task.cancel()
             assert await reader.read() == b""
+        await server.until_open(0)
+
+    with_runtime(tmp_path, test)
+
+
+def test_a_command_whose_tunnel_breaks_has_an_outcome(tmp_path: Path) -> None:
+    async def test(w: World, server: StreamingServer) -> None:
+        asked = "SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io"
+        async with raw(w, upgrade=asked) as (reader, writer, _head):
+            writer.write(Framer().syn_stream(1, {"streamType": "error"}))
+            assert b"\x80\x03" in await reader.read(100)
+            w.edge_task.cancel()
+            (last,) = Framer().feed(await reader.read())
+        assert isinstance(last, Data)
+        assert (last.stream, last.fin) == (1, True)
+        status = msgspec.json.decode(last.data)
+        assert status["status"] == "Failure"
+        assert "the node may have gone away (node edge-1: " in status["message"]
         await server.until_open(0)
 
     with_runtime(tmp_path, test)

@@ -25,10 +25,11 @@ from aiohttp import WSMsgType, web
 from octoedge.apiserver.kubelet import CHUNK, Kubelet, Pipe
 from octoedge.apiserver.requests import Request, Response, Takeover
 from octoedge.apiserver.rest import Place
-from octoedge.apiserver.translation import COMMAND, PORT_FORWARD, Command, Translation, Tunnelled, Watched
+from octoedge.apiserver.translation import COMMAND, PORT_FORWARD, Command, Translation, Tunnelled
 from octoedge.errors import ApiError, ConnectionClosed, ProtocolError, bad_request, not_found
 from octoedge.kube.read import Reader
 from octoedge.transport.hijack import hijack, hijacked
+from octoedge.transport.outcome import BROKEN, Watched, is_command
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,6 @@ _COMMAND_SPDY = (
 _PORTS_SPDY = (
     ("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", "portforward.k8s.io"),
 )  # fmt: skip
-_SPDY_COMMAND = b"\r\nx-stream-protocol-version: v4.channel.k8s.io"
-"""In the node's answer: the outcome is a metav1.Status."""
-_BROKEN = "the connection to the container has ended before the command did: the node may have gone away"
 _MAX_MESSAGE = 4 * 1024 * 1024
 _CLOSE_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 5.0
@@ -161,7 +159,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _watched_copy(pipe: Pipe, writer: asyncio.StreamWriter) -> None:
     """To a client that speaks as the node does; one that waits for a command's outcome is told if none comes."""
-    if _SPDY_COMMAND not in pipe.head.lower():
+    if not is_command(pipe.head):
         await _copy(pipe.reader, writer)
         return
     watched = Watched()
@@ -170,7 +168,7 @@ async def _watched_copy(pipe: Pipe, writer: asyncio.StreamWriter) -> None:
             watched.see(data)
             writer.write(data)
             await writer.drain()
-    writer.write(watched.broken(_BROKEN))
+    writer.write(watched.broken(BROKEN))
 
 
 async def _to_node(client: web.WebSocketResponse, translation: Translation, pipe: Pipe) -> None:
@@ -184,7 +182,7 @@ async def _to_node(client: web.WebSocketResponse, translation: Translation, pipe
 
 async def _to_client(client: web.WebSocketResponse, translation: Translation, pipe: Pipe) -> None:
     """Until everything was said, or the node's connection is over."""
-    why = _BROKEN
+    why = BROKEN
     try:
         while not translation.over and (data := await pipe.reader.read(CHUNK)):
             messages, back = translation.to_client(data)

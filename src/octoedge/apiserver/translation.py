@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import msgspec
-
-from octoedge.errors import ApiError, ProtocolError
+from octoedge.errors import ApiError
+from octoedge.transport.outcome import outcome
 from octoedge.transport.spdy import Data, Framer, Ping, Reset
 
 COMMAND = "v5.channel.k8s.io"
@@ -100,38 +99,6 @@ class Command:
         return [] if self._told else [bytes((_OUTCOME,)) + outcome(ApiError(500, "InternalError", why))]
 
 
-class Watched:
-    """Raw SPDY of an exec or attach, on its way from the node to the client: only watched for the outcome.
-
-    kubectl takes a connection that ends without an outcome for success; `broken` says what is true.
-    """
-
-    _OUTCOME_STREAM = 1
-    """Clients open the stream of the outcome first."""
-
-    def __init__(self) -> None:
-        self._framer: Framer | None = Framer()
-        self._told = False
-
-    def see(self, data: bytes) -> None:
-        """Bytes that the client is given."""
-        if self._framer is None or self._told:
-            return
-        try:
-            for event in self._framer.feed(data):
-                if isinstance(event, Data | Reset) and event.stream == self._OUTCOME_STREAM:
-                    self._told = True
-        except ProtocolError:
-            self._framer = None  # the client will find that out itself
-
-    def broken(self, why: str) -> bytes:
-        """The last bytes for the client when the node's connection has ended; none if everything was said."""
-        if self._told or self._framer is None or not self._framer.between_frames:
-            return b""
-        status = outcome(ApiError(500, "InternalError", why))
-        return self._framer.data(self._OUTCOME_STREAM, status, fin=True)
-
-
 class Tunnelled:
     """A port-forward: the client speaks SPDY with the node, we only carry it."""
 
@@ -148,8 +115,3 @@ class Tunnelled:
 
     def broken(self, why: str) -> list[bytes]:  # noqa: ARG002 - there is no way to say it
         return []
-
-
-def outcome(error: ApiError) -> bytes:
-    """A failure as channel 3 tells it."""
-    return msgspec.json.encode(error.status())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octoedge.apiserver.translation import Command, Tunnelled, Watched
+from octoedge.apiserver.translation import Command, Tunnelled
 from octoedge.transport.spdy import Data, Event, Framer, Opened, Ping
 
 STDIN, STDOUT, STDERR, OUTCOME, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
@@ -108,31 +106,6 @@ def test_a_sign_of_life_is_answered() -> None:
     messages, back = node.command.to_client(Framer.ping(2))
     assert messages == []
     assert node.heard(back) == [Ping(2)]
-
-
-@given(st.lists(st.integers(1, 40), max_size=8), st.booleans())
-def test_raw_spdy_is_only_watched_for_its_outcome(cuts: list[int], told: bool) -> None:
-    node = Framer()
-    wire = node.syn_reply(1, {}) + node.data(5, b"output") + (node.data(1, b"{}", fin=True) if told else b"")
-    watched = Watched()
-    for begin, end in itertools.pairwise(sorted({0, len(wire), *(min(cut, len(wire)) for cut in cuts)})):
-        watched.see(wire[begin:end])
-    last = watched.broken("cut")
-    if told:
-        assert last == b""
-    else:
-        (event,) = node.feed(last)
-        assert isinstance(event, Data)
-        assert (event.stream, event.fin, msgspec.json.decode(event.data)["message"]) == (1, True, "cut")
-
-
-def test_a_frame_that_was_cut_is_left_as_it_is() -> None:
-    watched = Watched()
-    watched.see(Framer.data(5, b"output")[:-1])
-    assert watched.broken("cut") == b""
-    nonsense = Watched()
-    nonsense.see(b"\x80\x02 this is no SPDY/3")
-    assert nonsense.broken("cut") == b""
 
 
 def test_a_port_forward_passes_as_it_is() -> None:

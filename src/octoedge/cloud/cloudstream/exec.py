@@ -17,6 +17,7 @@ from octoedge.cloud.cloudstream.stream import Stream
 from octoedge.errors import ApiError, ConnectionClosed, bad_request
 from octoedge.protocol.tunnel import CHUNK, Connector, Kind
 from octoedge.transport.hijack import hijack, hijacked
+from octoedge.transport.outcome import BROKEN, WatchedAnswer
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,7 @@ async def pipe(request: web.Request, node: str, stream: Stream) -> web.StreamRes
         with hijack(request) as (reader, writer):
             async with asyncio.TaskGroup() as group:
                 outward = group.create_task(_outward(reader, stream), name=f"input of stream {stream.number}")
-                with contextlib.suppress(OSError, ConnectionClosed):
-                    await _inward(first, chunks, writer)
+                await _inward(node, first, chunks, writer)
                 outward.cancel()
         log.debug("= stream %d of node %s is over", stream.number, node)
     return hijacked()
@@ -73,14 +73,25 @@ async def _first(node: str, chunks: AsyncGenerator[bytes, None]) -> bytes:
         raise ApiError(502, "BadGateway", f"node {node} ended the request without an answer") from error
 
 
-async def _inward(first: bytes, chunks: AsyncGenerator[bytes, None], writer: asyncio.StreamWriter) -> None:
-    """From the edge to the client, everything that the edge sent before it ended the stream."""
-    writer.write(first)
-    async for chunk in chunks:
-        writer.write(chunk)
-        await writer.drain()
-    async with asyncio.timeout(_DRAIN_SECONDS):
-        await writer.drain()
+async def _inward(node: str, first: bytes, chunks: AsyncGenerator[bytes, None], writer: asyncio.StreamWriter) -> None:
+    """From the edge to the client, everything that the edge sent before it ended the stream, or went away."""
+    watched, why = WatchedAnswer(), BROKEN
+    with contextlib.suppress(OSError):
+        try:
+            await _write(first, watched, writer)
+            async for chunk in chunks:
+                await _write(chunk, watched, writer)
+        except ConnectionClosed as error:
+            why = f"{BROKEN} (node {node}: {error})"
+        writer.write(watched.broken(why))
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            await writer.drain()
+
+
+async def _write(chunk: bytes, watched: WatchedAnswer, writer: asyncio.StreamWriter) -> None:
+    watched.see(chunk)
+    writer.write(chunk)
+    await writer.drain()
 
 
 async def _outward(reader: asyncio.StreamReader, stream: Stream) -> None:

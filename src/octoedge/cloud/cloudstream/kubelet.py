@@ -175,11 +175,20 @@ async def _pass_on(request: web.Request, stream: Stream) -> web.StreamResponse:
         await response.write_eof()
     except ConnectionClosed as error:
         log.debug("= %s broke off: %s", request.path, error)
+        if request.query.get("follow", "").lower() in ("true", "1"):
+            # Most API servers tell a reader nothing of how his log ended.
+            await _last_words(response, f"# the log breaks off here: {error}\n")
         if request.transport is not None:
-            request.transport.abort()
+            request.transport.close()
     except ConnectionError:
         log.debug("= the reader of %s has left", request.path)
     return response
+
+
+async def _last_words(response: web.StreamResponse, text: str) -> None:
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await response.write(text.encode())
 
 
 async def _not_yet(request: web.Request) -> web.StreamResponse:

@@ -32,7 +32,7 @@ _WRITE_SECONDS = 15.0
 _SLOW_READER_SECONDS = 5.0
 _FRESH_SECONDS = 1.0
 """A node heard of so lately is not asked for a sign of life."""
-_SIGN_SECONDS = 1.0
+_SIGN_SECONDS = 0.8
 """How long it may take to give one; longer where the last one took long."""
 _SLOW_LINK = 3.0
 
