@@ -22,6 +22,7 @@ from octoedge.testing.eventually import eventually
 from octoedge.testing.peers.cloud import Cloud
 from octoedge.testing.peers.edge import Edge
 from octoedge.testing.peers.programs import GoPrograms
+from octoedge.testing.peers.undo import each
 
 NODE = "peer"
 MAX_PAGE = 1 << 20
@@ -147,21 +148,11 @@ def cell(
         try:
             made.cloud.start()
         except BaseException:
-            made.cloud.stop()
+            with contextlib.suppress(InstallError):  # what kept it from starting is what counts
+                made.cloud.stop()
             raise
     try:
         made.edge.start(made.cloud)
         yield made
     finally:
-        _take_down(made)
-
-
-def _take_down(made: Cell) -> None:
-    problems = []
-    for stop in (made.edge.stop, made.cloud.stop):
-        try:
-            stop()
-        except InstallError as problem:
-            problems.append(str(problem))
-    if problems:
-        raise InstallError("; ".join(problems))
+        each(made.edge.stop, made.cloud.stop)

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from octoedge.errors import InstallError
-from octoedge.keadm import cluster, configfiles, network
+from octoedge.keadm import cluster, network
 from octoedge.keadm.daemons import of_cloud
 from octoedge.keadm.files import write
 from octoedge.keadm.layout import Layout
@@ -20,6 +20,7 @@ from octoedge.keadm.toolchain import cached_kubectl
 from octoedge.pki import x509
 from octoedge.testing.peers import settings
 from octoedge.testing.peers.programs import GoPrograms
+from octoedge.testing.peers.undo import each
 
 TUNNEL_PORT = 10351
 """What the first Go CloudCore of a cluster takes as the kubelets' port."""
@@ -72,12 +73,12 @@ class Cloud:
         self.cloudcore.await_ready(self.is_open, READY)
 
     def stop(self) -> None:
-        self.cloudcore.stop(GRACE)
-        self.apiserver.stop(GRACE)
-        if self.kubeconfig is not None:
-            self._clean_cluster()
-            network.remove(self._way_to_nodes)
-        network.remove_bridge(self.layout.links)
+        each(
+            lambda: self.cloudcore.stop(GRACE),
+            lambda: self.apiserver.stop(GRACE),
+            self._clean_cluster,
+            lambda: network.remove_bridge(self.layout.links),
+        )
 
     def is_open(self) -> bool:
         """Whether it hands out tokens and takes connections."""
@@ -99,9 +100,8 @@ class Cloud:
     def _settings(self) -> str:
         address, embedded = self.layout.links.gateway, str(self.layout.apiserver_data / "cloudcore.kubeconfig")
         if self.go is None:
-            text = configfiles.cloudcore(self.layout, [address])
-            if self.kubeconfig is not None:
-                text += f"octoedge:\n  kubeletAddress: {address}\n"
+            door = address if self.kubeconfig is not None else ""
+            text = settings.our_cloudcore(self.layout, address, door)
         else:
             self._make_stream_certificate()
             text = settings.go_cloudcore(self.layout, address, self.layout.cloud / "pki" / "streamCA.crt")
@@ -138,11 +138,12 @@ class Cloud:
         return network.Rule("nat", "OUTPUT", (*words, "-j", "DNAT", "--to-destination", target))
 
     def _clean_cluster(self) -> None:
-        """What the cells left there, so that the next one starts afresh."""
+        """What a cell left in a cluster that was there, so that the next one starts afresh."""
+        if self.kubeconfig is None:
+            return
+        network.remove(self._way_to_nodes)
         gone = ("--ignore-not-found", "--wait=false")
-        self.kubectl(
-            "delete", "pods", "--all", "--field-selector=spec.nodeName=peer", "--force", "--grace-period=0", *gone
-        )
+        self.kubectl("delete", "pods", "--field-selector=spec.nodeName=peer", "--force", "--grace-period=0", *gone)
         self.kubectl("delete", "node/peer", "configmap/words", "secret/hidden", *gone)
         self.kubectl("delete", "configmap,secret", "--all", "-n", "kubeedge", *gone)
         self.kubectl("delete", "lease/peer", "-n", "kube-node-lease", *gone)

@@ -16,6 +16,7 @@ from octoedge.keadm.running import GRACE, READY
 from octoedge.testing.peers import settings
 from octoedge.testing.peers.cloud import Cloud
 from octoedge.testing.peers.programs import GoPrograms
+from octoedge.testing.peers.undo import each
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,16 @@ class Edge:
 
     def stop(self) -> None:
         """Everything, pods too; nothing stays on the machine but files."""
-        self.edgecore.stop(GRACE)
-        self.broker.stop(GRACE)
-        leftovers.remove_cgroups(self.node.cgroup_root)
-        self.runtime.stop(GRACE)
-        kill_leftovers(("-address", str(self.node.runtime_socket)))
-        leftovers.unmount_below(self.node.home)
-        namespace.remove(self.node)
+        home, node = self.node.home, self.node
+        each(
+            lambda: self.edgecore.stop(GRACE),
+            lambda: self.broker.stop(GRACE),
+            lambda: leftovers.remove_cgroups(node.cgroup_root),
+            lambda: self.runtime.stop(GRACE),
+            lambda: kill_leftovers(("-address", str(node.runtime_socket))),
+            lambda: leftovers.unmount_below(home),
+            lambda: namespace.remove(node),
+        )
 
 
 def import_images(node: Layout) -> None:

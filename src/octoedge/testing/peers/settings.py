@@ -30,12 +30,21 @@ KUBELET_PORT = 10350
 """Where a Go EdgeCore is asked for logs, whatever its file says: both Go ends have the number in their code."""
 
 
+def our_cloudcore(layout: Layout, address: str, door: str) -> str:
+    """cloudcore.yaml for ours; `door` is where an API server that is not ours reaches its stream server."""
+    tree: Tree = yaml.safe_load(configfiles.cloudcore(layout, [address]))
+    if door:
+        tree["octoedge"] = {**tree.get("octoedge", {}), "kubeletAddress": door}
+    return yaml.safe_dump(tree, sort_keys=False)
+
+
 def go_cloudcore(layout: Layout, address: str, stream_ca: Path) -> str:
     """cloudcore.yaml for the Go CloudCore, which nodes reach by `address`.
 
     JSON, since Octoedge's embedded API server does not speak Kubernetes' protobuf.
     """
     tree: Tree = yaml.safe_load(configfiles.cloudcore(layout, [address]))
+    tree.pop("octoedge", None)
     tree["kubeAPIConfig"]["contentType"] = "application/json"
     modules = tree["modules"]
     modules["cloudHub"] |= {"dnsNames": ["localhost"], "authorization": {"enable": False, "debug": True}}
