@@ -371,6 +371,8 @@ class PodSpec(View, frozen=True):
     volumes: list[Volume] = []
     node_name: str = ""
     node_selector: dict[str, str] = {}
+    affinity: dict[str, object] = {}
+    """As it comes: only its nodeAffinity is looked at, and seldom."""
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
     active_deadline_seconds: int | None = None

@@ -10,9 +10,11 @@ from typing import Any
 
 from octoedge.edge.edged.cri.interface import ContainerRuntime
 from octoedge.edge.edged.edged import Edged, EdgedSettings
-from octoedge.edge.edged.machine import Machine
+from octoedge.edge.edged.eviction import Measured
+from octoedge.edge.edged.machine import Disk, Machine
 from octoedge.edge.edged.mounts import Mounter, MountFailed
 from octoedge.edge.edged.nodestatus import NodeSettings
+from octoedge.edge.edged.pressure import Amount
 from octoedge.runtime.clock import Clock
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.testing.cri import MemoryRuntime
@@ -54,6 +56,12 @@ def _make(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
+async def plenty() -> Measured:
+    """A machine that is short of nothing, whatever the one is like that the test runs on."""
+    disk = Disk(100 << 30, 50 << 30, 1_000_000, 500_000)
+    return Measured(Amount(2 << 30, 4 << 30), disk, disk, Amount(30_000, 32_768))
+
+
 def settings(root: Path, **changes: Any) -> EdgedSettings:
     """Settings of a node that keeps everything below `root`."""
     defaults: dict[str, Any] = {
@@ -73,6 +81,7 @@ async def running(
     clock: Clock,
     *,
     mounter: Mounter | None = None,
+    measure: Callable[[], Awaitable[Measured]] = plenty,
     **changes: Any,
 ) -> AsyncIterator[Edged]:
     """An edged that runs; leaving the block stops it, as kill -9 would, with containers left as they are."""
@@ -84,6 +93,7 @@ async def running(
         clock=clock,
         mounter=mounter or PlainMounter(),
         machine=MACHINE,
+        measure=measure,
     )
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:

@@ -30,6 +30,11 @@ COMPONENT = "node-controller"
 NOT_THERE = "NodeNotReady"
 """The reason by which the Ready condition of a Pod tells that it was this controller that set it to False."""
 _MARK = f'"{NOT_THERE}"'.encode()
+_PRESSURES = {
+    "MemoryPressure": "node.kubernetes.io/memory-pressure",
+    "DiskPressure": "node.kubernetes.io/disk-pressure",
+    "PIDPressure": "node.kubernetes.io/pid-pressure",
+}
 _JUDGED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -185,7 +190,7 @@ def _judged(node: Json, away: bool, now: float) -> Json | None:
     if away:
         conditions = _unknown(conditions, now)
     ready = next((condition["status"] for condition in conditions if condition["type"] == "Ready"), "")
-    taints = _taints(node.get("spec", {}).get("taints") or [], ready, now)
+    taints = _pressed(_taints(node.get("spec", {}).get("taints") or [], ready, now), conditions, now)
     if conditions == (status.get("conditions") or []) and taints == (node.get("spec", {}).get("taints") or []):
         return None
     spec = {key: value for key, value in node.get("spec", {}).items() if key != "taints"}
@@ -223,6 +228,15 @@ def _taints(taints: list[Json], ready: str, now: float) -> list[Json]:
             added = {"timeAdded": rfc3339(now)} if effect == "NoExecute" or key == UNREACHABLE else {}
             kept.append({"key": key, "effect": effect, **added})
     return kept
+
+
+def _pressed(taints: list[Json], conditions: list[Json], now: float) -> list[Json]:
+    """The taints that go with the conditions of want: no new pods while one lasts."""
+    true = {condition["type"] for condition in conditions if condition["status"] == "True"}
+    wanted = {key for kind, key in _PRESSURES.items() if kind in true}
+    kept = [taint for taint in taints if taint["key"] not in _PRESSURES.values() or taint["key"] in wanted]
+    added = sorted(wanted - {taint["key"] for taint in kept})
+    return [*kept, *({"key": key, "effect": "NoSchedule", "timeAdded": rfc3339(now)} for key in added)]
 
 
 def _ready_status(node: Json) -> str:

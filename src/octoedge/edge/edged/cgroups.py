@@ -53,6 +53,14 @@ class Cgroups:
                     gone = _rmdir(Path(folder)) and gone
         return gone
 
+    def processes(self, parent: str) -> int | None:
+        """Processes and threads in a cgroup and below it; None when that cannot be known."""
+        base = self._mount if self.unified else self._mount / "pids"
+        try:
+            return int((base / parent.lstrip("/") / "pids.current").read_text())
+        except (OSError, ValueError):
+            return None
+
     def _hierarchies(self) -> Iterator[Path]:
         """Every hierarchy; in version 1 links such as cpu,cpuacct are left out."""
         if self.unified:

@@ -14,17 +14,20 @@ from pathlib import Path
 
 import msgspec
 
+from octoedge.api.core import Node, view
 from octoedge.edge.edged import cgroups
+from octoedge.edge.edged.admission import Surroundings
 from octoedge.edge.edged.compose import Place
 from octoedge.edge.edged.containers import Containers, Network, Tools
 from octoedge.edge.edged.cri.interface import ContainerRuntime
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.events import Recorder
+from octoedge.edge.edged.eviction import Eviction, Measured
 from octoedge.edge.edged.imagegc import ImageCollector, ImagePolicy
 from octoedge.edge.edged.images import Images
 from octoedge.edge.edged.layout import Layout, remove_tree
 from octoedge.edge.edged.logs import Logs
-from octoedge.edge.edged.machine import Machine, disk
+from octoedge.edge.edged.machine import Machine, disk, memory, processes
 from octoedge.edge.edged.meter import Meter
 from octoedge.edge.edged.mounts import Mounter, SystemMounter
 from octoedge.edge.edged.node import NodeKeeper
@@ -33,17 +36,21 @@ from octoedge.edge.edged.objects import Objects
 from octoedge.edge.edged.observe import Observer
 from octoedge.edge.edged.pages import Pages
 from octoedge.edge.edged.pods import Pods
+from octoedge.edge.edged.podusage import Usage
+from octoedge.edge.edged.pressure import Amount, EvictionSettings
 from octoedge.edge.edged.relist import Relist
 from octoedge.edge.edged.report import Reporter
 from octoedge.edge.edged.rotation import Rotation, RotationSettings
+from octoedge.edge.edged.rounds import Parts
 from octoedge.edge.edged.streams import Streams
-from octoedge.edge.edged.sync import Parts, Sync
+from octoedge.edge.edged.sync import Sync
 from octoedge.edge.edged.tails import Tails
 from octoedge.edge.edged.termination import TerminationMessages
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Volumes
 from octoedge.edge.ports import Change, ChangeKind, HttpAnswer, LogRequest, Metadata, StreamRequest
 from octoedge.errors import OctoedgeError
+from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock, SystemClock
 
@@ -69,6 +76,7 @@ class EdgedSettings(msgspec.Struct, frozen=True):
     network: Network = Network()
     rotation: RotationSettings = RotationSettings()
     images: ImagePolicy = ImagePolicy()
+    eviction: EvictionSettings = EvictionSettings()
     dead_kept: int = 1
     report_events: bool = True
 
@@ -89,6 +97,7 @@ class Edged:
         clock: Clock | None = None,
         mounter: Mounter | None = None,
         machine: Machine | None = None,
+        measure: Callable[[], Awaitable[Measured]] | None = None,
     ) -> None:
         clock = clock or SystemClock()
         layout = Layout(settings.root, settings.logs)
@@ -121,11 +130,21 @@ class Edged:
                 reporter=self._reporter,
                 clock=clock,
                 facts=self._facts,
+                surroundings=self._surroundings,
                 dead_kept=settings.dead_kept,
             ),
         )
         self._relist = Relist(runtime, self.observer, self.sync.wake)
         self._collector = ImageCollector(settings.images, runtime, self.pods, self._recorder, disk, settings.root)
+        self._eviction = Eviction(
+            settings.eviction,
+            self.sync,
+            Usage(runtime, settings.node.name, layout, cgroups.Cgroups(settings.cgroup_mount), settings.cgroup_root),
+            self._recorder,
+            measure or self._measure,
+            self._collector.remove_unused,
+            self.node.press,
+        )
         self._rotation = Rotation(settings.rotation, runtime, self.observer, layout, clock)
         self._repeats: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -150,6 +169,7 @@ class Edged:
                 group.create_task(self._follow_changes(), name="edged changes")
                 group.create_task(self._rotation.run(), name="edged log rotation")
                 group.create_task(self._collector.run(), name="edged images")
+                group.create_task(self._eviction.run(), name="edged eviction")
                 if self._settings.report_events:
                     group.create_task(self._recorder.run(), name="edged events")
                 ready()
@@ -272,6 +292,28 @@ class Edged:
     def _facts(self) -> Facts:
         machine = self.node.machine
         return Facts(self._settings.node.name, self.node.addresses, (), machine.cpus * 1000, machine.memory)
+
+    async def _surroundings(self) -> Surroundings:
+        """The node as new pods meet it."""
+        name = self._settings.node.name
+        try:
+            node = view(Node, await self._metadata.get(Resource(CLUSTER, "node", name)))
+        except OctoedgeError:
+            labels = None  # Nothing of the node is stored yet.
+        else:
+            labels = node.metadata.labels or {}
+        return Surroundings(labels, self.node.allocatable, self._eviction.conditions)
+
+    async def _measure(self) -> Measured:
+        """One look at the machine."""
+        try:
+            images = await self._collector.where()
+        except OctoedgeError:
+            images = self._settings.root  # The runtime is away: the node's own disk can fill all the same.
+        total, available = memory()
+        running, most = processes()
+        root = self._settings.root
+        return Measured(Amount(available, total), disk(root), disk(images), Amount(most - running, most))
 
     def _runtime_name(self) -> str:
         return self.node.health.name

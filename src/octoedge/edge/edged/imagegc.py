@@ -75,6 +75,7 @@ class ImageCollector:
         self._began: float | None = None
         self._looked = 0.0
         self._failed = False
+        self._where: Path | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> None:
@@ -117,10 +118,11 @@ class ImageCollector:
 
     async def where(self) -> Path:
         """The file system that images are on; edged's own when the runtime does not say."""
-        for usage in await self._runtime.image_filesystems():
-            if usage.fs_id is not None and usage.fs_id.mountpoint:
-                return Path(usage.fs_id.mountpoint)
-        return self._root
+        if self._where is None:
+            found = await self._runtime.image_filesystems()
+            paths = [Path(usage.fs_id.mountpoint) for usage in found if usage.fs_id and usage.fs_id.mountpoint]
+            self._where = paths[0] if paths else self._root
+        return self._where
 
     async def _detect(self) -> list[f.Image]:
         """All images; memory is brought up to what is used now."""

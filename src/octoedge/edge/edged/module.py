@@ -13,6 +13,7 @@ from octoedge.edge.edged.hosts import ClusterDns
 from octoedge.edge.edged.imagegc import ImagePolicy
 from octoedge.edge.edged.machine import interface_address
 from octoedge.edge.edged.nodestatus import NodeSettings
+from octoedge.edge.edged.pressure import EvictionSettings
 from octoedge.edge.edged.rotation import RotationSettings
 from octoedge.edge.ports import Change, Metadata
 from octoedge.errors import ConfigError
@@ -61,6 +62,14 @@ def settings(config: EdgedConfig, api_server: tuple[str, str] = ("", "")) -> Edg
             interval=kubelet.container_log_monitor_interval or 10.0,
         ),
         images=_image_policy(config),
+        eviction=EvictionSettings(
+            hard=dict(kubelet.eviction_hard),
+            soft=dict(kubelet.eviction_soft),
+            soft_grace=dict(kubelet.eviction_soft_grace_period),
+            reclaim=dict(kubelet.eviction_minimum_reclaim),
+            max_pod_grace=kubelet.eviction_max_pod_grace_period,
+            transition=kubelet.eviction_pressure_transition_period,
+        ),
         dead_kept=max(config.max_per_pod_container_count, 0),
         report_events=config.report_event,
     )

@@ -61,6 +61,8 @@ class NodeKeeper:
         self.machine = machine or system.read_machine()
         self.addresses: tuple[str, ...] = (settings.ip or system.default_address(),)
         self.health = RuntimeHealth()
+        self.pressures: frozenset[str] = frozenset()
+        self.allocatable: dict[str, str] = {}
         self._away_since: float | None = None
         self._conditions: list[Condition] = []
         self._sent: NodeStatus | None = None
@@ -85,12 +87,18 @@ class NodeKeeper:
             group.create_task(self._keep_status(), name="node status")
             group.create_task(self._keep_lease(), name="lease")
 
+    def press(self, conditions: frozenset[str]) -> None:
+        """Pressure conditions have changed."""
+        self.pressures = conditions
+        self._changed.set()
+
     def status(self) -> NodeStatus:
         """The node's status now."""
         status = nodestatus.node_status(
             self._settings, self.machine, self._reading(), self._conditions, self._clock.now()
         )
         self._conditions = status.conditions
+        self.allocatable = status.allocatable
         return status
 
     async def _ask(self) -> RuntimeHealth:
@@ -238,15 +246,7 @@ class NodeKeeper:
     def _reading(self) -> Reading:
         if not self._settings.ip:
             self.addresses = (system.default_address(),)
-        pids, pids_max = system.processes()
-        return Reading(
-            memory_available=system.memory()[1],
-            disk=system.disk(self._root),
-            pids=pids,
-            pids_max=pids_max,
-            addresses=self.addresses,
-            runtime=self.health,
-        )
+        return Reading(system.disk(self._root), self.addresses, self.health, self.pressures)
 
 
 def _now() -> float:

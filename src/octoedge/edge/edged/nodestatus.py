@@ -16,6 +16,7 @@ from octoedge.api.core import (
 )
 from octoedge.api.quantity import milli, whole
 from octoedge.edge.edged.machine import Disk, Machine
+from octoedge.edge.edged.pressure import bytes_of
 from octoedge.runtime.clock import rfc3339
 
 _PORT = 10350
@@ -49,12 +50,11 @@ class RuntimeHealth(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """What changes: read before each status."""
 
-    memory_available: int
     disk: Disk
-    pids: int
-    pids_max: int
     addresses: tuple[str, ...]
     runtime: RuntimeHealth
+    pressures: frozenset[str] = frozenset()
+    """Pressure conditions that are true."""
 
 
 def labels(settings: NodeSettings, machine: Machine) -> dict[str, str]:
@@ -104,7 +104,7 @@ def node_status(
         "ephemeral-storage": f"{reading.disk.size // 1024}Ki",
         "pods": str(settings.max_pods),
     }
-    conditions = [_since(condition, before, now) for condition in _conditions(settings, machine, reading)]
+    conditions = [_since(condition, before, now) for condition in _conditions(reading)]
     return NodeStatus(
         capacity=capacity,
         allocatable=_allocatable(settings, machine, reading, capacity),
@@ -133,18 +133,13 @@ def same(one: NodeStatus, other: NodeStatus) -> bool:
     return _without_heartbeats(one) == _without_heartbeats(other)
 
 
-def threshold(text: str, total: int) -> int:
-    """An eviction threshold: a quantity or a share of `total` in percent."""
-    return int(total * float(text[:-1]) / 100) if text.endswith("%") else whole(text)
-
-
 def _allocatable(
     settings: NodeSettings, machine: Machine, reading: Reading, capacity: dict[str, str]
 ) -> dict[str, str]:
     cpu = machine.cpus * 1000 - sum(milli(table["cpu"]) for table in settings.reserved if "cpu" in table)
     memory = machine.memory - sum(whole(table["memory"]) for table in settings.reserved if "memory" in table)
-    memory -= threshold(settings.eviction.get("memory.available", "0"), machine.memory)
-    disk = reading.disk.size - threshold(settings.eviction.get("nodefs.available", "0"), reading.disk.size)
+    memory -= bytes_of(settings.eviction.get("memory.available", "0"), machine.memory)
+    disk = reading.disk.size - bytes_of(settings.eviction.get("nodefs.available", "0"), reading.disk.size)
     return {
         "cpu": str(cpu // 1000) if cpu % 1000 == 0 else f"{max(cpu, 0)}m",
         "memory": f"{max(memory, 0) // 1024}Ki",
@@ -153,18 +148,12 @@ def _allocatable(
     }
 
 
-def _conditions(settings: NodeSettings, machine: Machine, reading: Reading) -> list[Condition]:
-    limits = settings.eviction
-    low_memory = reading.memory_available < threshold(limits.get("memory.available", "0"), machine.memory)
-    disk = reading.disk
-    low_disk = disk.free < threshold(limits.get("nodefs.available", "0"), disk.size) or (
-        disk.inodes > 0 and disk.inodes_free < threshold(limits.get("nodefs.inodesFree", "0"), disk.inodes)
-    )
-    low_pids = reading.pids_max - reading.pids < threshold(limits.get("pid.available", "0"), reading.pids_max)
+def _conditions(reading: Reading) -> list[Condition]:
+    true = reading.pressures
     return [
-        _pressure("MemoryPressure", low_memory, _MEMORY),
-        _pressure("DiskPressure", low_disk, _DISK),
-        _pressure("PIDPressure", low_pids, _PIDS),
+        _pressure("MemoryPressure", "MemoryPressure" in true, _MEMORY),
+        _pressure("DiskPressure", "DiskPressure" in true, _DISK),
+        _pressure("PIDPressure", "PIDPressure" in true, _PIDS),
         _ready(reading.runtime),
     ]
 

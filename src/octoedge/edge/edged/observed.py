@@ -94,6 +94,17 @@ class Health(enum.Enum):
     """The liveness or startup probe failed: to be stopped."""
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """A failure of the pod as a whole."""
+
+    reason: str
+    message: str
+    grace: float | None = None
+    """Seconds that its containers get; None: the pod's own."""
+    disruption: str = ""
+    """Reason of the condition DisruptionTarget, where somebody else's need ended the pod."""
+
+
 @dataclass
 class History:
     """What edged remembers about one pod in memory. Monotonic seconds, but for `start_time` (wall clock)."""
@@ -114,8 +125,7 @@ class History:
     """Dead instances of a container that are kept beside the current one."""
     start_time: float = 0.0
     stopping_since: float | None = None
-    failure: tuple[str, str] | None = None
-    """Reason and message of a failure of the pod as a whole."""
+    failure: Failure | None = None
     refused: str = ""
     """Why the pod cannot run here: fields that are not supported."""
     refused_debuggers: dict[str, str] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from octoedge.edge.edged.observed import ContainerSeen, Crash, Health, History, 
 
 FIRST_CRASH_DELAY = 10.0
 MAX_CRASH_DELAY = 300.0
+_LEAST_GRACE = 1.0
 CRASH_RESET_SECONDS = 600.0
 """A container that ran this long begins with the first delay again."""
 
@@ -89,7 +90,9 @@ def plan(pod: Pod | None, seen: PodSeen, history: History, now: float) -> Plan:
     if history.refused:
         return Plan()
     if outcome(pod, seen, history) is not None:
-        return Plan(tuple(_stop_everything(pod, seen, float(pod.spec.termination_grace_period_seconds))))
+        grace = history.failure.grace if history.failure is not None else None
+        grace = float(pod.spec.termination_grace_period_seconds) if grace is None else max(grace, _LEAST_GRACE)
+        return Plan(tuple(_stop_everything(pod, seen, grace)))
     sandbox = good_sandbox(pod, seen)
     if sandbox is None:
         return _replace_sandbox(pod, seen, history, now)
@@ -102,7 +105,7 @@ def plan(pod: Pod | None, seen: PodSeen, history: History, now: float) -> Plan:
 def outcome(pod: Pod, seen: PodSeen, history: History) -> Outcome | None:
     """How the pod ended, None while it has not. A phase that was reported as the last one stays."""
     if history.failure is not None:
-        return Outcome("Failed", *history.failure)
+        return Outcome("Failed", history.failure.reason, history.failure.message)
     if pod.status.phase in ("Succeeded", "Failed"):
         return Outcome(pod.status.phase, pod.status.reason, pod.status.message)
     if pod.spec.restart_policy == "Always":

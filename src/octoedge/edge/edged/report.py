@@ -80,7 +80,7 @@ class Reporter:
     def differs(self, pod: Pod) -> bool:
         """Whether the cloud shows another status than was reported last."""
         sent = self._sent.get(pod.metadata.uid)
-        return sent is not None and not _same(_own_part(pod.status), sent.status)
+        return sent is not None and not _same(_own_part(pod.status), _own_part(sent.status))
 
     def repeat(self, uid: str) -> None:
         """Report again at the next look, even if nothing changed since."""

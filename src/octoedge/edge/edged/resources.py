@@ -81,6 +81,11 @@ def request(container: Container, name: str, parse: Callable[[str], int], *, lim
     return parse(str(table[name])) if name in table else 0
 
 
+def pod_request(pod: Pod, name: str, parse: Callable[[str], int]) -> int:
+    """What the whole pod asks for: its containers together with its sidecars, or the largest of what begins it."""
+    return _pod_sum(pod, name, parse)
+
+
 def _amounts(table: dict[str, Amount]) -> dict[str, int]:
     found = {name: milli(str(table[name])) for name in ("cpu", "memory") if name in table}
     return {name: amount for name, amount in found.items() if amount}

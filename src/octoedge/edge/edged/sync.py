@@ -10,30 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
 
 from octoedge.api.core import Pod
 from octoedge.edge.edged import plan
-from octoedge.edge.edged.containers import RETRY, ActionFailed, Containers
-from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.admission import rejection
+from octoedge.edge.edged.containers import RETRY, ActionFailed
 from octoedge.edge.edged.downward import Facts
-from octoedge.edge.edged.events import Recorder
-from octoedge.edge.edged.layout import Layout
-from octoedge.edge.edged.observe import Observer
-from octoedge.edge.edged.observed import History, PodSeen, Waiting
+from octoedge.edge.edged.observed import Failure, History, PodSeen, Waiting
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.probes import Prober
-from octoedge.edge.edged.report import Reporter
-from octoedge.edge.edged.tokens import Tokens
-from octoedge.edge.edged.volumes import VolumeFailed, Volumes
-from octoedge.edge.ports import Metadata
+from octoedge.edge.edged.rounds import Parts, Record, Round, logged_attempts, started
+from octoedge.edge.edged.volumes import VolumeFailed
 from octoedge.errors import ApiError, DeadlineError, OctoedgeError, OfflineError, RuntimeUnavailable, StoreError
 from octoedge.protocol.resource import Resource
-from octoedge.runtime.clock import Clock, parse_rfc3339
 from octoedge.runtime.keyed import KeyedQueue
 from octoedge.runtime.logs import SaidOnce
 
@@ -46,41 +38,8 @@ _MAY_BE_CURED = ("CreateContainerConfigError", "ContainerCreating")
 """Waits that a ConfigMap or Secret may end."""
 _RUNTIME_AWAY = 1.0
 _ORPHAN_AGAIN = 30.0
-
-
-@dataclass
-class _Record:
-    """What the worker of one pod keeps between two rounds."""
-
-    history: History = field(default_factory=History)
-    scope: asyncio.Timeout | None = None
-    """The wait that may be interrupted, while there is one."""
-    refresh: bool = True
-    """Content of the volumes is to be looked at."""
-    finished: bool = False
-    wish: tuple[bool, int | None] = (False, None)
-    hooked: set[str] = field(default_factory=set)
-    """Containers whose preStop hook has begun."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a sync is made of."""
-
-    node_name: str
-    runtime: ContainerRuntime
-    observer: Observer
-    containers: Containers
-    volumes: Volumes
-    tokens: Tokens
-    layout: Layout
-    metadata: Metadata
-    recorder: Recorder
-    reporter: Reporter
-    clock: Clock
-    facts: Callable[[], Facts]
-    """Facts about the node, without a pod's addresses."""
-    dead_kept: int = 1
+_LABELS_SETTLE = 3.0
+"""Seconds until a pod that does not fit the node's labels is looked at again."""
 
 
 class Sync:
@@ -89,11 +48,11 @@ class Sync:
     def __init__(self, pods: Pods, parts: Parts) -> None:
         self._pods = pods
         self._parts = parts
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, Record] = {}
         self._queue: KeyedQueue[str] = KeyedQueue(self._work, workers=_WORKERS, name="pod")
         self._said = SaidOnce(log)
         self.prober = Prober(parts.runtime, self._queue.add, parts.recorder)
-        self._actions: dict[type[plan.Action], Callable[[_Round, plan.Action], Awaitable[None]]] = {
+        self._actions: dict[type[plan.Action], Callable[[Round, plan.Action], Awaitable[None]]] = {
             plan.CreateSandbox: self._create_sandbox,
             plan.StartContainer: self._start_container,
             plan.RemoveContainer: self._remove_container,
@@ -110,7 +69,7 @@ class Sync:
 
     def wake(self, uid: str, *, refresh: bool = False) -> None:
         """Look at a pod; `refresh`: something that its volumes or environment show has changed."""
-        record = self._records.setdefault(uid, _Record())
+        record = self._records.setdefault(uid, Record())
         if refresh:
             record.refresh = True
             for name, waits in list(record.history.waiting.items()):
@@ -118,6 +77,27 @@ class Sync:
                     del record.history.waiting[name]
         self._interrupt_if_ending(uid, record)
         self._queue.add(uid)
+
+    def active(self) -> Iterator[Pod]:
+        """Pods that have a place here and have not ended."""
+        for pod in self._pods.all():
+            record = self._records.get(pod.metadata.uid)
+            if record is None or not record.admitted or record.history.failure is not None or record.history.refused:
+                continue
+            if self._parts.reporter.basis(pod).status.phase not in ("Succeeded", "Failed"):
+                yield pod
+
+    def fail(self, uid: str, reason: str, message: str, grace: float | None) -> None:
+        """End a pod for good; `grace`: seconds that its containers get, None: the pod's own."""
+        record = self._records.setdefault(uid, Record())
+        record.history.failure = Failure(reason, message, grace, disruption="TerminationByKubelet")
+        record.interrupt()
+        self._queue.add(uid)
+
+    def runs(self, uid: str) -> bool:
+        """Whether a container of the pod is alive."""
+        seen = self._parts.observer.pods.get(uid)
+        return seen is not None and any(container.alive for container in seen.containers)
 
     async def idle(self) -> None:
         """Return when no pod is being worked."""
@@ -128,14 +108,14 @@ class Sync:
         record = self._records.get(uid)
         return record.history if record is not None else None
 
-    def _interrupt_if_ending(self, uid: str, record: _Record) -> None:
+    def _interrupt_if_ending(self, uid: str, record: Record) -> None:
         """End a long wait when the pod is now to go, or to go faster than it was."""
         desired = self._pods.get(uid)
         meta = desired.pod.metadata if desired is not None else None
         ending = meta is None or meta.deletion_timestamp is not None
         wish = (ending, meta.deletion_grace_period_seconds if meta is not None else None)
-        if wish != record.wish and ending and record.scope is not None:
-            record.scope.reschedule(asyncio.get_running_loop().time())
+        if wish != record.wish and ending:
+            record.interrupt()
         record.wish = wish
 
     async def _work(self, uid: str) -> None:
@@ -152,10 +132,12 @@ class Sync:
             self._said.over(f"pod {uid}", "is well again")
 
     async def _converge(self, uid: str) -> None:
-        record = self._records.setdefault(uid, _Record())
+        record = self._records.setdefault(uid, Record())
         for _ in range(_MOST_STEPS):
             round_ = await self._observe(uid, record)
             if round_ is None:
+                return
+            if not await self._admitted(round_):
                 return
             thought = plan.plan(round_.pod, round_.seen, record.history, _now())
             if round_.pod is not None:
@@ -166,7 +148,25 @@ class Sync:
             await self._act(round_, thought.actions)
         self._queue.add_later(uid, RETRY)
 
-    async def _tell(self, round_: _Round, pod: Pod) -> None:
+    async def _admitted(self, round_: Round) -> bool:
+        """Whether it is decided that the pod may come, or ends; False while the node's labels may be on their way."""
+        pod, record = round_.pod, round_.record
+        if record.admitted or pod is None or pod.metadata.deletion_timestamp is not None:
+            return True
+        known = bool(round_.seen.sandboxes or round_.seen.containers or pod.status.start_time)
+        others = [other for other in self.active() if other.metadata.uid != round_.uid]
+        refused = None if known else rejection(pod, others, await self._parts.surroundings())
+        if refused is not None and refused.reason == "NodeAffinity" and not record.doubted:
+            record.doubted = True
+            self._queue.add_later(round_.uid, _LABELS_SETTLE)
+            return False
+        record.admitted = True
+        if refused is not None:
+            self._parts.recorder.pod(pod, "Warning", refused.reason, refused.message)
+            record.history.failure = Failure(refused.reason, f"Pod was rejected: {refused.message}")
+        return True
+
+    async def _tell(self, round_: Round, pod: Pod) -> None:
         """Report the pod's status; a disk that takes no report must not keep the pod from running."""
         try:
             await self._parts.reporter.pod(pod, round_.seen, round_.record.history)
@@ -176,7 +176,7 @@ class Sync:
         else:
             self._said.over("reports of pods", "are stored again")
 
-    async def _observe(self, uid: str, record: _Record) -> _Round | None:
+    async def _observe(self, uid: str, record: Record) -> Round | None:
         """All that is needed to think about a pod; None when there is nothing to do."""
         seen = await self._parts.observer.look_at(uid)
         desired = self._pods.get(uid)
@@ -186,7 +186,7 @@ class Sync:
             return None
         pod = self._parts.reporter.basis(desired.pod) if desired is not None else None
         refused, debuggers = (desired.refused, desired.refused_debuggers) if desired is not None else ("", {})
-        round_ = _Round(uid, pod, refused, seen, record, debuggers)
+        round_ = Round(uid, pod, refused, seen, record, debuggers)
         self._note(round_)
         due = record.refresh or self._parts.tokens.due(uid)
         if due and pod is not None and pod.metadata.deletion_timestamp is None and seen.sandboxes:
@@ -222,11 +222,11 @@ class Sync:
             self._queue.add_later(uid, _ORPHAN_AGAIN)
         return gone
 
-    def _note(self, round_: _Round) -> None:
+    def _note(self, round_: Round) -> None:
         """Bring memory up to what was seen."""
         history, seen, now = round_.record.history, round_.seen, _now()
         history.dead_kept = self._parts.dead_kept
-        history.start_time = history.start_time or _started(round_.pod) or self._parts.clock.now()
+        history.start_time = history.start_time or started(round_.pod) or self._parts.clock.now()
         if round_.refused and round_.pod is not None and history.refused != round_.refused:
             self._parts.recorder.pod(round_.pod, "Warning", "Unsupported", round_.refused)
         history.refused = round_.refused
@@ -240,7 +240,7 @@ class Sync:
         else:
             self._check_deadline(pod, history)
             if not history.logged_attempts and not seen.containers:
-                history.logged_attempts = _logged_attempts(self._parts.layout, pod)
+                history.logged_attempts = logged_attempts(self._parts.layout, pod)
         self.prober.track(round_.uid, pod, seen, history)
 
     def _check_deadline(self, pod: Pod, history: History) -> None:
@@ -249,11 +249,12 @@ class Sync:
             return
         left = history.start_time + limit - self._parts.clock.now()
         if left <= 0:
-            history.failure = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+            text = "Pod was active on the node longer than the specified deadline"
+            history.failure = history.failure or Failure("DeadlineExceeded", text)
         else:
             self._queue.add_later(pod.metadata.uid, left)
 
-    async def _refresh(self, round_: _Round) -> None:
+    async def _refresh(self, round_: Round) -> None:
         assert round_.pod is not None
         try:
             await self._parts.volumes.refresh(round_.pod, self._facts(round_))
@@ -263,7 +264,7 @@ class Sync:
             self._queue.add_later(round_.uid, RETRY)
             round_.record.refresh = True
 
-    async def _act(self, round_: _Round, actions: Sequence[plan.Action]) -> None:
+    async def _act(self, round_: Round, actions: Sequence[plan.Action]) -> None:
         stops = [action for action in actions if isinstance(action, plan.StopContainer)]
         if stops:
             await self._stop_containers(round_, stops)
@@ -271,7 +272,7 @@ class Sync:
         for action in actions:
             await self._actions[type(action)](round_, action)
 
-    async def _stop_containers(self, round_: _Round, stops: list[plan.StopContainer]) -> None:
+    async def _stop_containers(self, round_: Round, stops: list[plan.StopContainer]) -> None:
         async def stop(action: plan.StopContainer) -> None:
             container = action.container
             hook = container.id not in round_.record.hooked
@@ -287,14 +288,14 @@ class Sync:
 
         await self._interruptible(round_, all_of_them())
 
-    async def _create_sandbox(self, round_: _Round, action: plan.Action) -> None:
+    async def _create_sandbox(self, round_: Round, action: plan.Action) -> None:
         assert isinstance(action, plan.CreateSandbox)
         assert round_.pod is not None
         round_.record.refresh = False
         create = self._parts.containers.create_sandbox(round_.pod, action.attempt, self._facts(round_))
         await self._attempt(round_, "", create)
 
-    async def _start_container(self, round_: _Round, action: plan.Action) -> None:
+    async def _start_container(self, round_: Round, action: plan.Action) -> None:
         assert isinstance(action, plan.StartContainer)
         assert round_.pod is not None
         sandbox = next((s for s in round_.seen.sandboxes if s.id == action.sandbox_id), None)
@@ -303,7 +304,7 @@ class Sync:
         )
         await self._attempt(round_, action.container.name, start)
 
-    async def _attempt(self, round_: _Round, name: str, effect: Awaitable[None]) -> None:
+    async def _attempt(self, round_: Round, name: str, effect: Awaitable[None]) -> None:
         """Run an effect; a failure becomes what the container (or the sandbox, "") waits for."""
         waiting = round_.record.history.waiting
         try:
@@ -313,7 +314,7 @@ class Sync:
         else:
             waiting.pop(name, None)
 
-    async def _interruptible(self, round_: _Round, effect: Awaitable[None]) -> None:
+    async def _interruptible(self, round_: Round, effect: Awaitable[None]) -> None:
         record = round_.record
         scope = asyncio.timeout(None)
         try:
@@ -326,7 +327,7 @@ class Sync:
         finally:
             record.scope = None
 
-    async def _remove_container(self, round_: _Round, action: plan.Action) -> None:
+    async def _remove_container(self, round_: Round, action: plan.Action) -> None:
         assert isinstance(action, plan.RemoveContainer)
         await self._parts.runtime.remove_container(action.container_id)
         gone = next((one for one in round_.seen.containers if one.id == action.container_id), None)
@@ -334,16 +335,16 @@ class Sync:
             seen = round_.seen
             self._parts.layout.remove_traces(seen.namespace, seen.name, seen.uid, gone.name, gone.attempt)
 
-    async def _stop_sandbox(self, _round: _Round, action: plan.Action) -> None:
+    async def _stop_sandbox(self, _round: Round, action: plan.Action) -> None:
         assert isinstance(action, plan.StopSandbox)
         await self._parts.runtime.stop_sandbox(action.sandbox_id)
 
-    async def _remove_sandbox(self, _round: _Round, action: plan.Action) -> None:
+    async def _remove_sandbox(self, _round: Round, action: plan.Action) -> None:
         assert isinstance(action, plan.RemoveSandbox)
         await self._parts.runtime.stop_sandbox(action.sandbox_id)
         await self._parts.runtime.remove_sandbox(action.sandbox_id)
 
-    async def _finish(self, round_: _Round, _action: plan.Action) -> None:
+    async def _finish(self, round_: Round, _action: plan.Action) -> None:
         """The pod's end: nothing on the host, then the cloud hears of it."""
         pod, seen = round_.pod, round_.seen
         namespace = pod.metadata.namespace if pod is not None else seen.namespace
@@ -367,7 +368,7 @@ class Sync:
         self._parts.reporter.forget(uid)
         self.prober.forget(uid)
 
-    def _facts(self, round_: _Round) -> Facts:
+    def _facts(self, round_: Round) -> Facts:
         node = self._parts.facts()
         pod = round_.pod
         if pod is not None and pod.spec.host_network:
@@ -382,41 +383,6 @@ class Sync:
         renew = self._parts.tokens.renew_in(uid)
         if renew is not None:
             self._queue.add_later(uid, renew)
-
-
-@dataclass(frozen=True)
-class _Round:
-    """One look at one pod; its status is the one that was reported last."""
-
-    uid: str
-    pod: Pod | None
-    refused: str
-    seen: PodSeen
-    record: _Record
-    refused_debuggers: dict[str, str]
-
-
-def _started(pod: Pod | None) -> float:
-    """When the pod was first seen on this node, as was reported; 0 when it was not."""
-    try:
-        return parse_rfc3339(pod.status.start_time) if pod is not None and pod.status.start_time else 0.0
-    except ValueError:
-        return 0.0
-
-
-def _logged_attempts(layout: Layout, pod: Pod) -> dict[str, int]:
-    """Highest attempt of each container that log files tell of."""
-    found: dict[str, int] = {}
-    for spec in pod.spec.everyone():
-        folder = layout.log_directory(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid) / spec.name
-        try:
-            stems = [name.partition(".")[0] for name in os.listdir(folder)]
-        except OSError:
-            continue
-        attempts = [int(stem) for stem in stems if stem.isdigit()]
-        if attempts:
-            found[spec.name] = max(attempts)
-    return found
 
 
 def _now() -> float:

@@ -15,7 +15,6 @@ import msgspec
 from octoedge.api.core import EphemeralContainer, Pod, PodSpec
 
 ELSEWHERE = {
-    "spec.affinity": "used by the scheduler",
     "spec.containers[].resizePolicy": "resources are not changed in place",
     "spec.initContainers[].resizePolicy": "resources are not changed in place",
     "spec.enableServiceLinks": "a node lists no Services, so there are none to link",

@@ -19,14 +19,15 @@ class World:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
-    async def put_node(self, ready: str, beat: str = "1") -> None:
+    async def put_node(self, ready: str, beat: str = "1", *pressures: str) -> None:
         condition = {"type": "Ready", "status": ready, "lastHeartbeatTime": beat}
+        pressed = [{"type": kind, "status": "True", "lastHeartbeatTime": beat} for kind in pressures]
         node = {
             "kind": "Node",
             "apiVersion": "v1",
             "metadata": {"name": "edge-1", "uid": "u"},
             "spec": {"taints": [{"key": "mine", "effect": "NoSchedule"}]},
-            "status": {"conditions": [condition]},
+            "status": {"conditions": [condition, *pressed]},
         }
         await self.backend.change(lambda _: [Put("nodes", node)])
 
@@ -91,6 +92,21 @@ def test_silence_makes_a_node_unknown_and_a_sign_of_life_heals_it(tmp_path: Path
         await asyncio.sleep(6)
         assert at.ready() == "True"
         assert at.taints() == {"mine"}
+
+    in_world(tmp_path, story)
+
+
+def test_a_node_in_want_is_tainted_while_it_lasts(tmp_path: Path) -> None:
+    async def story(at: World) -> None:
+        await at.put_node("True", "1", "MemoryPressure", "PIDPressure")
+        await asyncio.sleep(6)
+        pressed = {"mine", "node.kubernetes.io/memory-pressure", "node.kubernetes.io/pid-pressure"}
+        assert at.taints() == pressed
+        node = at.node()
+        node["status"]["conditions"][1]["status"] = "False"
+        await at.backend.change(lambda _: [Put("nodes", node)])
+        await asyncio.sleep(6)
+        assert at.taints() == pressed - {"node.kubernetes.io/memory-pressure"}
 
     in_world(tmp_path, story)
 

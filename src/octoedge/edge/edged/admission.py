@@ -1,0 +1,137 @@
+"""Whether a pod that comes to this node may start here; asked once, before anything of it is made. Pure.
+
+The scheduler has looked at the same things, but a pod may come without it (nodeName, a DaemonSet of old, a static pod),
+and the node may have changed since. What runs already is never asked again: a restart of the agent ends no pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from octoedge.api.core import Pod
+from octoedge.api.quantity import milli, whole
+from octoedge.edge.edged import ranking
+from octoedge.edge.edged.resources import pod_request
+
+_RESOURCES: tuple[tuple[str, Callable[[str], int]], ...] = (
+    ("cpu", milli),
+    ("memory", whole),
+    ("ephemeral-storage", whole),
+)
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """The kubelet's reason and words; the pod is Failed with them."""
+
+    reason: str
+    message: str
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """The node as a new pod meets it."""
+
+    labels: Mapping[str, str] | None
+    """None while they are not known: then they forbid nothing."""
+    allocatable: Mapping[str, str]
+    conditions: frozenset[str] = frozenset()
+    shutting_down: bool = False
+
+
+def rejection(pod: Pod, others: Iterable[Pod], around: Surroundings) -> Rejection | None:
+    """Why the pod is refused, None when it may come; `others` are the pods that have a place here."""
+    others = list(others)
+    if around.shutting_down:
+        return Rejection("NodeShutdown", "Pod was rejected as the node is shutting down.")
+    under_pressure = ranking.refusal(pod, around.conditions)
+    if under_pressure:
+        return Rejection("Evicted", under_pressure)
+    if around.labels is not None and not (_selected(pod, around.labels) and _affine(pod, around.labels)):
+        text = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+        return Rejection("NodeAffinity", text)
+    if _ports(pod) & {port for other in others for port in _ports(other)}:
+        text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+        return Rejection("NodePorts", text)
+    return _short(pod, others, around.allocatable)
+
+
+def _short(pod: Pod, others: list[Pod], allocatable: Mapping[str, str]) -> Rejection | None:
+    """What there is too little of."""
+    if "pods" in allocatable and len(others) + 1 > whole(allocatable["pods"]):
+        return _out_of("pods", 1, len(others), whole(allocatable["pods"]))
+    for name, parse in _RESOURCES:
+        asked = pod_request(pod, name, parse)
+        if not asked or name not in allocatable:
+            continue
+        used, capacity = sum(pod_request(other, name, parse) for other in others), parse(allocatable[name])
+        if asked + used > capacity:
+            return _out_of(name, asked, used, capacity)
+    return None
+
+
+def _out_of(name: str, asked: int, used: int, capacity: int) -> Rejection:
+    text = f"Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
+    return Rejection(f"OutOf{name}", text)
+
+
+def _selected(pod: Pod, labels: Mapping[str, str]) -> bool:
+    return pod.spec.node_selector.items() <= labels.items()
+
+
+def _ports(pod: Pod) -> set[tuple[str, int]]:
+    return {
+        (port.protocol, port.host_port)
+        for spec in (*pod.spec.containers, *(one for one in pod.spec.init_containers if one.restart_policy))
+        for port in spec.ports
+        if port.host_port
+    }
+
+
+def _affine(pod: Pod, labels: Mapping[str, str]) -> bool:
+    """The required part of nodeAffinity: one of its terms must hold, all of a term's expressions."""
+    required = _at(pod.spec.affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
+    if not required:
+        return True
+    return any(_term(term, labels) for term in _at(required, "nodeSelectorTerms") or [])
+
+
+def _term(term: Any, labels: Mapping[str, str]) -> bool:
+    expressions = _at(term, "matchExpressions") or []
+    # Fields of a node (only its name can be asked for) were the scheduler's to look at.
+    return bool(expressions or _at(term, "matchFields")) and all(_holds(one, labels) for one in expressions)
+
+
+def _holds(expression: Any, labels: Mapping[str, str]) -> bool:
+    key, values = str(_at(expression, "key")), [str(value) for value in _at(expression, "values") or []]
+    test = _OPERATORS.get(str(_at(expression, "operator")))
+    return test is not None and test(labels.get(key), values)
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return int(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _compare(value: str | None, values: list[str], sign: int) -> bool:
+    here, there = _number(value), _number(values[0] if values else None)
+    return here is not None and there is not None and (here - there) * sign > 0
+
+
+_OPERATORS: dict[str, Callable[[str | None, list[str]], bool]] = {
+    "In": lambda value, values: value in values,
+    "NotIn": lambda value, values: value not in values,
+    "Exists": lambda value, _: value is not None,
+    "DoesNotExist": lambda value, _: value is None,
+    "Gt": lambda value, values: _compare(value, values, 1),
+    "Lt": lambda value, values: _compare(value, values, -1),
+}
+
+
+def _at(value: Any, *path: str) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,104 @@
+"""What the worker of one pod keeps between two rounds, and what it has in hand during one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from octoedge.api.core import Pod
+from octoedge.edge.edged.admission import Surroundings
+from octoedge.edge.edged.containers import Containers
+from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.downward import Facts
+from octoedge.edge.edged.events import Recorder
+from octoedge.edge.edged.layout import Layout
+from octoedge.edge.edged.observe import Observer
+from octoedge.edge.edged.observed import History, PodSeen
+from octoedge.edge.edged.report import Reporter
+from octoedge.edge.edged.tokens import Tokens
+from octoedge.edge.edged.volumes import Volumes
+from octoedge.edge.ports import Metadata
+from octoedge.runtime.clock import Clock, parse_rfc3339
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a sync is made of."""
+
+    node_name: str
+    runtime: ContainerRuntime
+    observer: Observer
+    containers: Containers
+    volumes: Volumes
+    tokens: Tokens
+    layout: Layout
+    metadata: Metadata
+    recorder: Recorder
+    reporter: Reporter
+    clock: Clock
+    facts: Callable[[], Facts]
+    """Facts about the node, without a pod's addresses."""
+    surroundings: Callable[[], Awaitable[Surroundings]]
+    """The node as new pods meet it."""
+    dead_kept: int = 1
+
+
+@dataclass
+class Record:
+    """What is kept of one pod."""
+
+    history: History = field(default_factory=History)
+    scope: asyncio.Timeout | None = None
+    """The wait that may be interrupted, while there is one."""
+    refresh: bool = True
+    """Content of the volumes is to be looked at."""
+    finished: bool = False
+    wish: tuple[bool, int | None] = (False, None)
+    hooked: set[str] = field(default_factory=set)
+    """Containers whose preStop hook has begun."""
+    admitted: bool = False
+    """Whether the pod was let in; until then nothing of it is made."""
+    doubted: bool = False
+    """Whether the node's labels did not fit the pod: they may be on their way, so it is looked at once more."""
+
+    def interrupt(self) -> None:
+        """End the wait that the worker is in."""
+        if self.scope is not None:
+            self.scope.reschedule(asyncio.get_running_loop().time())
+
+
+@dataclass(frozen=True)
+class Round:
+    """One look at one pod; its status is the one that was reported last."""
+
+    uid: str
+    pod: Pod | None
+    refused: str
+    seen: PodSeen
+    record: Record
+    refused_debuggers: dict[str, str]
+
+
+def started(pod: Pod | None) -> float:
+    """When the pod was first seen on this node, as was reported; 0 when it was not."""
+    try:
+        return parse_rfc3339(pod.status.start_time) if pod is not None and pod.status.start_time else 0.0
+    except ValueError:
+        return 0.0
+
+
+def logged_attempts(layout: Layout, pod: Pod) -> dict[str, int]:
+    """Highest attempt of each container that log files tell of."""
+    found: dict[str, int] = {}
+    for spec in pod.spec.everyone():
+        folder = layout.log_directory(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid) / spec.name
+        try:
+            stems = [name.partition(".")[0] for name in os.listdir(folder)]
+        except OSError:
+            continue
+        attempts = [int(stem) for stem in stems if stem.isdigit()]
+        if attempts:
+            found[spec.name] = max(attempts)
+    return found

@@ -1,0 +1,99 @@
+"""What a pod is asked at the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from octoedge.api.core import Pod, view
+from octoedge.edge.edged.admission import Surroundings, rejection
+from octoedge.testing import node
+
+LABELS = {"kubernetes.io/hostname": "edge-1", "disk": "ssd", "rank": "5"}
+NODE = Surroundings(LABELS, {"cpu": "1500m", "memory": "100Mi", "ephemeral-storage": "1Gi", "pods": "3"})
+
+
+def make(name: str = "web", **spec: Any) -> Pod:
+    return view(Pod, msgspec.json.encode(node.pod(name, **spec)))
+
+
+def asking(name: str = "web", **requests: str) -> Pod:
+    return make(name, containers=[node.container(resources={"requests": requests})])
+
+
+def on(port: int, protocol: str = "TCP", name: str = "web") -> Pod:
+    ports = [{"containerPort": 80, "hostPort": port, "protocol": protocol}]
+    return make(name, containers=[node.container(ports=ports)])
+
+
+def reason(pod: Pod, *others: Pod, around: Surroundings = NODE) -> str:
+    refused = rejection(pod, others, around)
+    return refused.reason if refused is not None else ""
+
+
+def affinity(*expressions: dict[str, Any]) -> dict[str, Any]:
+    terms = {"nodeSelectorTerms": [{"matchExpressions": list(expressions)}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+
+def test_an_ordinary_pod_comes_in() -> None:
+    assert reason(make(), make("other"), on(81, name="third")) == ""
+    assert reason(asking(cpu="1500m", memory="100Mi")) == ""
+
+
+def test_the_words_are_the_kubelets() -> None:
+    refused = rejection(asking(cpu="2"), [asking("other", cpu="100m")], NODE)
+    assert refused is not None
+    assert refused.reason == "OutOfcpu"
+    text = "Node didn't have enough resource: cpu, requested: 2000, used: 100, capacity: 1500"
+    assert refused.message == text
+    refused = rejection(make(nodeSelector={"disk": "hdd"}), [], NODE)
+    assert refused is not None
+    assert refused.reason == "NodeAffinity"
+    assert refused.message == "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+
+
+def test_room_is_counted_with_those_who_are_here() -> None:
+    assert reason(asking(memory="60Mi"), asking("b", memory="60Mi")) == "OutOfmemory"
+    assert reason(asking(memory="40Mi"), asking("b", memory="60Mi")) == ""
+    assert reason(make(), make("a"), make("b"), make("c")) == "OutOfpods"
+
+
+def test_a_port_of_the_host_is_had_once() -> None:
+    assert reason(on(80), on(80, name="b")) == "NodePorts"
+    assert reason(on(80), on(80, "UDP", name="b")) == ""
+
+
+@pytest.mark.parametrize(
+    ("expression", "fits"),
+    [
+        ({"key": "disk", "operator": "In", "values": ["ssd", "nvme"]}, True),
+        ({"key": "disk", "operator": "NotIn", "values": ["ssd"]}, False),
+        ({"key": "disk", "operator": "Exists"}, True),
+        ({"key": "gpu", "operator": "Exists"}, False),
+        ({"key": "gpu", "operator": "DoesNotExist"}, True),
+        ({"key": "rank", "operator": "Gt", "values": ["4"]}, True),
+        ({"key": "rank", "operator": "Lt", "values": ["4"]}, False),
+        ({"key": "disk", "operator": "Gt", "values": ["4"]}, False),
+        ({"key": "disk", "operator": "New", "values": ["4"]}, False),
+    ],
+)
+def test_affinity_to_the_node(expression: dict[str, Any], fits: bool) -> None:
+    assert (reason(make(affinity=affinity(expression))) == "") == fits
+
+
+def test_affinity_in_a_form_of_its_own_harms_nobody() -> None:
+    assert reason(make(affinity={"nodeAffinity": "x"})) == ""
+    assert reason(make(affinity={"podAffinity": {"x": 1}})) == ""
+    assert reason(make(affinity=affinity())) == "NodeAffinity"
+
+
+def test_labels_that_are_not_known_forbid_nothing() -> None:
+    assert reason(make(nodeSelector={"disk": "hdd"}), around=Surroundings(None, {})) == ""
+
+
+def test_a_node_that_ends_or_is_short_of_something_takes_nothing() -> None:
+    assert reason(make(), around=Surroundings(LABELS, {}, shutting_down=True)) == "NodeShutdown"
+    assert reason(make(), around=Surroundings(LABELS, {}, frozenset({"DiskPressure"}))) == "Evicted"
