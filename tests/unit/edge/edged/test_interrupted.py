@@ -76,7 +76,7 @@ def check(world: World) -> None:
     assert all(count == 1 for count in uids.values()), f"a pod runs twice: {uids}"
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_whatever_is_cut_off_each_pod_runs_once_and_ends_as_wanted(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, float]]
