@@ -50,7 +50,7 @@ def remove(path: Path) -> None:
 def _hierarchies() -> list[Path]:
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
-    return [entry for entry in CGROUPS.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    return [entry for entry in CGROUPS.iterdir() if not entry.is_symlink() and (entry / "cgroup.procs").exists()]
 
 
 def _empty(top: Path) -> None:

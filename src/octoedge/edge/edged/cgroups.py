@@ -62,12 +62,13 @@ class Cgroups:
             return None
 
     def _hierarchies(self) -> Iterator[Path]:
-        """Every hierarchy; in version 1 links such as cpu,cpuacct are left out."""
+        """Every hierarchy; in version 1 links such as cpu,cpuacct are left out, and folders where none is mounted."""
         if self.unified:
             yield self._mount
             return
         if self._mount.is_dir():
-            yield from (path for path in self._mount.iterdir() if path.is_dir() and not path.is_symlink())
+            entries = (path for path in self._mount.iterdir() if not path.is_symlink())
+            yield from (path for path in entries if (path / "cgroup.procs").exists())
 
     def _create_v1(self, parent: str, limits: Resources) -> None:
         for hierarchy in self._hierarchies():

@@ -17,6 +17,8 @@ POD = "/octoedge/burstable/pod1"
 def version_1(tmp_path: Path) -> Path:
     for name in ("cpu", "memory", "cpuset", "pids", "systemd", "unified"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "cgroup.procs").touch()
+    (tmp_path / "hugetlb").mkdir()
     (tmp_path / "cpuset/cpuset.cpus").write_text("0-1\n")
     (tmp_path / "cpuset/cpuset.mems").write_text("0\n")
     (tmp_path / "cpuacct").symlink_to("cpu")
@@ -30,6 +32,7 @@ def test_version_1_gets_a_group_in_every_hierarchy_with_its_limits(version_1: Pa
     assert (version_1 / "memory/octoedge/burstable/pod1/memory.limit_in_bytes").read_text() == str(64 << 20)
     assert (version_1 / "pids/octoedge/burstable/pod1").is_dir()
     assert not (version_1 / "unified/octoedge").exists()
+    assert not (version_1 / "hugetlb/octoedge").exists(), "a folder where no hierarchy is mounted"
 
 
 def test_version_2_has_one_group_and_hands_controllers_down(tmp_path: Path) -> None:
