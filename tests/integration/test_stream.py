@@ -306,7 +306,7 @@ def test_a_node_without_a_tunnel_is_answered_at_once_with_since_when(tmp_path: P
         assert b"node edge-9 has had no tunnel to the cloud since 20" in text
         w.edge_task.cancel()
         await w.cloud.wait("edge-1", connected=False)
-        status, text = await w.get("/containerLogs/shop/cart/app")
+        status, text = await w.get("/containerLogs/shop/cart/other")
         assert status == 503
         assert b"node edge-1 has no tunnel to the cloud since 20" in text
 

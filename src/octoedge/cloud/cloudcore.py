@@ -19,6 +19,8 @@ from octoedge.api.config.cloudcore import Authorization, CloudCoreConfig
 from octoedge.cloud.cloudhub.https import Endpoints, HttpsServer
 from octoedge.cloud.cloudhub.hub import CloudHub, Sessions
 from octoedge.cloud.cloudstream.cloudstream import CloudStream
+from octoedge.cloud.cloudstream.iptables import Iptables
+from octoedge.cloud.cloudstream.tunnelport import TunnelPorts
 from octoedge.cloud.edgecontroller.addresses import Door
 from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.requests import Requests
@@ -121,6 +123,8 @@ class CloudCore:
         if hub.enable and hub.websocket.enable:
             listeners.append(self.websocket)
         if modules.cloud_stream.enable:
+            ports = _tunnel_ports(self._config, client)
+            listeners += [ports] if ports is not None else []
             listeners.append(
                 CloudStream(
                     modules.cloud_stream,
@@ -130,6 +134,7 @@ class CloudCore:
                     addresses=(*hub.advertise_address, self._config.octoedge.kubelet_address),
                     needs=("authority",),
                     kept=self._config.octoedge.kept_logs,
+                    opened=ports.opened if ports is not None else None,
                 )
             )
         return listeners
@@ -198,6 +203,15 @@ def _door(config: CloudCoreConfig) -> Door | None:
     """Where nodes show their kubelet; None where they show their own address."""
     address, stream = config.octoedge.kubelet_address, config.modules.cloud_stream
     return Door(address, stream.stream_port) if address and stream.enable else None
+
+
+def _tunnel_ports(config: CloudCoreConfig, client: Client) -> TunnelPorts | None:
+    """KubeEdge's way to the nodes; None where it is switched off, or where nodes show CloudCore's address."""
+    manager, hub = config.modules.iptables_manager, config.modules.cloud_hub
+    if not manager.enable or config.octoedge.kubelet_address:
+        return None
+    rules = Iptables(config.modules.cloud_stream.stream_port).reconcile if manager.mode == "internal" else None
+    return TunnelPorts(client, _reachable(hub.advertise_address), rules)
 
 
 def _enforcement(settings: Authorization) -> Enforcement:

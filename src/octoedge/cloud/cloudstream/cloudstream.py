@@ -48,9 +48,12 @@ class CloudStream:
     def __init__(
         self, settings: config.CloudStream, client: Client, authority: Callable[[], Authority], clock: Clock, *,
         addresses: Sequence[str] = (), needs: tuple[str, ...] = (), host: str | None = None,
-        kept: config.KeptLogs | None = None,
+        kept: config.KeptLogs | None = None, opened: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
-        """`addresses` are what the API server reaches this machine by; `host` is the IP to listen on, all if None."""
+        """`addresses` are what the API server reaches this machine by; `host` is the IP to listen on, all if None.
+
+        `opened` is told the name of each node whose tunnel has opened.
+        """
         self.needs = needs
         self._settings = settings
         self._client = client
@@ -60,7 +63,7 @@ class CloudStream:
         self._host = host
         self.kept = _kept_logs(kept, clock) if kept is not None and kept.enable else None
         """The ends of logs, for nodes that are away; None: none are kept."""
-        self._tunnels = Tunnels(clock, self.kept)
+        self._tunnels = Tunnels(clock, self.kept, opened)
         self.tunnel_port = settings.tunnel_port
         self.stream_port = settings.stream_port
 

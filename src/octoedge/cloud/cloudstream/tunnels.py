@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from octoedge.cloud.cloudstream.kept import KeptLogs
 from octoedge.cloud.cloudstream.tunnel import Tunnel
@@ -24,8 +24,10 @@ _MAX_REMEMBERED = 20_000
 class Tunnels:
     """The tunnels of this CloudCore."""
 
-    def __init__(self, clock: Clock, kept: KeptLogs | None = None) -> None:
+    def __init__(self, clock: Clock, kept: KeptLogs | None = None, opened: Callable[[str], None] | None = None) -> None:
+        """`opened` is told the name of each node whose tunnel has opened."""
         self._clock = clock
+        self._opened = opened
         self._kept = kept
         self._began = clock.now()
         self._tunnels: dict[str, Tunnel] = {}
@@ -53,6 +55,8 @@ class Tunnels:
         if older is not None:
             await older.end(f"a newer tunnel of node {node} took its place")
         log.debug("= tunnel of node %s is open (%s)", node, connection.peer.address)
+        if self._opened is not None:
+            self._opened(node)
         try:
             await tunnel.run()
         except ConnectionClosed as error:
