@@ -124,8 +124,8 @@ def info(machine: Machine, runtime: RuntimeHealth) -> NodeSystemInfo:
 
 
 def patch(status: NodeStatus) -> bytes:
-    """A strategic merge patch that carries the whole status."""
-    return msgspec.json.encode({"status": status})
+    """A strategic merge patch that carries the whole status but for the kubelet's port, which the cloud decides."""
+    return msgspec.json.encode({"status": msgspec.structs.replace(status, daemon_endpoints=None)})
 
 
 def same(one: NodeStatus, other: NodeStatus) -> bool:

@@ -57,6 +57,12 @@ def test_a_status_has_what_kubectl_shows() -> None:
     }  # fmt: skip
 
 
+def test_a_report_leaves_the_kubelets_port_to_the_cloud() -> None:
+    made = nodestatus.node_status(SETTINGS, node.MACHINE, reading(), [], 1_800_000_000.0)
+    patch = msgspec.json.decode(nodestatus.patch(made))["status"]
+    assert patch == {key: value for key, value in status().items() if key != "daemonEndpoints"}
+
+
 def test_allocatable_is_capacity_less_what_is_reserved_and_evicted_at() -> None:
     settings = NodeSettings(
         node.NODE, reserved=({"cpu": "250m", "memory": "100Mi"}, {"cpu": "250m"}), eviction=EVICTION
