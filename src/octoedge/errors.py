@@ -17,6 +17,7 @@ OctoedgeError
 ├── StoreError                 the database
 │   ├── StoreCorrupt           the file is not a whole database
 │   └── StoreFull              no space is left to write
+├── DeviceUnknown              this node has no such device
 ├── OfflineError               needs the cloud, and the cloud is away
 ├── DeadlineError              no answer in time
 ├── RuntimeUnavailable         the container runtime does not answer
@@ -99,6 +100,10 @@ class StoreCorrupt(StoreError):
 
 class StoreFull(StoreError):
     """The disk has no room for the write."""
+
+
+class DeviceUnknown(OctoedgeError):
+    """This node has no such device."""
 
 
 class OfflineError(OctoedgeError):

@@ -182,7 +182,7 @@ class Bus(Protocol):
     """EventBus, as DeviceTwin sees it."""
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Tell MQTT clients, when there is a broker; never waits. Too much at once is dropped, oldest first, and said."""
+        """Tell MQTT clients, when there is a broker; never waits. Too much is dropped, the oldest first, and said."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -28,3 +29,12 @@ def eventually(look: Callable[[], T], accept: Callable[[T], object] = bool, *, w
         if time.monotonic() > deadline:
             raise AssertionError(f"not so within {within:g} s; seen last: {last}")
         time.sleep(INTERVAL)
+
+
+async def comes_true(look: Callable[[], object], *, within: float = 30) -> None:
+    """The same inside an event loop: return as soon as `look` gives something true."""
+    deadline = time.monotonic() + within
+    while not look():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not so within {within:g} s")
+        await asyncio.sleep(0.01)

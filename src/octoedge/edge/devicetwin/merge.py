@@ -144,6 +144,9 @@ def merge_desired(before: Twins, desired: Mapping[str, tuple[str, str]], generat
     for key, (value, kind) in desired.items():
         old = before.get(key)
         base = msgspec.structs.replace(_revived(old, kind or "string"), declared=True)
+        if kind and base.type == "string":
+            # The model may come after its devices and their first values.
+            base = msgspec.structs.replace(base, type=kind)
         if base.desired == value:
             if base != old:
                 merged.twins[key] = base
@@ -160,6 +163,18 @@ def merge_desired(before: Twins, desired: Mapping[str, tuple[str, str]], generat
         if key not in desired and old.declared and not old.deleted:
             _note(merged, key, old, _tombstone(old, old.expected_version))
     return merged
+
+
+def with_observed(merged: Merged, observed: Mapping[str, str], now: int) -> Merged:
+    """The same, and the cloud is told which desired values the mapper worked with.
+
+    They are not taken for wishes: a mapper that has not heard of the newest one would take it back.
+    """
+    report = dict(merged.report)
+    for key, value in observed.items():
+        if value and key in report:
+            report[key] = msgspec.structs.replace(report[key], expected=Value(value, {"timestamp": now}))
+    return msgspec.structs.replace(merged, report=report)
 
 
 def after(before: Twins, merged: Merged) -> dict[str, Stored]:

@@ -1,6 +1,7 @@
 """Devices and their twins in the store: every function runs inside one transaction, or on a reader connection.
 
-The tables are KubeEdge's (`device`, `device_twin`; `device_attr` stays empty: no message brings attributes any more).
+The tables, made by MetaManager's schema, are KubeEdge's (`device`, `device_twin`; `device_attr` stays empty: no message
+brings attributes any more).
 What is more than KubeEdge keeps lies in the JSON columns: remarks with a value, the desired value of the Device object.
 """
 
@@ -13,18 +14,6 @@ import msgspec
 
 from octoedge.edge.devicetwin.merge import Stored
 from octoedge.edge.devicetwin.twin import DELETED, Value, Version
-
-SCHEMA = """
-    CREATE TABLE IF NOT EXISTS device (id TEXT PRIMARY KEY, name TEXT, description TEXT, state TEXT, last_online TEXT);
-    CREATE TABLE IF NOT EXISTS device_attr (id INTEGER PRIMARY KEY AUTOINCREMENT, deviceid TEXT, name TEXT,
-        description TEXT, value TEXT, optional NUMERIC, attr_type TEXT, metadata TEXT);
-    CREATE TABLE IF NOT EXISTS device_twin (id INTEGER PRIMARY KEY AUTOINCREMENT, deviceid TEXT, name TEXT,
-        description TEXT, expected TEXT, actual TEXT, expected_meta TEXT, actual_meta TEXT, expected_version TEXT,
-        actual_version TEXT, optional NUMERIC, attr_type TEXT, metadata TEXT);
-    DELETE FROM device_twin WHERE id NOT IN (SELECT max(id) FROM device_twin GROUP BY deviceid, name);
-    CREATE UNIQUE INDEX IF NOT EXISTS device_twin_name ON device_twin (deviceid, name);
-"""
-"""KubeEdge has no unique index on twins, so its file may hold one twice; the later one is its latest."""
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ version that counts what cloud and edge did to it. `null` instead of a twin dele
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -99,11 +100,16 @@ def read_twins(body: bytes) -> TwinMessage:
     message: TwinMessage = _read(body, TwinMessage)
     if not message.twin:
         raise MessageError("the update names no twin")
-    if len(message.twin) > MAX_TWINS:
-        raise MessageError(f"the update names {len(message.twin)} twins; at most {MAX_TWINS} may be")
-    for key, twin in message.twin.items():
-        _check(key, twin)
+    check(message.twin)
     return message
+
+
+def check(twins: Mapping[str, Twin | None]) -> None:
+    """Names, sizes and times; `MessageError` says what is wrong and where."""
+    if len(twins) > MAX_TWINS:
+        raise MessageError(f"the update names {len(twins)} twins; at most {MAX_TWINS} may be")
+    for key, twin in twins.items():
+        _check(key, twin)
 
 
 def read_state(body: bytes) -> StateMessage:

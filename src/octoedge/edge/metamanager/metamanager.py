@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from octoedge.edge.metamanager.outbox import EVENT, NODE_STATUS, POD_DELETE, POD
 from octoedge.edge.metamanager.schema import Opened
 from octoedge.edge.metamanager.tokens import Tokens
 from octoedge.edge.metamanager.verdict import Delete, Put
-from octoedge.edge.ports import Change, ChangeKind, Link
+from octoedge.edge.ports import Change, ChangeKind, Inbound, Link
 from octoedge.errors import ApiError, DeadlineError, MessageError, StoreCorrupt, StoreError, not_found
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
@@ -65,17 +65,26 @@ class MetaManager:
         self._database = store.database
         self._link = link
         self._changes = changes
+        self._changes_of: dict[str, Sender[Change]] = {}
         self._seconds = settings.answer_seconds
         self._rebuilt = store.new
         self.outbox = Outbox(store.database, link, answer_seconds=settings.answer_seconds)
         self._tokens = Tokens(store.database, link, clock, answer_seconds=settings.answer_seconds)
         self._lease = LeaseKeeper(link, settings.answer_seconds)
-        self._doors: dict[type[p.Payload], Callable[[Message, p.Payload], Awaitable[None]]] = {
+        self._doors: dict[type[p.Payload], Inbound] = {
             p.ObjectInsert: self._put,
             p.ObjectUpdate: self._put,
             p.ObjectDelete: self._delete,
             p.Answer: self._late_answer,
         }
+
+    def tell(self, kind: str, changes: Sender[Change]) -> None:
+        """From the start, changes of objects of this resource type go here instead of to edged."""
+        self._changes_of[kind] = changes
+
+    def hand_on(self, payload: type[p.Payload], door: Inbound) -> None:
+        """From the start, such messages of the cloud go here; they are about nothing that MetaManager keeps."""
+        self._doors[payload] = door
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Send reports until cancelled."""
@@ -173,8 +182,9 @@ class MetaManager:
         return stored.before if stored.verdict is Put.STALE and stored.before is not None else whole
 
     async def _tell(self, kind: ChangeKind, resource: Resource, obj: bytes) -> None:
-        if self._changes is not None:
-            await self._changes.send(Change(kind, resource, obj))
+        changes = self._changes_of.get(resource.type, self._changes)
+        if changes is not None:
+            await changes.send(Change(kind, resource, obj))
 
     async def _watch_filling(self) -> None:
         while self._rebuilt:

@@ -5,6 +5,8 @@
     pod-delete   <ns>/<name>    pod                PodDelete
     node-status  <node>         node (the latest)  NodeStatusPatch
     event        <ns>/<name>/…  event, bounded     EventInsert
+    twin-report  <ns>/<name>    device (combined)  TwinReport
+    device-state <ns>/<name>    device (the latest) DeviceStateReport
 
 Rows that share a lane (a pod's status and its end, all events) are sent one after another, lanes side by side. A row
 that was replaced while it was on its way stays for another turn. What the cloud finally refuses is dropped, said once.
@@ -20,7 +22,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from octoedge.edge.ports import Link
+from octoedge.edge.ports import DEVICE_STATE, TWIN_REPORT, Link
 from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError, StoreCorrupt, StoreError
 from octoedge.protocol import payloads as p
 from octoedge.protocol.resource import CLUSTER, Resource
@@ -35,6 +37,9 @@ POD_STATUS = "pod-status"
 POD_DELETE = "pod-delete"
 NODE_STATUS = "node-status"
 EVENT = "event"
+
+_LANES = {POD_STATUS: "pod", POD_DELETE: "pod", TWIN_REPORT: "device", DEVICE_STATE: "device"}
+"""What kinds that share a lane for each key call it; the others have one lane each."""
 
 MAX_EVENTS = 1000
 """Events kept while the cloud is away; the oldest go first."""
@@ -91,6 +96,21 @@ class Outbox:
     async def put(self, kind: str, key: str, uid: str, body: bytes) -> None:
         """Keep a report; it is on disk when this returns, and sent when possible."""
         await self._keep(kind, key, uid, body)
+        self._queue.add(_lane(kind, key))
+
+    def keep(
+        self, connection: sqlite3.Connection, kind: str, key: str, combine: Callable[[bytes | None], bytes]
+    ) -> None:
+        """Keep a report inside a transaction; `combine` gets the one that is not sent yet. `wake` when it is over."""
+        row = connection.execute("SELECT body FROM outbox WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        _insert(connection, kind, key, "", combine(row[0] if row else None))
+
+    def drop(self, connection: sqlite3.Connection, kind: str, key: str) -> None:
+        """Drop a report inside a transaction: nobody wants to know any more."""
+        connection.execute("DELETE FROM outbox WHERE kind = ? AND key = ?", (kind, key))
+
+    def wake(self, kind: str, key: str) -> None:
+        """Send what `keep` kept, as soon as possible."""
         self._queue.add(_lane(kind, key))
 
     async def deliver(self, kind: str, key: str, uid: str, body: bytes) -> None:
@@ -232,7 +252,7 @@ class Outbox:
 
 
 def _lane(kind: str, key: str) -> str:
-    return f"pod {key}" if kind in (POD_STATUS, POD_DELETE) else kind
+    return f"{_LANES[kind]} {key}" if kind in _LANES else kind
 
 
 def _insert(connection: sqlite3.Connection, kind: str, key: str, uid: str, body: bytes) -> tuple[int, int]:
@@ -258,25 +278,28 @@ def _lanes(connection: sqlite3.Connection) -> list[str]:
 
 
 def _first(connection: sqlite3.Connection, lane: str) -> Row | None:
-    kinds, key = ((POD_STATUS, POD_DELETE), lane[4:]) if lane.startswith("pod ") else ((lane, lane), None)
+    name, _, key = lane.partition(" ")
+    kinds = [kind for kind, of in _LANES.items() if of == name] or [name, name]
     row = connection.execute(
         "SELECT number, kind, key, uid, body FROM outbox WHERE kind IN (?, ?) AND key = coalesce(?, key) "
         "ORDER BY number LIMIT 1",
-        (*kinds, key),
+        (*kinds, key or None),
     ).fetchone()
     return None if row is None else Row(*row)
 
 
-def _pod(row: Row, kind: str) -> Resource:
+def _named(row: Row, kind: str) -> Resource:
     namespace, _, name = row.key.partition("/")
     return Resource(namespace, kind, name)
 
 
 _PAYLOADS: dict[str, Callable[[Row], p.Payload]] = {
-    POD_STATUS: lambda row: p.PodStatusPatch(resource=_pod(row, "podpatch"), body=row.body),
-    POD_DELETE: lambda row: p.PodDelete(resource=_pod(row, "pod"), body=row.body),
+    POD_STATUS: lambda row: p.PodStatusPatch(resource=_named(row, "podpatch"), body=row.body),
+    POD_DELETE: lambda row: p.PodDelete(resource=_named(row, "pod"), body=row.body),
     NODE_STATUS: lambda row: p.NodeStatusPatch(resource=Resource(CLUSTER, "nodepatch", row.key), body=row.body),
     EVENT: lambda row: p.EventInsert(resource=_event(row), body=row.body),
+    TWIN_REPORT: lambda row: p.TwinReport(resource=_named(row, "device"), body=row.body),
+    DEVICE_STATE: lambda row: p.DeviceStateReport(resource=_named(row, "device"), body=row.body),
 }
 
 

@@ -34,6 +34,19 @@ MIGRATIONS = (
     CREATE TABLE token (key TEXT PRIMARY KEY, pod_uid TEXT NOT NULL, issued REAL NOT NULL, body BLOB NOT NULL);
     CREATE INDEX token_pod ON token (pod_uid);
     """,
+    # DeviceTwin's; KubeEdge has no unique index on twins, so its file may hold one twice: the later is its latest.
+    """
+    CREATE TABLE IF NOT EXISTS device (id TEXT PRIMARY KEY, name TEXT, description TEXT, state TEXT, last_online TEXT);
+    CREATE TABLE IF NOT EXISTS device_attr (id INTEGER PRIMARY KEY AUTOINCREMENT, deviceid TEXT, name TEXT,
+        description TEXT, value TEXT, optional NUMERIC, attr_type TEXT, metadata TEXT);
+    CREATE TABLE IF NOT EXISTS device_twin (id INTEGER PRIMARY KEY AUTOINCREMENT, deviceid TEXT, name TEXT,
+        description TEXT, expected TEXT, actual TEXT, expected_meta TEXT, actual_meta TEXT, expected_version TEXT,
+        actual_version TEXT, optional NUMERIC, attr_type TEXT, metadata TEXT);
+    DELETE FROM device_twin WHERE id NOT IN (SELECT max(id) FROM device_twin GROUP BY deviceid, name);
+    CREATE UNIQUE INDEX IF NOT EXISTS device_twin_name ON device_twin (deviceid, name);
+    CREATE TABLE IF NOT EXISTS sub_topics (topic TEXT PRIMARY KEY);
+    CREATE TABLE mapper_told (protocol TEXT, kind TEXT, key TEXT, digest TEXT, PRIMARY KEY (protocol, kind, key));
+    """,
 )
 
 

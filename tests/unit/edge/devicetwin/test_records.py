@@ -11,11 +11,12 @@ from octoedge.edge.devicetwin import records
 from octoedge.edge.devicetwin.merge import Stored
 from octoedge.edge.devicetwin.records import Device
 from octoedge.edge.devicetwin.twin import Value, Version
+from octoedge.edge.metamanager.schema import MIGRATIONS
 
 
 def opened() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(records.SCHEMA)
+    connection.executescript(MIGRATIONS[-1])
     return connection
 
 
@@ -52,7 +53,7 @@ def test_a_device_keeps_its_state_when_its_description_changes() -> None:
 
 def test_a_database_of_kubeedge_is_taken_over() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    without_index = records.SCHEMA.split("DELETE FROM", maxsplit=1)[0]
+    without_index = MIGRATIONS[-1].split("DELETE FROM", maxsplit=1)[0]
     connection.executescript(without_index)
     row = (
         "INSERT INTO device_twin (deviceid, name, expected, actual, expected_meta, actual_meta, expected_version, "
@@ -61,7 +62,7 @@ def test_a_database_of_kubeedge_is_taken_over() -> None:
     for value in ("1", "2"):
         connection.execute(row, (value, '{"timestamp":1769847300000}', '{"cloud":0,"edge":3}'))
     connection.execute("INSERT INTO device (id, name) VALUES ('ns/a', 'a')")
-    connection.executescript(records.SCHEMA)
+    connection.executescript(MIGRATIONS[-1])
     assert records.twins(connection, "ns/a") == {
         "t": Stored("int", True, None, Value("2", {"timestamp": 1769847300000}), Version(), Version(0, 3))
     }

@@ -1,0 +1,104 @@
+"""What a mapper must be told: what it should know against what it was told. Pure.
+
+    devices and models of its protocol ──► `wanted` ──► `plan(wanted, told)` ──► calls, in an order that it understands
+
+A model comes before its devices and goes after them. What was told is remembered by a digest of the message, so that a
+change which the mapper would not notice (a label, a status) does not restart its device.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from octoedge.api import devices as api
+from octoedge.dmi import convert
+from octoedge.dmi import messages as m
+from octoedge.dmi.messages import CODEC
+from octoedge.errors import MessageError
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""(`device` or `devicemodel`, `<namespace>/<name>`)"""
+
+
+class Verb(enum.IntEnum):
+    """What is done, in the order in which it is done."""
+
+    MODEL_NEW = 0
+    MODEL_CHANGED = 1
+    DEVICE_GONE = 2
+    DEVICE_NEW = 3
+    DEVICE_CHANGED = 4
+    MODEL_GONE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One thing to tell."""
+
+    verb: Verb
+    key: Key
+    digest: str = ""
+    """Of what is told; empty when the thing is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a mapper should know, and why it cannot be told of the rest."""
+
+    devices: Mapping[str, m.Device]
+    models: Mapping[str, m.DeviceModel]
+    troubles: Mapping[str, str]
+    """Device id → what its mapper cannot be told."""
+
+    def digests(self) -> dict[Key, str]:
+        """A short form of each message."""
+        devices = {(api.DEVICE, key): _digest(CODEC.encode(x, m.Device)) for key, x in self.devices.items()}
+        models = {(api.MODEL, key): _digest(CODEC.encode(x, m.DeviceModel)) for key, x in self.models.items()}
+        return {**models, **devices}
+
+
+def wanted(
+    protocol: str, devices: Iterable[api.Device], models: Mapping[str, api.DeviceModel], *, wide: bool
+) -> Wanted:
+    """What the mapper of `protocol` should know; `models` by `<namespace>/<name>`, `wide` as in `dmi.values`."""
+    told: dict[str, m.Device] = {}
+    of_them: dict[str, m.DeviceModel] = {}
+    troubles: dict[str, str] = {}
+    for device in devices:
+        if device.spec.protocol.protocol_name != protocol:
+            continue
+        name = f"{device.metadata.namespace}/{device.model_name}"
+        model = models.get(name)
+        if model is None:
+            troubles[device.id] = f"its model {name} is not here (yet)"
+            continue
+        try:
+            told[device.id] = convert.device(device, model, wide=wide)
+        except MessageError as error:
+            troubles[device.id] = str(error)
+            continue
+        of_them[name] = convert.device_model(model)
+    return Wanted(told, of_them, troubles)
+
+
+def plan(wants: Mapping[Key, str], told: Mapping[Key, str]) -> list[Call]:
+    """The calls that bring a mapper from what it was told to what it should know."""
+    calls: list[Call] = []
+    for key, digest in wants.items():
+        if key not in told:
+            calls.append(Call(Verb.MODEL_NEW if key[0] == api.MODEL else Verb.DEVICE_NEW, key, digest))
+        elif told[key] != digest:
+            calls.append(Call(Verb.MODEL_CHANGED if key[0] == api.MODEL else Verb.DEVICE_CHANGED, key, digest))
+    gone = told.keys() - wants.keys()
+    calls.extend(Call(Verb.MODEL_GONE if key[0] == api.MODEL else Verb.DEVICE_GONE, key) for key in gone)
+    return sorted(calls, key=lambda call: (call.verb, call.key))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
