@@ -16,9 +16,9 @@ Check = Callable[[Json], list[Cause]]
 
 _NOT_NEGATIVE = "must be greater than or equal to 0"
 _IMMUTABLE = "field is immutable"
-_UNSUPPORTED = "is not supported by the embedded API server; leave it out or use a Kubernetes cluster"
 _JOB_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
 _JOB_NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
+_NO_LIMIT = 2**31 - 1
 _SAFE_NAME = 52
 """A CronJob appends 11 characters to its name."""
 
@@ -68,6 +68,9 @@ def job_defaults(obj: Json) -> None:
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)
+    # With a limit for each index, that of the whole Job is only there for who asks for it.
+    spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else _NO_LIMIT)
+    spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
 
 
 def cronjob_defaults(obj: Json) -> None:
@@ -179,8 +182,9 @@ def statefulset(obj: Json) -> list[Cause]:
             text = f"must be one of {', '.join(allowed)}"
             causes.append(wrong(f"spec.{field}", obj["spec"].get(field), text))
     for field, value in (obj["spec"].get("persistentVolumeClaimRetentionPolicy") or {}).items():
-        if value != "Retain":
-            causes.append(forbidden_field(f"spec.persistentVolumeClaimRetentionPolicy.{field}", _UNSUPPORTED))
+        if value not in ("Retain", "Delete"):
+            text = f'Unsupported value: "{value}": supported values: "Delete", "Retain"'
+            causes.append(("FieldValueNotSupported", f"spec.persistentVolumeClaimRetentionPolicy.{field}", text))
     return causes + _strategy(obj)
 
 
@@ -218,8 +222,7 @@ def _job_spec(spec: Json, path: str, obj: Json | None = None) -> list[Cause]:
     causes = [wrong(f"{path}.{field}", spec[field], _NOT_NEGATIVE) for field in fields if (spec.get(field) or 0) < 0]
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         causes.append(required(f"{path}.completions", "when completion mode is Indexed"))
-    refused = ("podFailurePolicy", "successPolicy", "backoffLimitPerIndex")
-    causes += [forbidden_field(f"{path}.{field}", _UNSUPPORTED) for field in refused if spec.get(field) is not None]
+    causes += _failure_policies(spec, path)
     if obj is not None:
         causes += _selector(obj, "job")
     policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
@@ -227,6 +230,62 @@ def _job_spec(spec: Json, path: str, obj: Json | None = None) -> list[Cause]:
         text = 'Required value: valid values: "OnFailure", "Never"'
         causes.append(("FieldValueRequired", f"{path}.template.spec.restartPolicy", text))
     return causes + _template(spec.get("template") or {}, f"{path}.template", ("Always", "OnFailure", "Never"))
+
+
+_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
+
+
+def _failure_policies(spec: Json, path: str) -> list[Cause]:
+    """The rules about what a failure means and when a Job has succeeded before all of it is done."""
+    indexed = spec.get("completionMode") == "Indexed"
+    causes = [
+        wrong(f"{path}.{field}", "", "requires indexed completion mode")
+        for field in ("backoffLimitPerIndex", "successPolicy")
+        if spec.get(field) is not None and not indexed
+    ]
+    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
+        causes.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    causes += _not_negative_at(spec, path, "backoffLimitPerIndex", "maxFailedIndexes")
+    restart = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
+    if spec.get("podFailurePolicy") is not None:
+        if restart != "Never":
+            text = 'only "Never" is supported when podFailurePolicy is specified'
+            causes.append(wrong(f"{path}.template.spec.restartPolicy", restart, text))
+        if spec.get("podReplacementPolicy") not in (None, "Failed"):
+            text = f'Unsupported value: "{spec["podReplacementPolicy"]}": supported values: "Failed"'
+            causes.append(("FieldValueNotSupported", f"{path}.podReplacementPolicy", text))
+    for index, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or []):
+        causes += _failure_rule(rule, f"{path}.podFailurePolicy.rules[{index}]", spec)
+    for index, rule in enumerate((spec.get("successPolicy") or {}).get("rules") or []):
+        if rule.get("succeededIndexes") is None and rule.get("succeededCount") is None:
+            text = "at least one of succeededCount or succeededIndexes must be specified"
+            causes.append(required(f"{path}.successPolicy.rules[{index}]", text))
+    return causes
+
+
+def _failure_rule(rule: Json, path: str, spec: Json) -> list[Cause]:
+    causes = []
+    if rule.get("action") not in _ACTIONS:
+        shown = ", ".join(f'"{one}"' for one in _ACTIONS)
+        text = f'Unsupported value: "{rule.get("action")}": supported values: {shown}'
+        causes.append(("FieldValueNotSupported", f"{path}.action", text))
+    if rule.get("action") == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+        text = "requires the backoffLimitPerIndex to be set"
+        causes.append(wrong(f"{path}.action", "FailIndex", text))
+    codes, patterns = rule.get("onExitCodes"), rule.get("onPodConditions")
+    if bool(codes) == bool(patterns):
+        text = "specifying one of OnExitCodes and OnPodConditions is required, and not both"
+        causes.append(wrong(path, "", text))
+    if codes and codes.get("operator") not in ("In", "NotIn"):
+        text = f'Unsupported value: "{codes.get("operator")}": supported values: "In", "NotIn"'
+        causes.append(("FieldValueNotSupported", f"{path}.onExitCodes.operator", text))
+    if codes and codes.get("operator") == "In" and 0 in (codes.get("values") or []):
+        causes.append(wrong(f"{path}.onExitCodes.values", 0, "must not be 0 for the In operator"))
+    return causes
+
+
+def _not_negative_at(spec: Json, path: str, *fields: str) -> list[Cause]:
+    return [wrong(f"{path}.{field}", spec[field], _NOT_NEGATIVE) for field in fields if (spec.get(field) or 0) < 0]
 
 
 def cronjob(obj: Json) -> list[Cause]:
@@ -282,7 +341,8 @@ def statefulset_update(new: Json, old: Json) -> list[Cause]:
 
 def job_update(new: Json, old: Json) -> list[Cause]:
     """A Job's work stays the same; how much of it at once may change, and while suspended where it runs."""
-    fields = ["selector", "completionMode", "manualSelector"]
+    fields = ["selector", "completionMode", "manualSelector", "podFailurePolicy", "successPolicy"]
+    fields.append("backoffLimitPerIndex")
     if not (old["spec"].get("suspend") and not (old.get("status") or {}).get("startTime")):
         fields.append("template")
     if new["spec"].get("completionMode") != "Indexed":

@@ -129,7 +129,11 @@ def _judge(turn: Turn, ref: Ref, item: Item, obj: Json) -> None:
     solid, gone, waiting = 0, set(), set()
     for owner in owners_of(item):
         found = _owner(turn, owner, item.namespace)
-        if found is None:
+        if found is False:
+            solid += 1
+            text = f"ownerRef {owner.api_version}/{owner.kind} {owner.name} must not refer to a namespaced kind"
+            turn.tell(obj, "OwnerRefInvalidNamespace", f"{text}: the object belongs to no namespace", warning=True)
+        elif found is None:
             gone.add(owner.uid)
         elif isinstance(found, dict) and _waits_for(found, owner):
             waiting.add(owner.uid)
@@ -152,10 +156,13 @@ def _own_policy(obj: Json) -> str:
 
 
 def _owner(turn: Turn, owner: Owner, namespace: str) -> Json | bool | None:
-    """The owner; True when its kind is not known here and nothing can be said, None when it is gone."""
+    """The owner; None when it is gone. Where nothing can be said: True when its kind is not known here, False when an
+    object of no namespace says that it belongs to one of some namespace."""
     kind = turn.hands.kinds.of_object(owner.api_version, owner.kind)
     if kind is None:
         return True
+    if kind.namespaced and not namespace:
+        return False
     obj = turn.get(kind.resource, namespace if kind.namespaced else "", owner.name)
     return obj if obj is not None and obj["metadata"]["uid"] == owner.uid else None
 

@@ -6,11 +6,12 @@ counted exactly once, whoever deletes it and whatever is killed meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from octoedge.apiserver.controllers import pods as facts
 from octoedge.apiserver.controllers.controller import Controller, Key
-from octoedge.apiserver.controllers.plans import conditions, jobs
+from octoedge.apiserver.controllers.plans import conditions, failures, jobs
 from octoedge.apiserver.controllers.replicasets import AT_ONCE
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
 from octoedge.apiserver.deletion import DeleteOptions
@@ -22,6 +23,7 @@ Json = dict[str, Any]
 RESOURCE = "jobs.batch"
 FINALIZER = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
+FAILURES = "batch.kubernetes.io/job-index-failure-count"
 
 
 def job_controller(hands: Hands) -> Controller:
@@ -60,20 +62,41 @@ def reconcile(turn: Turn, job: Json) -> None:
 
 def _count(turn: Turn, job: Json, pods: list[Json], *, suspended: bool) -> jobs.Done:
     """Count Pods that have ended or are being deleted, and take their finalizer."""
-    status = job.get("status") or {}
+    spec, status = job["spec"], job.get("status") or {}
     succeeded, failed = int(status.get("succeeded") or 0), int(status.get("failed") or 0)
-    indexes = set(jobs.lengthen(status.get("completedIndexes") or ""))
-    indexed = job["spec"].get("completionMode") == "Indexed"
+    indexes, lost = (set(jobs.lengthen(status.get(key) or "")) for key in ("completedIndexes", "failedIndexes"))
+    indexed, limit, fatal = spec.get("completionMode") == "Indexed", spec.get("backoffLimitPerIndex"), ""
     for pod in pods:
-        good = facts.phase(pod) == "Succeeded"
-        if not (good or facts.phase(pod) == "Failed" or is_leaving(pod)) or not _uncounted(turn, pod):
+        good, index = facts.phase(pod) == "Succeeded", _index(pod)
+        if not _has_ended(job, pod) or not _uncounted(turn, pod):
             continue
-        index = _index(pod)
-        if good and indexed and index is not None:
-            indexes.add(index)
-        succeeded += good
-        failed += not good and not (suspended and not facts.is_finished(pod))
-    return jobs.Done(len(indexes) if indexed else succeeded, failed, frozenset(indexes))
+        if good:
+            succeeded += 1
+            indexes |= {index} if indexed and index is not None else set()
+        elif facts.is_finished(pod) or not suspended:
+            meaning = failures.meaning(spec.get("podFailurePolicy"), pod)
+            failed += meaning.action != "Ignore"
+            fatal = fatal or (meaning.message if meaning.action == "FailJob" else "")
+            ends = meaning.action == "FailIndex" or (limit is not None and _failures(pod, meaning) > limit)
+            lost |= {index} if ends and index is not None and limit is not None else set()
+    lost -= indexes
+    return jobs.Done(len(indexes) if indexed else succeeded, failed, frozenset(indexes), frozenset(lost), fatal)
+
+
+def _has_ended(job: Json, pod: Json) -> bool:
+    """Whether a Pod is to be counted: it has ended, or is being deleted where that is enough to replace it."""
+    return facts.is_finished(pod) or (is_leaving(pod) and not _waits_for_the_end(job))
+
+
+def _waits_for_the_end(job: Json) -> bool:
+    """Whether a Pod that is being deleted keeps its place until it has ended."""
+    return bool(job["spec"].get("podReplacementPolicy") == "Failed")
+
+
+def _failures(pod: Json, meaning: failures.Meaning) -> int:
+    """How often the index of a failed Pod has failed now."""
+    text = (pod["metadata"].get("annotations") or {}).get(FAILURES, "0")
+    return (int(text) if text.isdecimal() and len(text) < 10 else 0) + (meaning.action != "Ignore")
 
 
 def _uncounted(turn: Turn, pod: Json) -> bool:
@@ -103,13 +126,18 @@ def _work(turn: Turn, job: Json, pods: list[Json], living: list[Json], done: job
         backoff_limit=int(spec.get("backoffLimit", 6)),
         indexed=spec.get("completionMode") == "Indexed",
         suspended=bool(spec.get("suspend")),
+        limit_per_index=spec.get("backoffLimitPerIndex"),
+        max_failed_indexes=spec.get("maxFailedIndexes"),
+        success=tuple(_success_rules(spec)),
     )
     _suspend(turn, job, status, suspended=wish.suspended)
     in_place = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy") == "OnFailure"
     attempts = [
         jobs.Attempt(pod["metadata"]["name"], _index(pod), facts.restarts(pod) if in_place else 0) for pod in living
     ]
-    step = jobs.plan(wish, done, attempts, overdue=_is_overdue(turn, job, status))
+    leaving = [pod for pod in pods if is_leaving(pod) and not facts.is_finished(pod)] if _waits_for_the_end(job) else []
+    held = [jobs.Attempt(pod["metadata"]["name"], _index(pod)) for pod in leaving]
+    step = jobs.plan(wish, done, attempts, overdue=_is_overdue(turn, job, status), held=held)
     by_name = {pod["metadata"]["name"]: pod for pod in living}
     for name in step.delete:
         turn.delete("pods", by_name[name], job)
@@ -117,6 +145,12 @@ def _work(turn: Turn, job: Json, pods: list[Json], living: list[Json], done: job
     if step.complete or step.failed[0]:
         _finish(turn, job, status, step)
     _report(turn, job, pods, done, status)
+
+
+def _success_rules(spec: Json) -> Iterator[tuple[frozenset[int] | None, int | None]]:
+    for rule in (spec.get("successPolicy") or {}).get("rules") or []:
+        indexes = rule.get("succeededIndexes")
+        yield (jobs.lengthen(indexes) if indexes is not None else None, rule.get("succeededCount"))
 
 
 def _suspend(turn: Turn, job: Json, status: Json, *, suspended: bool) -> None:
@@ -153,7 +187,7 @@ def _make(turn: Turn, job: Json, pods: list[Json], step: jobs.Step) -> None:
         turn.again(wait)
         return
     for index in step.make[:AT_ONCE]:
-        if not turn.create("pods", _pod(job, index), job):
+        if not turn.create("pods", _pod(job, index, pods), job):
             return
     if len(step.make) > AT_ONCE:
         turn.again(0)
@@ -172,7 +206,7 @@ def _ended(pod: Json) -> float:
     return max(ends, default=0.0) or facts.created(pod)
 
 
-def _pod(job: Json, index: int | None) -> Json:
+def _pod(job: Json, index: int | None, before: list[Json]) -> Json:
     pod = facts.from_template(job, job["spec"]["template"])
     about = pod["metadata"]
     about["finalizers"] = [*(about.get("finalizers") or []), FINALIZER]
@@ -181,6 +215,10 @@ def _pod(job: Json, index: int | None) -> Json:
     name = job["metadata"]["name"]
     about["generateName"] = f"{name}-{index}-"
     about["annotations"] = {**(about.get("annotations") or {}), INDEX: str(index)}
+    if job["spec"].get("backoffLimitPerIndex") is not None:
+        policy = job["spec"].get("podFailurePolicy")
+        tries = [_failures(one, failures.meaning(policy, one)) for one in before if _index(one) == index]
+        about["annotations"][FAILURES] = str(max(tries, default=0))
     about["labels"][INDEX] = str(index)
     pod["spec"].setdefault("hostname", f"{name}-{index}")
     for container in [*pod["spec"].get("initContainers", []), *pod["spec"].get("containers", [])]:
@@ -194,6 +232,8 @@ def _finish(turn: Turn, job: Json, status: Json, step: jobs.Step) -> None:
     now = rfc3339(turn.now)
     if step.complete:
         said = {"reason": "CompletionsReached", "message": "Reached expected number of succeeded pods"}
+        if step.success_rule is not None:
+            said = {"reason": "SuccessPolicy", "message": f"Matched rules at index {step.success_rule}"}
         words = ("SuccessCriteriaMet", "Complete")
         status["completionTime"] = now
         turn.tell(job, "Completed", "Job completed")
@@ -236,5 +276,7 @@ def _report(turn: Turn, job: Json, pods: list[Json], done: jobs.Done, status: Js
     kept = {key: value for key, value in status.items() if key not in counts}
     if job["spec"].get("completionMode") == "Indexed":
         kept["completedIndexes"] = jobs.shorten(done.indexes)
+        if job["spec"].get("backoffLimitPerIndex") is not None:
+            kept["failedIndexes"] = jobs.shorten(done.failed_indexes)
     counts = {key: value for key, value in counts.items() if value or key in ("ready", "terminating")}
     turn.set_status(RESOURCE, job, {**kept, **counts, "uncountedTerminatedPods": {}})

@@ -6,9 +6,9 @@ node that is away is when the node has come back and stopped it, or somebody has
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
+from octoedge.apiserver.controllers import claims
 from octoedge.apiserver.controllers import pods as facts
 from octoedge.apiserver.controllers.controller import Controller
 from octoedge.apiserver.controllers.plans import stateful
@@ -20,7 +20,6 @@ from octoedge.apiserver.ownership import is_leaving
 Json = dict[str, Any]
 
 RESOURCE = "statefulsets.apps"
-CLAIMS = "persistentvolumeclaims"
 
 
 def statefulset_controller(hands: Hands) -> Controller:
@@ -38,6 +37,7 @@ def reconcile(turn: Turn, owner: Json) -> None:
     current = status.get("currentRevision") if revisions.named(status.get("currentRevision") or "") else newest
     wish = _wish(owner)
     if not is_leaving(owner):
+        claims.settle(turn, owner, pods, wish.ordinals())
         step = stateful.plan(wish, {ordinal: _replica(turn, owner, pod, newest) for ordinal, pod in pods.items()})
         _act(turn, owner, pods, step, revisions, str(current))
     _report(turn, owner, list(pods.values()), revisions, str(current))
@@ -90,7 +90,7 @@ def _act(
     wanted = [(ordinal, newest) for ordinal in step.make_new] + [(ordinal, current) for ordinal in step.make_old]
     for ordinal, revision in sorted(wanted):
         template = template_of(revisions.named(revision) or revisions.newest)
-        if not all(_claim(turn, owner, one, ordinal) for one in owner["spec"].get("volumeClaimTemplates") or []):
+        if not claims.ensure(turn, owner, ordinal):
             return
         turn.create("pods", _pod(owner, template, ordinal, revision), owner)
 
@@ -102,32 +102,12 @@ def _pod(owner: Json, template: Json, ordinal: int, revision: str) -> Json:
     pod["spec"]["hostname"] = name
     if owner["spec"].get("serviceName"):
         pod["spec"]["subdomain"] = owner["spec"]["serviceName"]
-    claims = {
-        one["metadata"]["name"]: _claim_name(owner, one, ordinal)
-        for one in owner["spec"].get("volumeClaimTemplates") or []
-    }
-    if claims:
-        others = [one for one in pod["spec"].get("volumes") or [] if one.get("name") not in claims]
-        mine = [{"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in claims.items()]
+    named = {one["metadata"]["name"]: claims.name_of(owner, one, ordinal) for one in claims.templates(owner)}
+    if named:
+        others = [one for one in pod["spec"].get("volumes") or [] if one.get("name") not in named]
+        mine = [{"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in named.items()]
         pod["spec"]["volumes"] = [*mine, *others]
     return pod
-
-
-def _claim_name(owner: Json, template: Json, ordinal: int) -> str:
-    return f"{template['metadata']['name']}-{owner['metadata']['name']}-{ordinal}"
-
-
-def _claim(turn: Turn, owner: Json, template: Json, ordinal: int) -> bool:
-    """Make the claim of a volume, which stays when its Pod goes; whether it is there."""
-    name, namespace = _claim_name(owner, template, ordinal), owner["metadata"]["namespace"]
-    if turn.get(CLAIMS, namespace, name) is not None:
-        return True
-    about = template.get("metadata") or {}
-    labels = {**(about.get("labels") or {}), **((owner["spec"].get("selector") or {}).get("matchLabels") or {})}
-    metadata = {"name": name, "namespace": namespace, "labels": labels, "annotations": about.get("annotations") or {}}
-    spec = copy.deepcopy(template.get("spec") or {})
-    claim = {"kind": "PersistentVolumeClaim", "apiVersion": "v1", "metadata": metadata, "spec": spec}
-    return bool(turn.create(CLAIMS, claim, owner))
 
 
 def _report(turn: Turn, owner: Json, pods: list[Json], revisions: Revisions, current: str) -> None:

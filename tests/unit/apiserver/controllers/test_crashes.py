@@ -43,9 +43,17 @@ class Witness:
         self.pods: dict[str, Json] = {}
         self.starts = 0
         self.armed = False
+        self.objections: list[AssertionError] = []
+        """What was wrong; a process that is killed afterwards must not hide it."""
         at.watchers.append(self.seen)
 
     def seen(self, change: Change) -> None:
+        try:
+            self._judge(change)
+        except AssertionError as error:
+            self.objections.append(error)
+
+    def _judge(self, change: Change) -> None:
         if self.starts != self.at.starts:
             # What was written in the moment of the kill was not watched.
             self.starts = self.at.starts
@@ -149,6 +157,7 @@ async def tell(at: ControlPlane, seed: int) -> None:
     if rng.random() < 0.5:
         await orphaned_and_adopted(at, rng, wish, replicas, image)
     await settled(at, replicas, image)
+    assert witness.objections == []
     for pod in at.all("pods"):
         (owner,) = pod["metadata"]["ownerReferences"]
         assert at.get("replicasets.apps", owner["name"])["metadata"]["uid"] == owner["uid"]

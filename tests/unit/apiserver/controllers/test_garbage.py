@@ -127,6 +127,18 @@ def test_a_dependent_with_a_finalizer_of_its_own_holds_up_only_those_it_blocks(t
     simulate(tmp_path, story)
 
 
+def test_an_object_of_no_namespace_cannot_belong_to_one_of_a_namespace(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        await at.create(config_map("a"))
+        class_ = {"kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "value": 1}
+        await at.create({**class_, "metadata": {"name": "odd", "ownerReferences": [owner(at, "a")]}})
+        await asyncio.sleep(600)
+        assert at.get("priorityclasses.scheduling.k8s.io", "odd")
+        assert any(text.startswith("OwnerRefInvalidNamespace") for text in at.told())
+
+    simulate(tmp_path, story)
+
+
 @pytest.mark.parametrize("policy", ["Background", "Foreground"])
 def test_a_kill_right_after_the_deletion_leaves_no_garbage(tmp_path: Path, policy: str) -> None:
     async def story(at: ControlPlane) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from octoedge.apiserver.controllers.plans.jobs import lengthen, shorten
+from octoedge.errors import ApiError
 from octoedge.testing.controlplane import ControlPlane, simulate, template
 
 Json = dict[str, Any]
@@ -186,3 +187,115 @@ def test_intervals_of_indexes() -> None:
     assert shorten({0, 1, 2, 5, 7, 8}) == "0-2,5,7-8"
     assert lengthen("0-2,5,7-8") == {0, 1, 2, 5, 7, 8}
     assert lengthen("") == frozenset()
+
+
+def exits(rule: Json) -> Json:
+    return {"rules": [rule]}
+
+
+CODE = {"onExitCodes": {"operator": "In", "values": [1]}}
+
+
+def test_a_failure_may_end_the_job_at_once(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        at.outcome = lambda _: "Failed"
+        await at.create(job(podFailurePolicy=exits({"action": "FailJob", **CODE}), backoffLimit=6))
+        await at.until(lambda: ended(at), 20)
+        assert ended(at) == "Failed PodFailurePolicy"
+        status = at.get("jobs.batch", "work")["status"]
+        message = next(one["message"] for one in status["conditions"] if one["type"] == "Failed")
+        assert "failed with exit code 1 matching FailJob rule at index 0" in message
+        assert status["failed"] == 1
+
+    simulate(tmp_path, story)
+
+
+def test_a_disruption_may_not_count(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        policy = exits({"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]})
+        await at.create(job(podFailurePolicy=policy, backoffLimit=0))
+        for _ in range(3):
+            await at.until(lambda: [pod["status"]["phase"] for pod in at.living()] == ["Running"])
+
+            def disrupted(obj: Json) -> None:
+                obj["status"]["conditions"].append({"type": "DisruptionTarget", "status": "True"})
+                obj["status"]["phase"] = "Failed"
+
+            await at.edit("pods", at.living()[0]["metadata"]["name"], disrupted, "status")
+        await at.until(lambda: [pod["status"]["phase"] for pod in at.living()] == ["Running"])
+        assert at.get("jobs.batch", "work")["status"].get("failed", 0) == 0
+        assert not ended(at)
+
+    simulate(tmp_path, story)
+
+
+def test_an_index_that_fails_too_often_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        def outcome(pod: Json) -> str:
+            index = pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"]
+            return "Failed" if index == "1" else "Succeeded"
+
+        at.outcome = outcome
+        await at.create(job(completions=3, parallelism=1, completionMode="Indexed", backoffLimitPerIndex=2))
+        assert at.get("jobs.batch", "work")["spec"]["backoffLimit"] == 2**31 - 1
+        await asyncio.sleep(3)
+        await at.restart()
+        await at.until(lambda: ended(at), 2000)
+        assert ended(at) == "Failed FailedIndexes"
+        status = at.get("jobs.batch", "work")["status"]
+        assert (status["completedIndexes"], status["failedIndexes"], status["failed"]) == ("0,2", "1", 3)
+
+    simulate(tmp_path, story)
+
+
+def test_enough_may_be_success(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        at.outcome = lambda pod: "Succeeded" if pod["spec"]["hostname"] == "work-1" else ""
+        policy = {"rules": [{"succeededIndexes": "0-1", "succeededCount": 1}]}
+        await at.create(job(completions=3, parallelism=3, completionMode="Indexed", successPolicy=policy))
+        await at.until(lambda: ended(at), 60)
+        assert ended(at) == "Complete SuccessPolicy"
+        await at.until(lambda: not at.living(), 60)
+
+    simulate(tmp_path, story)
+
+
+def test_a_place_is_taken_when_who_had_it_has_ended(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        await at.create(job(podReplacementPolicy="Failed", backoffLimit=9))
+        await at.until(lambda: len(at.living()) == 1)
+        pod = at.living()[0]
+        at.cut_off = {pod["spec"]["nodeName"]}
+        await at.delete("pods", pod["metadata"]["name"])
+        await asyncio.sleep(100)
+        assert len(at.all("pods")) == 1
+
+        def stopped(obj: Json) -> None:
+            obj["status"]["phase"] = "Failed"
+
+        await at.edit("pods", pod["metadata"]["name"], stopped, "status")
+        await at.until(lambda: len(at.living()) == 1, 60)
+
+    simulate(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"backoffLimitPerIndex": 1}, "requires indexed completion mode"),
+        ({"maxFailedIndexes": 1}, "when maxFailedIndexes is specified"),
+        ({"podFailurePolicy": exits({"action": "Fly", **CODE})}, 'Unsupported value: "Fly"'),
+        ({"podFailurePolicy": exits({"action": "FailIndex", **CODE})}, "requires the backoffLimitPerIndex to be set"),
+        ({"podFailurePolicy": exits({"action": "FailJob"})}, "one of OnExitCodes and OnPodConditions"),
+        (
+            {"podFailurePolicy": exits({"action": "Count", **CODE}), "podReplacementPolicy": "TerminatingOrFailed"},
+            "Failed",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_policy_is_said(tmp_path: Path, spec: Json, said: str) -> None:
+    async def story(at: ControlPlane) -> None:
+        with pytest.raises(ApiError, match=said):
+            await at.create(job(**spec))
+
+    simulate(tmp_path, story)

@@ -130,3 +130,32 @@ def test_a_daemonset_is_on_every_node_and_follows_labels_and_taints(tmp_path: Pa
         assert at.living()[0]["metadata"]["labels"]["controller-revision-hash"] == revisions[-1][1]
 
     simulate(tmp_path, story)
+
+
+@pytest.mark.parametrize("scaled", ["Retain", "Delete"])
+@pytest.mark.parametrize("deleted", ["Retain", "Delete"])
+def test_claims_go_when_the_policy_says_so(tmp_path: Path, scaled: str, deleted: str) -> None:
+    async def story(at: ControlPlane) -> None:
+        def names() -> list[str]:
+            return [one["metadata"]["name"] for one in at.all("persistentvolumeclaims")]
+
+        storage = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+        claims = [{"metadata": {"name": "data"}, "spec": storage}]
+        policy = {"whenScaled": scaled, "whenDeleted": deleted}
+        await at.create(db(replicas=3, volumeClaimTemplates=claims, persistentVolumeClaimRetentionPolicy=policy))
+        await at.until(lambda: is_rolled_out(at))
+        await at.delete("pods", "db-1")
+        await at.until(lambda: is_rolled_out(at) and len(at.living()) == 3)
+        assert names() == ["data-db-0", "data-db-1", "data-db-2"]
+        await at.edit("statefulsets.apps", "db", lambda obj: obj["spec"].update(replicas=2))
+        await at.until(lambda: len(at.all("pods")) == 2)
+        await asyncio.sleep(10)
+        assert names() == ["data-db-0", "data-db-1"] + (["data-db-2"] if scaled == "Retain" else [])
+        await at.edit("statefulsets.apps", "db", lambda obj: obj["spec"].update(replicas=3))
+        await at.until(lambda: is_rolled_out(at) and len(names()) == 3)
+        await at.delete("statefulsets.apps", "db")
+        await at.until(lambda: not at.all("pods"))
+        await asyncio.sleep(10)
+        assert len(names()) == (3 if deleted == "Retain" else 0)
+
+    simulate(tmp_path, story)
