@@ -17,6 +17,7 @@ from octoedge.apiserver.kinds import KINDS
 from octoedge.apiserver.metadata import Cause, NameRule
 from octoedge.apiserver.rbac import objects as rbac
 from octoedge.apiserver.serviceaccounts import admit_pod, new_namespace
+from octoedge.apiserver.storage import objects as storage
 
 Json = dict[str, Any]
 
@@ -116,13 +117,6 @@ def _admit_pod(obj: Json, view: View) -> None:
     priorities.admit(obj, view)
 
 
-def _begins(phase: str) -> Callable[[Json], None]:
-    def prepare(obj: Json) -> None:
-        obj["status"] = {"phase": phase}
-
-    return prepare
-
-
 def _admit_definition(obj: Json, view: View) -> None:
     others = [*_BUILT_IN, *(msgspec.json.decode(item.data) for item in view.items(crd.RESOURCE))]
     crd.settle(obj, others, obj["metadata"]["creationTimestamp"])
@@ -162,6 +156,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         normalize=defaults.pod,
         prepare=_prepare_pod,
         admit=_admit_pod,
+        company=storage.ephemeral_claims,
         check=lambda obj: rules.pod(obj) + ephemeral.check_new(obj),
         check_update=rules.pod_update,
         parts={"ephemeralcontainers": Part(ephemeral.take, ephemeral.check)},
@@ -182,8 +177,21 @@ BEHAVIOURS: dict[str, Behaviour] = {
         check_update=services.check_update,
     ),
     "endpointslices.discovery.k8s.io": Behaviour(normalize=services.normalize_slice),
-    "persistentvolumes": Behaviour(prepare=_begins("Available")),
-    "persistentvolumeclaims": Behaviour(prepare=_begins("Pending")),
+    storage.VOLUMES: Behaviour(
+        normalize=storage.normalize_volume,
+        prepare=storage.prepare_volume,
+        check=storage.volume,
+        check_update=storage.volume_update,
+    ),
+    storage.CLAIMS: Behaviour(
+        prepare=storage.prepare_claim,
+        admit=storage.admit_claim,
+        check=storage.claim,
+        check_update=storage.claim_update,
+    ),
+    storage.CLASSES: Behaviour(
+        normalize=storage.normalize_class, check=storage.storage_class, check_update=storage.storage_class_update
+    ),
     disruption.RESOURCE: Behaviour(
         counts_generations=True, check=disruption.check, check_update=lambda new, _: disruption.check(new)
     ),

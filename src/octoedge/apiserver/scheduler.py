@@ -30,6 +30,7 @@ from octoedge.apiserver.placing.nodes import Place, place_of
 from octoedge.apiserver.placing.pod import FINISHED, Key, Wants, read
 from octoedge.apiserver.placing.preemption import WAITS, Budget, Room
 from octoedge.apiserver.placing.site import Site
+from octoedge.apiserver.storage import places
 from octoedge.errors import OctoedgeError
 from octoedge.kube.read import Item
 from octoedge.kube.selector import EVERYTHING
@@ -261,7 +262,7 @@ class Scheduler:
         if pod is None or pod.gated:
             return self._said(waiting, Decision(waiting.key, waiting.uid, why=waiting.why or GATED, keeps=True))
         kept = [one for one in self._nominated.values() if one[0].key != pod.key and one[0].priority >= pod.priority]
-        chosen = choose(pod, self._site, kept)
+        chosen = choose(pod, self._site, kept, self._volumes)
         if isinstance(chosen, str):
             self._site.place(pod, chosen)
             return Decision(waiting.key, waiting.uid, node=chosen)
@@ -269,7 +270,7 @@ class Scheduler:
         return self._said(waiting, decision, anyway=again or decision.room is not None)
 
     def _refused(self, pod: Wants, refused: Unplaceable, kept: Sequence[tuple[Wants, str]]) -> Decision:
-        room = make_room(pod, self._site, refused, self._budgets(), kept) if refused.obstacles else ""
+        room = make_room(pod, self._site, refused, self._budgets(), kept, self._volumes) if refused.obstacles else ""
         if isinstance(room, str):
             keeps = room.endswith(WAITS)
             if not keeps:
@@ -284,6 +285,10 @@ class Scheduler:
             return None
         waiting.said = decision.why
         return decision
+
+    def _volumes(self, pod: Wants, place: Place) -> str:
+        node = (place.name, place.labels)
+        return places.obstacle(self._backend, pod.namespace, pod.claims, node) if pod.claims else ""
 
     def _budgets(self) -> list[Budget]:
         found = []
@@ -302,11 +307,23 @@ class Scheduler:
                 continue
             if is_leaving(pod):
                 continue
+            if decision.node and not self._bind_volumes(turn, decision):
+                continue
             if decision.node:
                 _bind(turn, pod, decision.node)
             else:
                 _refuse(turn, pod, decision)
         return turn.edits()
+
+    def _bind_volumes(self, turn: Turn, decision: Decision) -> bool:
+        """Claims that waited for this Pod get their volumes; one that is taken meanwhile lets the Pod wait again."""
+        waiting, node = self._waiting.get(decision.key), turn.view.get("nodes", "", decision.node)
+        claims = waiting.pod.claims if waiting is not None and waiting.pod is not None else ()
+        if not claims:
+            return True
+        if node is None:
+            return False
+        return places.bind_late(turn, decision.key[0], claims, (node.name, node.labels))
 
     def _catch_up(self, decisions: Sequence[Decision]) -> None:
         """See what has become of the decisions: what was not written does not count."""

@@ -17,6 +17,7 @@ from octoedge.apiserver.controllers.jobs import job_controller
 from octoedge.apiserver.controllers.replicasets import replicaset_controller
 from octoedge.apiserver.controllers.statefulsets import statefulset_controller
 from octoedge.apiserver.controllers.turn import Hands
+from octoedge.apiserver.controllers.volumes import volume_controllers
 from octoedge.runtime.supervisor import Module
 
 
@@ -31,6 +32,7 @@ def workload_controllers(hands: Hands) -> Sequence[Module]:
         cronjob_controller(hands),
         endpoints_controller(hands),
         budget_controller(hands),
+        *volume_controllers(hands),
         aggregation_controller(hands),
         BuiltIns(hands),
         GarbageCollector(hands),

@@ -36,6 +36,11 @@ def db(**spec: Any) -> Json:
     return workload("StatefulSet", "db", serviceName="db", **spec)
 
 
+def disk(name: str) -> Json:
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": f"/{name}"}}
+    return {"kind": "PersistentVolume", "apiVersion": "v1", "metadata": {"name": name}, "spec": spec}
+
+
 def test_pods_come_one_after_the_other_and_go_from_the_end(tmp_path: Path) -> None:
     async def story(at: ControlPlane) -> None:
         made: list[str] = []
@@ -46,7 +51,9 @@ def test_pods_come_one_after_the_other_and_go_from_the_end(tmp_path: Path) -> No
                 made.append(change.item.name)
 
         at.watchers.append(seen)
-        claims = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {}}}]
+        wish = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        claims = [{"metadata": {"name": "data"}, "spec": wish}]
+        await at.create(*(disk(f"disk-{number}") for number in range(3)))
         await at.create(db(replicas=3, volumeClaimTemplates=claims))
         await at.until(lambda: is_rolled_out(at))
         assert made == ["db-0", "db-1", "db-2"]
