@@ -73,6 +73,7 @@ class Api:
         tokens: Tokens,
         clock: Clock,
         address: str,
+        actions: Mapping[str, Callable[[], Awaitable[Answer]]],
         health: Health,
     ) -> None:
         self._backend = backend
@@ -86,6 +87,7 @@ class Api:
         self._guards = guards
         self._clock = clock
         self._health = health
+        self._actions = actions
         self._discovery = Discovery(kinds, address)
         self._openapi = OpenApi(kinds, bodies.schema)
         self._plain_paths: dict[str, Callable[[], Answer]] = {
@@ -121,7 +123,7 @@ class Api:
         """The response; `ApiError` for everything that fails."""
         target = parse_path(request.path)
         if target is None:
-            return self._plain(request)
+            return await self._plain(request)
         kind = self._kinds.at(target.group, target.version, target.resource)
         verb = _verb(request, target)
         self._authorize(request, target, verb)
@@ -134,14 +136,16 @@ class Api:
             return _with_warning(response, kind.custom.warning)
         return response
 
-    def _plain(self, request: Request) -> Response:
+    async def _plain(self, request: Request) -> Response:
         asked = Attributes(VERBS.get(request.method, request.method.lower()), path=request.path)
         decision = self._authorizer.decide(request.user, asked)
         if not decision.allowed:
             raise refusal(request.user, asked, decision.reason)
+        path = request.path.rstrip("/")
+        if asked.verb == "create" and path in self._actions:
+            return await self._actions[path]()
         if asked.verb != "get":
             raise _not_allowed()
-        path = request.path.rstrip("/")
         plain = self._plain_paths.get(path)
         found = (
             plain()

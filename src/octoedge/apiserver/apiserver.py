@@ -32,6 +32,7 @@ from octoedge.apiserver.rbac.guards import Guards
 from octoedge.apiserver.rbac.nodes import NodeAuthorizer
 from octoedge.apiserver.rbac.policy import Policy
 from octoedge.apiserver.rest import Rest
+from octoedge.apiserver.restoration import PATH, Restoration
 from octoedge.apiserver.reviews import Reviews
 from octoedge.apiserver.scheduler import Scheduler
 from octoedge.apiserver.schema import Schema
@@ -41,6 +42,7 @@ from octoedge.apiserver.subresources import Subresources, choose_container
 from octoedge.apiserver.tokens import Tokens
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.runtime.supervisor import Module, Supervisor
+from octoedge.store.lock import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class ApiServer:
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         clock = clock or SystemClock()
+        self._lock = Lock(settings.data_dir / "lock")
+        self._lock.take()
         names = (*settings.advertise, "127.0.0.1", "::1", "localhost")
         self.credentials = Credentials(settings.data_dir, names, settings.port, clock.now())
         kinds, bodies = Kinds(), Bodies(Schema.load())
@@ -96,6 +100,7 @@ class ApiServer:
             tokens=tokens,
             clock=clock,
             address=self.credentials.server_url.removeprefix("https://"),
+            actions={PATH: Restoration(self.backend, settings.data_dir).answer},
             health=Health(lambda: [module.name for module in modules], lambda: self._supervisor.failed),
         )
         hands = Hands(rest, deletion, kinds, clock)
@@ -119,6 +124,7 @@ class ApiServer:
             await self._supervisor.run()
         finally:
             self.backend.close()
+            self._lock.release()
 
     async def ready(self) -> None:
         """Return when everything serves."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from octoedge.apiserver import rows
 from octoedge.apiserver.history import MAX_BYTES, MAX_CHANGES, Follower, History
 from octoedge.errors import ApiError, OctoedgeError, StoreCorrupt, StoreError, gone
 from octoedge.kube.read import Change, Item
@@ -33,23 +34,8 @@ MAX_WAITING = 4096
 """Changes that may wait for their turn; further ones are refused with 429."""
 MAX_BATCH = 256
 
-MIGRATIONS = (
-    """
-    CREATE TABLE objects (
-        resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-        uid TEXT NOT NULL, resource_version INTEGER NOT NULL, data BLOB NOT NULL,
-        UNIQUE (resource, namespace, name)
-    );
-    CREATE TABLE log (
-        resource_version INTEGER PRIMARY KEY, resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-        type TEXT NOT NULL, data BLOB NOT NULL, before BLOB
-    );
-    CREATE INDEX log_by_resource ON log (resource, resource_version);
-    CREATE TABLE compacted (resource TEXT PRIMARY KEY, resource_version INTEGER NOT NULL);
-    CREATE TABLE counter (only INTEGER PRIMARY KEY CHECK (only = 1), resource_version INTEGER NOT NULL);
-    INSERT INTO counter VALUES (1, 0);
-    """,
-)
+LEAP = 1_000_000_000
+"""How far versions jump at a restore: beyond every version that anybody saw after the snapshot was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +108,13 @@ class _Request:
     answer: asyncio.Future[list[Item]]
 
 
+@dataclass(slots=True, eq=False)
+class _Restoration:
+    objects: Sequence[tuple[str, bytes]]
+    seen: int
+    answer: asyncio.Future[int]
+
+
 class _Shelf:
     """The objects of one resource."""
 
@@ -159,7 +152,7 @@ class Backend:
         max_bytes: int = MAX_BYTES,
         database: type[Database] = Database,
     ) -> None:
-        self._database = database.open(path, MIGRATIONS)
+        self._database = database.open(path, rows.MIGRATIONS)
         self._fields_of = fields_of
         self._limits = {"max_changes": max_changes, "max_bytes": max_bytes}
         self._shelves: dict[str, _Shelf] = {}
@@ -168,6 +161,9 @@ class Backend:
         self._waiting: list[_Request] = []
         self._wake = asyncio.Event()
         self._version = 0
+        self._floor = 0
+        """What happened up to this version is forgotten for all resources."""
+        self._restoring: list[_Restoration] = []
         self._database.read_now(self._load)
 
     @property
@@ -213,13 +209,26 @@ class Backend:
         self._wake.set()
         return await request.answer
 
+    async def restore(self, objects: Sequence[tuple[str, bytes]], seen: int) -> int:
+        """Hold these objects (by resource) and no others, all under versions newer than any before and than `seen`.
+
+        Every watch and every list begun before has to begin anew (410), so that nobody takes old for new. Returns the
+        newest version, once it is on disk.
+        """
+        request = _Restoration(objects, seen, asyncio.get_running_loop().create_future())
+        self._restoring.append(request)
+        self._wake.set()
+        return await request.answer
+
     async def run(self, ready: Callable[[], None]) -> None:
         """Write until cancelled."""
         ready()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
+            while self._waiting or self._restoring:
+                if self._restoring:
+                    await self._replace(self._restoring.pop(0))
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 await self._write(batch)
 
@@ -256,6 +265,40 @@ class Backend:
         for request, items in answers:
             if not request.answer.done():
                 request.answer.set_result(items)
+
+    async def _replace(self, request: _Restoration) -> None:
+        start = max(self._version, request.seen) + LEAP
+        version = start + len(request.objects)
+        try:
+            items = [
+                (resource, self._item(resource, msgspec.json.decode(data), start + number))
+                for number, (resource, data) in enumerate(request.objects, 1)
+            ]
+            await self._database.write(lambda connection: rows.replace(connection, items, version))
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError, StoreError) as error:
+            if not request.answer.done():
+                request.answer.set_exception(StoreError(f"nothing was restored: {error}"))
+            return
+        self._exchange(items, version)
+        if not request.answer.done():
+            request.answer.set_result(version)
+
+    def _exchange(self, items: list[tuple[str, Item]], version: int) -> None:
+        """The same in memory."""
+        before, self._shelves = self._shelves, {}
+        self._version = self._floor = version
+        self._floors_written = {}
+        for resource, item in items:
+            self._shelf(resource).objects[item.key] = item
+        for resource, listener in self._listeners.items():
+            now = self._shelf(resource).objects
+            old = before[resource].objects if resource in before else {}
+            for item in [item for key, item in old.items() if key not in now]:
+                listener(item, True)
+            for item in list(now.values()):
+                listener(item, False)
+        for shelf in before.values():
+            shelf.history.end()
 
     def _decide(self, request: _Request, view: View, version: int) -> tuple[list[tuple[str, Change]], list[Item]]:
         changes: list[tuple[str, Change]] = []
@@ -297,28 +340,10 @@ class Backend:
             request.answer.set_exception(error)
 
     def _store(self, connection: sqlite3.Connection, changes: list[tuple[str, Change]], version: int) -> None:
-        """Runs on the writer thread: the rows of one commit."""
-        for resource, change in changes:
-            item = change.item
-            where = (resource, item.namespace, item.name)
-            before = msgspec.json.encode([change.before.labels, change.before.fields]) if change.before else None
-            connection.execute(
-                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (item.version, *where, change.type, item.data, before),
-            )
-            if change.type == "DELETED":
-                connection.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", where)
-            else:
-                connection.execute(
-                    "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                    " uid=excluded.uid, resource_version=excluded.resource_version, data=excluded.data",
-                    (*where, _uid(item.data), item.version, item.data),
-                )
-        connection.execute("UPDATE counter SET resource_version=?", (version,))
-        for resource, floor in self._new_floors():
-            connection.execute("DELETE FROM log WHERE resource=? AND resource_version<=?", (resource, floor))
-            connection.execute("INSERT OR REPLACE INTO compacted VALUES (?, ?)", (resource, floor))
-            self._floors_written[resource] = floor
+        """Runs on the writer thread."""
+        floors = self._new_floors()
+        rows.write(connection, changes, version, floors)
+        self._floors_written.update(floors)
 
     def _new_floors(self) -> list[tuple[str, int]]:
         floors = [(resource, shelf.history.floor) for resource, shelf in list(self._shelves.items())]
@@ -338,20 +363,22 @@ class Backend:
     def _shelf(self, resource: str) -> _Shelf:
         shelf = self._shelves.get(resource)
         if shelf is None:
-            shelf = self._shelves[resource] = _Shelf(History(**self._limits))
+            shelf = self._shelves[resource] = _Shelf(History(self._floor, **self._limits))
         return shelf
 
     def _load(self, connection: sqlite3.Connection) -> None:
         """Read everything at the start: the floors first, then the log, then the objects."""
-        self._version = connection.execute("SELECT resource_version FROM counter").fetchone()[0]
-        for resource, floor in connection.execute("SELECT resource, resource_version FROM compacted"):
+        self._version = rows.newest(connection)
+        floors = dict(connection.execute("SELECT resource, resource_version FROM compacted"))
+        self._floor = floors.pop(rows.EVERYTHING, 0)
+        for resource, floor in floors.items():
             self._floors_written[resource] = self._shelf(resource).history.floor = floor
         logged: dict[int, Item] = {}
-        rows = connection.execute("SELECT resource, type, data, before FROM log ORDER BY resource_version")
-        for resource, kind, data, before in rows:
+        found = connection.execute("SELECT resource, type, data, before FROM log ORDER BY resource_version")
+        for resource, kind, data, before in found:
             item = self._loaded(resource, data)
             logged[item.version] = item
-            self._shelf(resource).history.append(Change(kind, item, _attributes(item, before)))
+            self._shelf(resource).history.append(Change(kind, item, rows.attributes(item, before)))
         for resource, version, data in connection.execute("SELECT resource, resource_version, data FROM objects"):
             item = logged.get(version) or self._loaded(resource, data)
             self._shelf(resource).objects[item.key] = item
@@ -372,29 +399,6 @@ class Backend:
             raise StoreCorrupt(
                 f"{self._database.path} holds one of {resource} that cannot be read ({error}); restore it from a backup"
             ) from error
-
-
-class _Metadata(msgspec.Struct, frozen=True):
-    uid: str = ""
-
-
-class _Uid(msgspec.Struct):
-    metadata: _Metadata = _Metadata()
-
-
-_uids = msgspec.json.Decoder(_Uid)
-
-
-def _uid(data: bytes) -> str:
-    return _uids.decode(data).metadata.uid
-
-
-def _attributes(item: Item, before: bytes | None) -> Item | None:
-    """What the log kept of the version before: enough for selectors."""
-    if before is None:
-        return None
-    labels, fields = msgspec.json.decode(before)
-    return Item(item.namespace, item.name, 0, b"", labels, fields)
 
 
 def _unwritten(error: StoreError) -> ApiError:

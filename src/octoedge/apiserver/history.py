@@ -7,6 +7,7 @@ numbers. When the list is cut at its beginning, a watcher that stood before the 
 from __future__ import annotations
 
 import asyncio
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -52,6 +53,12 @@ class History:
     def forget(self, version: int) -> None:
         """Forget changes up to `version`."""
         self._drop(bisect_right(self._changes, version, key=_version))
+
+    def end(self) -> None:
+        """Everything was replaced: whoever follows has to begin anew."""
+        self.floor = sys.maxsize
+        self._changes.clear()
+        self.publish()
 
     def after(self, version: int) -> Sequence[Change]:
         """The next changes after `version`, none when there are none yet; `gone` when some were forgotten."""

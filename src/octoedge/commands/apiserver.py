@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from octoedge.commands import snapshot
 from octoedge.errors import ConfigError, OctoedgeError
 
 
@@ -54,10 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="octoedge apiserver", description="The embedded Kubernetes API server.")
+    line = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="octoedge apiserver",
+        description="The embedded Kubernetes API server. "
+        "`octoedge apiserver snapshot FILE` and `restore FILE` save and restore what it holds, while it runs.",
+    )
     add_arguments(parser)
     try:
-        return run(parser.parse_args(arguments))
+        if line and line[0] in snapshot.TEXTS:
+            return snapshot.main(line)
+        return run(parser.parse_args(line))
     except OctoedgeError as problem:
         print(f"octoedge apiserver: {problem}", file=sys.stderr)
         return 1
