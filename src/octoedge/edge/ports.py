@@ -87,6 +87,10 @@ class Metadata(Protocol):
         """
         ...
 
+    async def create_pod(self, resource: Resource, pod: bytes) -> bytes:
+        """Have the cloud create a mirror pod; the pod as it is there. Raises `OfflineError`, `ApiError`."""
+        ...
+
     async def delete_pod(self, resource: Resource, uid: str) -> None:
         """Tell the cloud that the pod has ended here (grace 0, UID precondition); durable, sent when possible."""
         ...
@@ -189,8 +193,11 @@ class Bus(Protocol):
 class DeviceDoor(Protocol):
     """DeviceTwin, as EventBus sees it."""
 
-    async def receive(self, topic: str, payload: bytes) -> None:
-        """Take one message on a topic of a device or node; returns when what it changed is stored."""
+    async def receive(self, topic: str, payload: bytes, stored: Callable[[], None]) -> None:
+        """Take one message on a topic of a device or node; waits while too many are under way.
+
+        `stored` is called when what it changed is on disk, or it changed nothing: the broker may forget it then.
+        """
         ...
 
 

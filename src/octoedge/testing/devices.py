@@ -16,7 +16,7 @@ from octoedge.dmi.services import MANAGER, call, mapper_methods
 from octoedge.edge.devicetwin.devicetwin import DeviceTwin
 from octoedge.edge.metamanager.metamanager import MetaManager
 from octoedge.edge.metamanager.schema import open_store
-from octoedge.edge.ports import Change
+from octoedge.edge.ports import Bus, Change
 from octoedge.protocol import payloads as p
 from octoedge.protocol import routes
 from octoedge.protocol.message import Header, Message, Route
@@ -57,7 +57,9 @@ class RememberingBus:
 class DeviceWorld:
     """MetaManager and DeviceTwin of one node before a cloud that is a table."""
 
-    def __init__(self, path: Path, cloud: CloudLink, clock: Clock, database: type[Database]) -> None:
+    def __init__(
+        self, path: Path, cloud: CloudLink, clock: Clock, database: type[Database], bus: Bus | None = None
+    ) -> None:
         self.cloud = cloud
         self.bus = RememberingBus()
         self.store = open_store(path / "edgecore.db", 0.0, database.open)
@@ -68,7 +70,7 @@ class DeviceWorld:
             self.meta.tell(kind, sender)
         self.socket = path / "dmi.sock"
         self.twin = DeviceTwin(
-            "edge-1", self.store.database, self.meta, self.meta.outbox, self.bus, receiver, clock, self.socket
+            "edge-1", self.store.database, self.meta, self.meta.outbox, bus or self.bus, receiver, clock, self.socket
         )
         self._number = time.monotonic_ns()
         """Of messages and versions; it grows over restarts on the same file."""
@@ -91,7 +93,8 @@ class DeviceWorld:
 
     async def say(self, topic: str, payload: Any) -> None:
         """An MQTT client publishes."""
-        await self.twin.receive(topic, payload if isinstance(payload, bytes) else msgspec.json.encode(payload))
+        body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+        await self.twin.receive(topic, body, lambda: None)
 
     def reports(self) -> list[p.Payload]:
         """What the cloud was told of devices."""

@@ -110,17 +110,18 @@ class DeviceTwin:
             "troubles": self._mappers.troubles,
         }
 
-    async def receive(self, topic: str, payload: bytes) -> None:
+    async def receive(self, topic: str, payload: bytes, stored: Callable[[], None]) -> None:
         """One message of an MQTT client; waits while too many are under way."""
         try:
             asked = parse(topic)
         except ProtocolError as error:
             self._said.trouble("MQTT", str(error))
-            return
+            asked = None
         if asked is None or self._lanes is None:
+            stored()
             return
-        work = functools.partial(self._guarded, topic, self._requests[asked.request], asked.identity, payload)
-        await self._lanes.submit(asked.identity, work)
+        work = functools.partial(self._requests[asked.request], asked.identity, payload)
+        await self._lanes.submit(asked.identity, functools.partial(self._guarded, topic, work, stored))
 
     async def from_cloud(self, _message: Message, payload: p.Payload) -> None:
         """Membership and desired values as KubeEdge's cloud says them; it awaits no acknowledgement."""
@@ -207,18 +208,18 @@ class DeviceTwin:
 
     # ---- doors -----------------------------------------------------------------------------------------------------
 
-    async def _guarded(
-        self, topic: str, work: Callable[[str, bytes], Awaitable[None]], identity: str, payload: bytes
-    ) -> None:
-        """One message must not end the agent."""
+    async def _guarded(self, topic: str, work: Callable[[], Awaitable[None]], stored: Callable[[], None]) -> None:
+        """One message must not end the agent; what the disk did not take, the broker keeps."""
         try:
-            await work(identity, payload)
+            await work()
         except StoreCorrupt:
             raise
         except StoreError as error:
             self._said.trouble("devices", str(error))
+            return
         except Exception:
             log.exception("a message on %s could not be handled", topic)
+        stored()
 
     async def _serve(self) -> None:
         """Without its socket mappers stay away, and everything else goes on."""

@@ -1,0 +1,166 @@
+"""EventBus, the module: one session with each broker, for ever.
+
+    MQTT clients ══ broker ══► session ──► DeviceTwin (topics of devices and of the node)
+                          ◄── outgoing ◄── publish(topic, payload)
+
+What comes is acknowledged when DeviceTwin has stored it; until then the broker keeps it. What goes out waits in a
+bounded queue while the broker is away: the newest, since clients want to know how things are, not how they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from octoedge.edge.eventbus.settings import Side
+from octoedge.edge.ports import DeviceDoor
+from octoedge.errors import OctoedgeError
+from octoedge.protocol.topics import SUBSCRIBED
+from octoedge.runtime.backoff import Backoff
+from octoedge.runtime.logs import SaidOnce
+from octoedge.transport import mqtt
+from octoedge.transport.mqtt import MqttClient
+from octoedge.transport.mqtt_packets import TooLarge
+
+log = logging.getLogger(__name__)
+
+_WAITING = 1000
+"""Messages that wait for a broker."""
+_AT_ONCE = 8
+"""Publications under way at once."""
+_CLIENTS_TOPIC = "$SYS/broker/clients/connected"
+"""Where mosquitto says how many clients it has."""
+
+
+class _Session:
+    """A broker, connected or not."""
+
+    def __init__(self, side: Side, door: DeviceDoor) -> None:
+        self._side = side
+        self._door = door
+        self._said = SaidOnce(log)
+        self._waiting: deque[tuple[str, bytes]] = deque(maxlen=_WAITING)
+        self._news = asyncio.Event()
+        self._backoff = Backoff(first=0.5, limit=15.0)
+        self.connected = False
+        self.trouble = "not connected yet"
+        self.clients = ""
+        self.dropped = 0
+
+    @property
+    def side(self) -> Side:
+        """Which broker this is."""
+        return self._side
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Never waits."""
+        if len(self._waiting) == _WAITING:
+            self.dropped += 1
+        self._waiting.append((topic, payload))
+        self._news.set()
+
+    async def run(self) -> None:
+        """Keep connected until cancelled."""
+        while True:
+            try:
+                await self._once()
+            except* OctoedgeError as group:
+                self._lost(group)
+            await asyncio.sleep(self._backoff.next())
+
+    async def _once(self) -> None:
+        client = await mqtt.connect(self._side.broker)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._receive(client), name=f"MQTT from {self._side.name}")
+                group.create_task(client.keep_alive(), name=f"MQTT pings to {self._side.name}")
+                refused = await client.subscribe([*((topic, 1) for topic in SUBSCRIBED), (_CLIENTS_TOPIC, 0)])
+                if refused:
+                    log.warning("the MQTT broker does not let EventBus listen to %s", ", ".join(refused))
+                self._said.over(self._side.broker.url, "connected again")
+                self.connected, self.trouble = True, ""
+                self._backoff.reset()
+                for _ in range(_AT_ONCE):
+                    group.create_task(self._send(client), name=f"MQTT to {self._side.name}")
+        finally:
+            self.connected = False
+            client.close()
+
+    async def _receive(self, client: MqttClient) -> None:
+        async for message in client.messages():
+            if isinstance(message, TooLarge):
+                log.warning(
+                    "a message of %d bytes on %s is larger than EventBus takes", message.size, message.topic[:200]
+                )
+                client.acknowledge(message)
+            elif message.topic == _CLIENTS_TOPIC:
+                self.clients = message.payload[:20].decode(errors="replace")
+            elif message.retained:
+                # An old value that the broker repeats to every new subscriber is no news.
+                client.acknowledge(message)
+            else:
+                stored = functools.partial(client.acknowledge, message)
+                await self._door.receive(message.topic, message.payload, stored)
+
+    async def _send(self, client: MqttClient) -> None:
+        while True:
+            while not self._waiting:
+                self._news.clear()
+                await self._news.wait()
+            topic, payload = self._waiting.popleft()
+            try:
+                await client.publish(topic, payload, quality=self._side.quality, retain=self._side.retain)
+            except BaseException:
+                if len(self._waiting) < _WAITING:
+                    self._waiting.appendleft((topic, payload))
+                raise
+
+    def _lost(self, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        self.trouble = str(error)
+        self._said.trouble(self._side.broker.url, self.trouble)
+
+
+class EventBus:
+    """Implements `ports.Bus`."""
+
+    name = "eventBus"
+    needs: tuple[str, ...] = ("deviceTwin",)
+
+    def __init__(self, sides: Sequence[Side]) -> None:
+        self._sides = sides
+        self._sessions: list[_Session] = []
+        self._door: DeviceDoor | None = None
+
+    def serve(self, door: DeviceDoor) -> None:
+        """From the start, what clients say goes here."""
+        self._door = door
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Tell the clients of every broker."""
+        for session in self._sessions:
+            session.publish(topic, payload)
+
+    def health(self) -> list[dict[str, Any]]:
+        """For the status socket: one entry per broker."""
+        return [
+            {
+                "broker": session.side.broker.url, "side": session.side.name, "connected": session.connected,
+                "trouble": session.trouble, "clients": session.clients, "dropped": session.dropped,
+            }
+            for session in self._sessions
+        ]  # fmt: skip
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Keep every session until cancelled; nobody waits for a broker."""
+        assert self._door is not None, "EventBus is run without DeviceTwin"
+        self._sessions = [_Session(side, self._door) for side in self._sides]
+        async with asyncio.TaskGroup() as group:
+            for session in self._sessions:
+                group.create_task(session.run(), name=f"MQTT {session.side.name}")
+            ready()
