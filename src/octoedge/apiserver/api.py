@@ -19,6 +19,7 @@ from octoedge.apiserver.backend import Backend
 from octoedge.apiserver.behaviour import behaviour_of, no_warnings
 from octoedge.apiserver.bodies import Bodies, Findings, expect_object
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.descriptions import Descriptions
 from octoedge.apiserver.discovery import Discovery, version
 from octoedge.apiserver.health import Health
 from octoedge.apiserver.kinds import Kind, Kinds
@@ -89,7 +90,7 @@ class Api:
         self._health = health
         self._actions = actions
         self._discovery = Discovery(kinds, address)
-        self._openapi = OpenApi(kinds, bodies.schema)
+        self._openapi = OpenApi(kinds, bodies.schema, Descriptions())
         self._plain_paths: dict[str, Callable[[], Answer]] = {
             "/version": version,
             "/openid/v1/jwks": lambda: json_answer(tokens.keys()),

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from octoedge.apiserver.descriptions import ABSENT, Descriptions
 from octoedge.apiserver.kinds import Kind, Kinds
 from octoedge.apiserver.requests import Answer, Request, json_answer
 from octoedge.apiserver.rest import APPLY, JSON_PATCH, MERGE, STRATEGIC
@@ -38,9 +39,10 @@ _VERBS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "de
 class OpenApi:
     """Answers below /openapi. Documents are made when they are first asked for."""
 
-    def __init__(self, kinds: Kinds, schema: Schema) -> None:
+    def __init__(self, kinds: Kinds, schema: Schema, descriptions: Descriptions) -> None:
         self._kinds = kinds
         self._schema = schema
+        self._descriptions = descriptions
         self._documents: dict[str, tuple[list[Kind], bytes, str]] = {}
 
     def answer(self, request: Request) -> Answer | None:
@@ -98,9 +100,14 @@ class OpenApi:
         name = _long(definition.name)
         if name in schemas:
             return
-        row: Json = {"type": "object", "description": definition.name.rsplit(".", 1)[-1]}
+        described = self._descriptions.of(name)
+        said = described.properties if described is not None else {}
+        row: Json = {"type": "object", "description": described.description if described is not None else ABSENT}
         schemas[name] = row
-        row["properties"] = {field.name: _property(field) for field in definition.fields.values()}
+        row["properties"] = {
+            field.name: _property(field) | ({"description": said[field.name].description} if field.name in said else {})
+            for field in definition.fields.values()
+        }
         required = [field.name for field in definition.fields.values() if field.required]
         if required:
             row["required"] = required
