@@ -30,6 +30,7 @@ class MemoryMetadata:
         self.deleted: list[tuple[str, str]] = []
         """(path, uid) of pods reported as ended."""
         self.forgotten: list[str] = []
+        self.mirrors_made = 0
         self.events: list[dict[str, Any]] = []
         self.node: dict[str, Any] = {}
         self.refuse_node: builtins.list[ApiError] = []
@@ -115,6 +116,16 @@ class MemoryMetadata:
         self._need_room()
         self.statuses.setdefault(uid, []).append(msgspec.json.decode(patch)["status"])
         await self._notify()
+
+    async def create_pod(self, resource: Resource, pod: bytes) -> bytes:
+        self._need_cloud("pod")
+        if resource in self.objects:
+            raise ApiError(409, "AlreadyExists", f'pods "{resource.name}" already exists')
+        self.mirrors_made += 1
+        made = msgspec.json.decode(pod)
+        made["metadata"]["uid"] = f"mirror-{self.mirrors_made}"
+        await self.put("pod", made)
+        return msgspec.json.encode(made)
 
     async def delete_pod(self, resource: Resource, uid: str) -> None:
         self._need_room()

@@ -58,7 +58,9 @@ def rejection(pod: Pod, others: Iterable[Pod], around: Surroundings) -> Rejectio
 
 
 def _short(pod: Pod, others: list[Pod], allocatable: Mapping[str, str]) -> Rejection | None:
-    """What there is too little of."""
+    """What there is too little of; those that the node itself needs are not counted out."""
+    if ranking.is_critical(pod):
+        return None
     if "pods" in allocatable and len(others) + 1 > whole(allocatable["pods"]):
         return _out_of("pods", 1, len(others), whole(allocatable["pods"]))
     for name, parse in _RESOURCES:

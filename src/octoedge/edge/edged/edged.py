@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from octoedge.api.core import Node, view
+from octoedge.api.core import Node, Pod, view
 from octoedge.edge.edged import cgroups
 from octoedge.edge.edged.admission import Surroundings
 from octoedge.edge.edged.compose import Place
@@ -28,6 +28,7 @@ from octoedge.edge.edged.images import Images
 from octoedge.edge.edged.layout import Layout, remove_tree
 from octoedge.edge.edged.logs import Logs
 from octoedge.edge.edged.machine import Machine, disk, memory, processes
+from octoedge.edge.edged.manifests import Manifests
 from octoedge.edge.edged.meter import Meter
 from octoedge.edge.edged.mounts import Mounter, SystemMounter
 from octoedge.edge.edged.node import NodeKeeper
@@ -42,6 +43,7 @@ from octoedge.edge.edged.relist import Relist
 from octoedge.edge.edged.report import Reporter
 from octoedge.edge.edged.rotation import Rotation, RotationSettings
 from octoedge.edge.edged.rounds import Parts
+from octoedge.edge.edged.staticpods import StaticPods, is_mirror
 from octoedge.edge.edged.streams import Streams
 from octoedge.edge.edged.sync import Sync
 from octoedge.edge.edged.tails import Tails
@@ -49,7 +51,7 @@ from octoedge.edge.edged.termination import TerminationMessages
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Volumes
 from octoedge.edge.ports import Change, ChangeKind, HttpAnswer, LogRequest, Metadata, StreamRequest
-from octoedge.errors import OctoedgeError
+from octoedge.errors import MessageError, OctoedgeError
 from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock, SystemClock
@@ -77,6 +79,8 @@ class EdgedSettings(msgspec.Struct, frozen=True):
     rotation: RotationSettings = RotationSettings()
     images: ImagePolicy = ImagePolicy()
     eviction: EvictionSettings = EvictionSettings()
+    manifests: Path | None = None
+    """Directory of static pods; None: there are none."""
     dead_kept: int = 1
     report_events: bool = True
 
@@ -114,7 +118,13 @@ class Edged:
         tokens = Tokens(metadata, clock)
         self._volumes = Volumes(layout, self._objects, tokens, mounter or SystemMounter(), clock)
         messages = TerminationMessages(layout)
-        self._reporter = Reporter(metadata, clock, messages, lambda: self.node.addresses, self._runtime_name)
+        folder = Manifests(settings.manifests, settings.node.name)
+        self._static = StaticPods(
+            folder, self.pods, metadata, clock, wake=self._wake_static, node_uid=lambda: self.node.uid
+        )
+        self._reporter = Reporter(
+            metadata, clock, messages, lambda: self.node.addresses, self._runtime_name, self._static.reported_as
+        )
         self.sync = Sync(
             self.pods,
             Parts(
@@ -158,8 +168,10 @@ class Edged:
         """Keep this node's pods running until cancelled."""
         self._volumes.start()
         await self._briefly(self.node.check_runtime())
+        self._static.start()
         for obj in await self._metadata.list("pod"):
-            self.pods.put(obj)
+            if not self._took_mirror(obj):
+                self.pods.put(obj)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.sync.run(), name="edged sync")
@@ -170,6 +182,7 @@ class Edged:
                 group.create_task(self._rotation.run(), name="edged log rotation")
                 group.create_task(self._collector.run(), name="edged images")
                 group.create_task(self._eviction.run(), name="edged eviction")
+                group.create_task(self._static.run(), name="edged static pods")
                 if self._settings.report_events:
                     group.create_task(self._recorder.run(), name="edged events")
                 ready()
@@ -220,6 +233,9 @@ class Edged:
     async def _take_in(self) -> None:
         """Look at the runtime once and wake every pod that is wanted, found, or has left something on disk."""
         looked = await self._briefly(self.observer.look())
+        for uid in self.observer.pods:
+            if self._static.ended(uid):
+                self.pods.end(uid)
         leftovers = self._volumes.known() if looked and not self._metadata.rebuilt else set()
         for uid in self.pods.uids() | self.observer.pods.keys():
             self.sync.wake(uid)
@@ -253,12 +269,32 @@ class Edged:
                 for uid in self.pods.using(change.resource.namespace, change.resource.type, change.resource.name):
                     self.sync.wake(uid, refresh=True)
 
+    def _took_mirror(self, obj: bytes) -> bool:
+        """Whether it was a mirror, which is not run."""
+        try:
+            pod = view(Pod, obj)
+        except MessageError:
+            return False
+        if not is_mirror(pod):
+            return False
+        self._static.take_mirror(pod)
+        return True
+
+    def _wake_static(self, uid: str) -> None:
+        """Something about a static pod, or about its mirror, is new: its status is said anew too."""
+        self._reporter.repeat(uid)
+        self.sync.wake(uid)
+
     def _pod_changed(self, change: Change) -> None:
         if change.kind is ChangeKind.DELETE:
+            if self._static.drop_mirror(change.resource.namespace, change.resource.name, _uid(change.object)):
+                return
             uid = self.pods.remove(change.object, change.resource.namespace, change.resource.name)
             if uid is not None:
                 self._repeats.pop(uid, None)
                 self.sync.wake(uid)
+            return
+        if self._took_mirror(change.object):
             return
         before = self.pods.named(change.resource.namespace, change.resource.name)
         uid = self.pods.put(change.object)
@@ -317,3 +353,10 @@ class Edged:
 
     def _runtime_name(self) -> str:
         return self.node.health.name
+
+
+def _uid(obj: bytes) -> str:
+    try:
+        return view(Pod, obj).metadata.uid if obj else ""
+    except MessageError:
+        return ""

@@ -61,6 +61,7 @@ def settings(config: EdgedConfig, api_server: tuple[str, str] = ("", "")) -> Edg
             files=kubelet.container_log_max_files or 5,
             interval=kubelet.container_log_monitor_interval or 10.0,
         ),
+        manifests=Path(kubelet.static_pod_path) if kubelet.static_pod_path else None,
         images=_image_policy(config),
         eviction=EvictionSettings(
             hard=dict(kubelet.eviction_hard),

@@ -87,6 +87,11 @@ class NodeKeeper:
             group.create_task(self._keep_status(), name="node status")
             group.create_task(self._keep_lease(), name="lease")
 
+    @property
+    def uid(self) -> str:
+        """The Node's uid; empty until it is registered."""
+        return self._uid
+
     def press(self, conditions: frozenset[str]) -> None:
         """Pressure conditions have changed."""
         self.pressures = conditions

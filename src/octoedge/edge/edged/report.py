@@ -38,12 +38,14 @@ class Reporter:
         messages: TerminationMessages,
         host_ips: Callable[[], tuple[str, ...]],
         runtime_name: Callable[[], str],
+        reported_as: Callable[[Pod], str | None],
     ) -> None:
         self._metadata = metadata
         self._clock = clock
         self._messages = messages
         self._host_ips = host_ips
         self._runtime_name = runtime_name
+        self._reported_as = reported_as
         self._sent: dict[str, _Sent] = {}
 
     def basis(self, pod: Pod) -> Pod:
@@ -74,8 +76,10 @@ class Reporter:
         current = {ip.ip for ip in new.pod_ips}
         gone = sorted(known.ips - current)
         resource = Resource(pod.metadata.namespace, "pod", pod.metadata.name)
-        await self._metadata.report_pod_status(resource, uid, status.patch(pod, new, gone))
-        self._sent[uid] = _Sent(new, known.ips | current)
+        shown = self._reported_as(pod)
+        if shown is not None:
+            await self._metadata.report_pod_status(resource, shown, status.patch(shown, new, gone))
+        self._sent[uid] = _Sent(new, known.ips | current, stale=shown is None)
 
     def differs(self, pod: Pod) -> bool:
         """Whether the cloud shows another status than was reported last."""

@@ -73,7 +73,7 @@ def pod_status(pod: Pod, seen: PodSeen, history: History, around: Surroundings) 
     )
 
 
-def patch(pod: Pod, status: PodStatus, gone_ips: Sequence[str] = ()) -> bytes:
+def patch(uid: str, status: PodStatus, gone_ips: Sequence[str] = ()) -> bytes:
     """A strategic merge patch that carries the whole status; what is empty removes what was there."""
     body: dict[str, Any] = msgspec.to_builtins(status)
     for key in ("message", "reason"):
@@ -84,7 +84,7 @@ def patch(pod: Pod, status: PodStatus, gone_ips: Sequence[str] = ()) -> bytes:
         condition.setdefault("lastProbeTime", None)
     if gone_ips:
         body["podIPs"] = [*body.get("podIPs", []), *({"$patch": "delete", "ip": ip} for ip in gone_ips)]
-    return msgspec.json.encode({"metadata": {"uid": pod.metadata.uid}, "status": body})
+    return msgspec.json.encode({"metadata": {"uid": uid}, "status": body})
 
 
 def _main_status(

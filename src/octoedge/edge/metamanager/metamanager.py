@@ -235,6 +235,10 @@ class MetaManager:
     async def report_pod_status(self, resource: Resource, uid: str, patch: bytes) -> None:
         await self.outbox.put(POD_STATUS, f"{resource.namespace}/{resource.name}", uid, patch)
 
+    async def create_pod(self, resource: Resource, pod: bytes) -> bytes:
+        reply = await self._link.request(p.PodInsert(resource=resource, body=pod), self._seconds)
+        return p.outcome(reply.body)
+
     async def delete_pod(self, resource: Resource, uid: str) -> None:
         options = msgspec.json.encode({"gracePeriodSeconds": 0, "preconditions": {"uid": uid}})
         await self.outbox.put(POD_DELETE, f"{resource.namespace}/{resource.name}", uid, options)

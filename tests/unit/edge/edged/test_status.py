@@ -192,7 +192,7 @@ def test_a_pod_on_the_host_has_the_hosts_address() -> None:
 
 def test_the_patch_removes_what_no_longer_holds() -> None:
     pod = make()
-    body = msgspec.json.decode(patch(pod, status(pod, record()), ["10.0.0.1"]))
+    body = msgspec.json.decode(patch("uid-web", status(pod, record()), ["10.0.0.1"]))
     assert body["metadata"] == {"uid": "uid-web"}
     assert body["status"]["reason"] is None
     assert all(condition["message"] is None for condition in body["status"]["conditions"])
