@@ -23,6 +23,11 @@ MANAGER = "endpointslice-controller.k8s.io"
 ENDPOINTS_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 ENDPOINTS_MANAGER = "endpoint-controller"
 _HEADLESS = "service.kubernetes.io/headless"
+MESHES = frozenset({"kube-proxy", "edgemesh-agent"})
+"""By one of these, as any label, the pods of a mesh are known."""
+MESH_NAMESPACES = ("kubeedge", "kube-system")
+REMIND = 3000.0
+"""Seconds; events are kept for an hour."""
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -65,8 +70,23 @@ def reconcile(turn: Turn, service: Json) -> None:
     namespace = service["metadata"]["namespace"]
     items = [item for item in turn.items("pods", namespace) if plan.chooses(service, item.labels)]
     pods = [decoded(item) for item in items]
+    _explain(turn, service)
     _write_endpoints(turn, service, pods)
     _write_slices(turn, service, pods)
+
+
+def _explain(turn: Turn, service: Json) -> None:
+    """`kubectl describe service` says why nothing comes of a Service where no mesh runs."""
+    meshes = (item for namespace in MESH_NAMESPACES for item in turn.items("pods", namespace))
+    if any(MESHES & set(item.labels.values()) for item in meshes):
+        return
+    address = service["spec"].get("clusterIP")
+    what = "the name of this headless Service leads" if address == "None" else f"{address} and its name lead"
+    text = (
+        f"No mesh (EdgeMesh, kube-proxy with DNS) runs on the nodes, so {what} nowhere. Its pods are reached by host"
+        " ports at their node, and on the same node by the addresses in its EndpointSlices."
+    )
+    turn.remind(service, "NoMesh", text, REMIND)
 
 
 def _write_endpoints(turn: Turn, service: Json, pods: list[Json]) -> None:

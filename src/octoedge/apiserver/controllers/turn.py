@@ -24,7 +24,7 @@ from octoedge.apiserver.ownership import CONTROLLER, is_leaving, reference, sele
 from octoedge.apiserver.rest import Place, Rest, finished
 from octoedge.errors import ApiError
 from octoedge.kube.read import Item
-from octoedge.runtime.clock import Clock
+from octoedge.runtime.clock import Clock, parse_rfc3339
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]
@@ -168,6 +168,19 @@ class Turn:
         made = edit.obj["metadata"]
         self._edits.setdefault(("events", made["namespace"], made["name"]), edit)
 
+    def remind(self, about: Json, reason: str, message: str, every: float) -> None:
+        """An event that is there for as long as this goes on: told, and told again after so many seconds."""
+        edit = event(self.view, about, reason, message, self.now, warning=False, component=self.component)
+        assert isinstance(edit, Put)
+        made = edit.obj["metadata"]
+        known = self.view.get("events", made["namespace"], made["name"])
+        told = 0.0 if known is None else _last_told(decoded(known))
+        due = told + every - self.now
+        if due <= 0:
+            self._edits.setdefault(("events", made["namespace"], made["name"]), edit)
+            due = every
+        self.again(due)
+
     def again(self, seconds: float) -> None:
         """Look again after so many seconds."""
         seconds = max(seconds, 0.001)
@@ -186,6 +199,13 @@ def decoded(item: Item) -> Json:
     """The object of an item; a new one each time."""
     obj: Json = msgspec.json.decode(item.data)
     return obj
+
+
+def _last_told(seen: Json) -> float:
+    try:
+        return parse_rfc3339(seen["lastTimestamp"])
+    except (KeyError, TypeError, ValueError):
+        return 0.0  # somebody changed it
 
 
 def _closing(error: ApiError) -> bool:

@@ -59,6 +59,32 @@ def test_a_service_knows_its_ready_pods(tmp_path: Path) -> None:
     simulate(tmp_path, story)
 
 
+@pytest.mark.parametrize(
+    ("address", "words"), [("", "10."), ("None", "the name of this headless Service leads nowhere")]
+)
+def test_a_service_says_that_a_mesh_is_missing_as_long_as_it_is(tmp_path: Path, address: str, words: str) -> None:
+    async def story(at: ControlPlane) -> None:
+        await at.create(service(**({"clusterIP": address} if address else {})))
+        await at.until(lambda: bool(told(at)))
+        assert words in told(at)[0]["message"]
+        await at.create(workload("Deployment", "web", replicas=3))
+        await at.until(lambda: len(ready_addresses(at)) == 3)
+        assert told(at)[0]["count"] == 1
+        await at.until(lambda: told(at)[0]["count"] == 3, within=7200)
+        pod = {"kind": "Pod", "apiVersion": "v1", **template("web")}
+        pod["metadata"] = {"name": "m", "namespace": "kubeedge", "labels": {"kubeedge": "edgemesh-agent"}}
+        await at.create(pod)
+        await at.create(service("other"))
+        await at.until(lambda: any(one["metadata"]["name"] == "other" for one in at.all("endpoints")))
+        assert {one["involvedObject"]["name"] for one in told(at)} == {"web"}
+
+    simulate(tmp_path, story)
+
+
+def told(at: ControlPlane) -> list[Json]:
+    return [one for one in at.all("events") if one["reason"] == "NoMesh"]
+
+
 def test_named_ports_are_resolved_pod_by_pod(tmp_path: Path) -> None:
     async def story(at: ControlPlane) -> None:
         await at.create(service(ports=[{"port": 80, "targetPort": "http"}], clusterIP="None"))
