@@ -113,6 +113,9 @@ class Api:
             ("status", "get"): self._get,
             ("status", "update"): self._update,
             ("status", "patch"): self._patch,
+            ("approval", "get"): self._get,
+            ("approval", "update"): self._update,
+            ("approval", "patch"): self._patch,
             ("ephemeralcontainers", "get"): self._get,
             ("ephemeralcontainers", "update"): self._update,
             ("ephemeralcontainers", "patch"): self._patch,
@@ -190,8 +193,8 @@ class Api:
         options = _options(request, place.kind)
         form = _form(request)
         part = page(self._backend, place.kind.resource, place.namespace, options)
-        if place.kind.custom is not None:
-            part = replace(part, items=[place.kind.custom.converted(item) for item in part.items])
+        if place.kind.converts:
+            part = replace(part, items=[place.kind.shown(item) for item in part.items])
         renderer = self._plain_renderer(request, place.kind, form)
         if isinstance(renderer, PlainRenderer):
             return _pieces(list_pieces(place.kind.list_kind.removesuffix("List"), place.kind.api_version, part))
@@ -273,7 +276,7 @@ class Api:
 
     def _renderer(self, request: Request, kind: Kind, form: Form) -> Renderer:
         plain = self._plain_renderer(request, kind, form)
-        return ConvertingRenderer(kind, plain) if kind.custom else plain
+        return ConvertingRenderer(kind, plain) if kind.converts else plain
 
     def _plain_renderer(self, request: Request, kind: Kind, form: Form) -> Renderer:
         if form.as_kind == "Table":

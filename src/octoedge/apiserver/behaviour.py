@@ -9,7 +9,17 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver import defaults, disruption, ephemeral, metadata, priorities, rules, services, workloads
+from octoedge.apiserver import (
+    autoscaling,
+    defaults,
+    disruption,
+    ephemeral,
+    metadata,
+    priorities,
+    rules,
+    services,
+    workloads,
+)
 from octoedge.apiserver.backend import View
 from octoedge.apiserver.crd import names
 from octoedge.apiserver.crd import rules as crd
@@ -41,6 +51,11 @@ def _free_to_change(_new: Json, _old: Json) -> list[Cause]:
 def no_warnings(_: Json) -> list[str]:
     """There is nothing to say."""
     return []
+
+
+def _idle(what: str) -> Callable[[Json], list[str]]:
+    """Of a kind that is only kept."""
+    return lambda _: [f"this API server keeps the object, but {what}"]
 
 
 def _no_admission(_obj: Json, _view: View) -> None:
@@ -207,6 +222,21 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "rolebindings.rbac.authorization.k8s.io": _BINDING,
     "clusterrolebindings.rbac.authorization.k8s.io": _BINDING,
     "events": Behaviour(check=rules.event),
+    "resourcequotas": Behaviour(warnings=_idle("no quota is enforced")),
+    "limitranges": Behaviour(warnings=_idle("no limit is enforced")),
+    "replicationcontrollers": Behaviour(
+        counts_generations=True, warnings=_idle("makes no Pods for a ReplicationController; use a Deployment")
+    ),
+    "horizontalpodautoscalers.autoscaling": Behaviour(
+        counts_generations=True,
+        normalize=autoscaling.normalize,
+        check=autoscaling.check,
+        check_update=lambda new, _: autoscaling.check(new),
+        warnings=_idle("nothing scales by it"),
+    ),
+    "certificatesigningrequests.certificates.k8s.io": Behaviour(
+        counts_generations=True, warnings=_idle("nobody signs the request")
+    ),
     "deployments.apps": _spec(
         workloads.deployment_defaults,
         workloads.deployment,

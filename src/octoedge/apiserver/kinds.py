@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
+import msgspec
+
+from octoedge.apiserver.autoscaling import VersionOne
 from octoedge.apiserver.crd.shape import Custom
 from octoedge.apiserver.ownership import owner_fields
+from octoedge.kube.read import Item
 
 Json = dict[str, Any]
 
@@ -42,6 +46,18 @@ class ScalePaths:
     """A label selector, or its text."""
 
 
+class Conversion(Protocol):
+    """Between the version in which a built-in kind is kept and another one of it."""
+
+    def shown(self, obj: Json) -> Json:
+        """A kept object in the other version."""
+        ...
+
+    def kept(self, obj: Json) -> Json:
+        """An object of the other version as it is kept."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of object."""
@@ -66,6 +82,27 @@ class Kind:
     list_name: str = ""
     custom: Custom | None = field(default=None, compare=False, repr=False)
     """What its CustomResourceDefinition says; None for a built-in kind."""
+    conversion: Conversion | None = field(default=None, compare=False, repr=False)
+    """For a built-in kind that is kept in another version."""
+
+    @property
+    def converts(self) -> bool:
+        """Whether objects may be kept in another version than this one."""
+        return self.custom is not None or self.conversion is not None
+
+    def shown(self, item: Item) -> Item:
+        """A stored object in this version."""
+        if self.custom is not None:
+            return self.custom.converted(item)
+        if self.conversion is not None:
+            return replace(item, data=msgspec.json.encode(self.conversion.shown(msgspec.json.decode(item.data))))
+        return item
+
+    def kept(self, obj: Json) -> Json:
+        """An object of this version as it is stored."""
+        if self.custom is not None:
+            return self.custom.stored.converted(obj)
+        return self.conversion.kept(obj) if self.conversion is not None else obj
 
     @property
     def scale(self) -> ScalePaths | None:
@@ -127,6 +164,15 @@ _RBAC = "rbac.authorization.k8s.io"
 _STORAGE = "storage.k8s.io"
 _NETWORK = "networking.k8s.io"
 
+
+def _autoscaler(version: str, conversion: Conversion | None = None) -> Kind:
+    """The row that is kept must come last."""
+    kind = "HorizontalPodAutoscaler"
+    below = (_status(kind),)
+    plural = "horizontalpodautoscalers"
+    return Kind("autoscaling", version, plural, kind, ("hpa",), True, below, (), _ALL, conversion=conversion)
+
+
 WORKLOADS = (
     Kind("apps", "v1", "deployments", "Deployment", ("deploy",), True, (_status("Deployment"), _SCALE), (), _ALL),
     Kind(
@@ -175,6 +221,36 @@ WORKLOADS = (
     Kind(_NETWORK, "v1", "ingressclasses", "IngressClass", (), False),
     Kind(_NETWORK, "v1", "networkpolicies", "NetworkPolicy", ("netpol",)),
     Kind("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", (), False),
+    # Kept for the clients that ask for them; nothing acts on them, and whoever writes one is told (behaviour.py).
+    Kind("", "v1", "resourcequotas", "ResourceQuota", ("quota",), True, (_status("ResourceQuota"),)),
+    Kind("", "v1", "limitranges", "LimitRange", ("limits",)),
+    Kind(
+        "",
+        "v1",
+        "replicationcontrollers",
+        "ReplicationController",
+        ("rc",),
+        True,
+        (_status("ReplicationController"), _SCALE),
+        ("status.replicas",),
+        _ALL,
+    ),
+    Kind("", "v1", "podtemplates", "PodTemplate"),
+    _autoscaler("v1", VersionOne()),
+    _autoscaler("v2"),
+    Kind(
+        "certificates.k8s.io",
+        "v1",
+        "certificatesigningrequests",
+        "CertificateSigningRequest",
+        ("csr",),
+        False,
+        (
+            _status("CertificateSigningRequest"),
+            Subresource("approval", "CertificateSigningRequest", ("get", "patch", "update")),
+        ),
+        ("spec.signerName",),
+    ),
     Kind(_RBAC, "v1", "roles", "Role"),
     Kind(_RBAC, "v1", "rolebindings", "RoleBinding"),
     Kind(_RBAC, "v1", "clusterroles", "ClusterRole", (), False),

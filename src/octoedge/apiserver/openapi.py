@@ -33,6 +33,13 @@ _SCALARS: dict[str, Json] = {
     "object": {"type": "object"},
     "any": {},
 }
+_NAMED = {
+    "time": "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+    "microtime": "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+    "quantity": "io.k8s.apimachinery.pkg.api.resource.Quantity",
+    "intstr": "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+}
+"""The scalars that Kubernetes has a schema for; `kubectl explain` shows its name as the type."""
 _VERBS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
 
 
@@ -120,6 +127,8 @@ class OpenApi:
         for field in definition.fields.values():
             if field.is_definition:
                 self._add(schemas, self._schema[field.type])
+            elif field.type in _NAMED:
+                schemas[_NAMED[field.type]] = _SCALARS[field.type]
 
 
 def _same(before: list[Kind], now: list[Kind]) -> bool:
@@ -169,6 +178,8 @@ def _property(field: Field) -> Json:
         inner: Json = {"$ref": f"#/components/schemas/{_long(field.type)}"}
         # A reference may have no neighbours in OpenAPI 3.0: allOf carries the default.
         inner = {"allOf": [inner], "default": {}}
+    elif field.type in _NAMED:
+        inner = {"allOf": [{"$ref": f"#/components/schemas/{_NAMED[field.type]}"}]}
     else:
         inner = dict(_SCALARS[field.type])
     for container in reversed([field.shape[at : at + 2] for at in range(0, len(field.shape), 2)]):

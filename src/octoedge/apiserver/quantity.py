@@ -56,7 +56,7 @@ def _decimal(value: Fraction) -> str:
         scaled = value / Fraction(10) ** power
         if scaled.denominator == 1:
             return f"{scaled}{suffix}"
-    return f"{-(-value * 10**9 // 1)}n"
+    return _decimal(Fraction(-(-value * 10**9 // 1), 10**9))  # rounded up, as nothing is smaller than a nano
 
 
 def _exponent(value: Fraction) -> str:

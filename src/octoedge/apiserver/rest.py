@@ -261,15 +261,15 @@ def _check_open(kind: Kind) -> None:
 
 def _as_asked(kind: Kind, item: Item) -> Json:
     """A stored object in the version that the request speaks."""
-    obj: Json = msgspec.json.decode(kind.custom.converted(item).data if kind.custom else item.data)
+    obj: Json = msgspec.json.decode(kind.shown(item).data)
     return obj
 
 
 def _kept(kind: Kind, edit: Edit) -> Edit:
     """The edit with the object in the version in which it is kept."""
-    if kind.custom is None or not isinstance(edit, Put):
+    if not kind.converts or not isinstance(edit, Put):
         return edit
-    return Put(edit.resource, kind.custom.stored.converted(edit.obj))
+    return Put(edit.resource, kind.kept(edit.obj))
 
 
 def _intent(kind: Kind, obj: Json) -> Json:
@@ -305,7 +305,7 @@ def _only_part(place: Place, behaviour: Behaviour, new: Json, old: Json) -> Json
         return behaviour.parts[place.subresource].take(new, old)
     if not place.kind.subresource("status") or place.subresource == "binding":
         return new
-    status_part = place.subresource == "status"
+    status_part = place.subresource in ("status", "approval")
     kept = old if status_part else new
     status = (new if status_part else old).get("status")
     result = {key: value for key, value in kept.items() if key != "status"}

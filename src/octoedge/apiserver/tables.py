@@ -84,7 +84,7 @@ class TableRenderer:
 
 @dataclass(frozen=True, slots=True)
 class ConvertingRenderer:
-    """Renders objects of a custom kind in the version that was asked for."""
+    """Renders objects of a kind with several versions in the one that was asked for."""
 
     kind: Kind
     inner: Renderer
@@ -96,7 +96,7 @@ class ConvertingRenderer:
 
     def one(self, item: Item) -> bytes:
         """The body for one object."""
-        return self.inner.one(self.kind.custom.converted(item) if self.kind.custom else item)
+        return self.inner.one(self.kind.shown(item))
 
 
 @dataclass(frozen=True, slots=True)
