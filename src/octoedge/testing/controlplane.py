@@ -19,6 +19,7 @@ import msgspec
 from octoedge.apiserver.backend import Backend, Put
 from octoedge.apiserver.bodies import Bodies, Findings
 from octoedge.apiserver.controllers.bootstrap import Bootstrap
+from octoedge.apiserver.controllers.namespaces import NamespaceController
 from octoedge.apiserver.controllers.node_lifecycle import LEASE_NAMESPACE, LEASES, NodeLifecycle
 from octoedge.apiserver.controllers.turn import Hands
 from octoedge.apiserver.controllers.workloads import workload_controllers
@@ -120,6 +121,7 @@ class ControlPlane:
                 self.backend,
                 Bootstrap(self.rest, self.kinds, "a certificate", clock),
                 Scheduler(hands),
+                NamespaceController(self.rest, self.deletion, self.kinds),
                 *workload_controllers(hands),
                 *([NodeLifecycle(self.backend, clock)] if self._heartbeats else []),
             ]
@@ -174,11 +176,11 @@ class ControlPlane:
             change(obj)
             return obj
 
-        await self.rest.edit(self._place(resource, name, subresource), apply, {})
+        await self.rest.edit(self.place(resource, name, subresource=subresource), apply, {})
 
     async def delete(self, resource: str, name: str, policy: str = "Background", grace: int | None = None) -> None:
         """Delete an object."""
-        await self.deletion.delete(self._place(resource, name), DeleteOptions(policy=policy, grace=grace))
+        await self.deletion.delete(self.place(resource, name), DeleteOptions(policy=policy, grace=grace))
 
     def get(self, resource: str, name: str, namespace: str = "default") -> Json:
         """An object; empty when there is none."""
@@ -215,9 +217,10 @@ class ControlPlane:
         assert kind is not None, obj["kind"]
         return kind
 
-    def _place(self, resource: str, name: str, subresource: str = "") -> Place:
+    def place(self, resource: str, name: str, namespace: str = "default", subresource: str = "") -> Place:
+        """Where an object is."""
         kind = self.kinds.named(resource)
-        return Place(kind, "default" if kind.namespaced else "", name, subresource)
+        return Place(kind, namespace if kind.namespaced else "", name, subresource)
 
     async def _record(self) -> None:
         cursor = self.backend.follow("pods", self.backend.version)

@@ -149,6 +149,7 @@ def test_claims_go_when_the_policy_says_so(tmp_path: Path, scaled: str, deleted:
         storage = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
         claims = [{"metadata": {"name": "data"}, "spec": storage}]
         policy = {"whenScaled": scaled, "whenDeleted": deleted}
+        await at.create(*(disk(f"disk-{number}") for number in range(8)))
         await at.create(db(replicas=3, volumeClaimTemplates=claims, persistentVolumeClaimRetentionPolicy=policy))
         await at.until(lambda: is_rolled_out(at))
         await at.delete("pods", "db-1")

@@ -52,7 +52,7 @@ def subsets(service: Json, pods: Iterable[Json]) -> list[Json]:
     for ports, endpoints in groups(service, pods):
         subset: Json = {}
         for endpoint in endpoints:
-            if endpoint["conditions"]["terminating"]:
+            if endpoint["conditions"]["terminating"] and not endpoint["conditions"]["ready"]:
                 continue
             word = "addresses" if endpoint["conditions"]["ready"] else "notReadyAddresses"
             address = {"ip": endpoint["addresses"][0], "targetRef": endpoint["targetRef"]}
