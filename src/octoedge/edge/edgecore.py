@@ -1,6 +1,7 @@
 """EdgeCore: builds the modules, gives each the ends of the channels it works with, and runs them.
 
     edgehub ◄─Uplink─► metamanager ──changes──► edged ◄── edgestream
+                            └──changes──► devicetwin ◄─► eventbus
 
 Nothing is imported before the module that needs it is switched on. Pods do not wait for the cloud: edged needs the
 store and nothing else.
@@ -31,8 +32,10 @@ from octoedge.runtime.supervisor import Module, Supervisor
 
 if TYPE_CHECKING:
     from octoedge.api.config.edgecore import EdgeCoreConfig
+    from octoedge.edge.devicetwin.devicetwin import DeviceTwin
     from octoedge.edge.edged.edged import Edged
     from octoedge.edge.edgehub.hub import EdgeHub
+    from octoedge.edge.eventbus.eventbus import EventBus
     from octoedge.transport.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,8 @@ class EdgeCore:
     metamanager: MetaManager
     hub: EdgeHub | None
     edged: Edged | None
+    devicetwin: DeviceTwin | None
+    eventbus: EventBus | None
     store_id: str
 
     async def run(self) -> None:
@@ -77,6 +82,8 @@ class EdgeCore:
             "outbox": len(self.metamanager.outbox),
             "runtime": (self.edged.health or "ok") if self.edged else "off",
             "store": self.store_id,
+            "devices": self.devicetwin.health() if self.devicetwin else None,
+            "brokers": self.eventbus.health() if self.eventbus else [],
         }
 
 
@@ -101,9 +108,10 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
         modules.append(edged)
     if config.modules.edge_stream.enable:
         modules.append(_edgestream(config, edged))
+    devicetwin, eventbus = _devices(modules, config, metamanager, store, clock)
     made: list[EdgeCore] = []
     modules.append(StatusSocket(Path(config.status_socket), lambda: made[0].health()))
-    made.append(EdgeCore(node, Supervisor(modules), metamanager, hub, edged, store.store_id))
+    made.append(EdgeCore(node, Supervisor(modules), metamanager, hub, edged, devicetwin, eventbus, store.store_id))
     return made[0]
 
 
@@ -183,6 +191,41 @@ def api_server_of_pods(config: EdgeCoreConfig) -> tuple[str, str]:
         return "", ""
     host, _, port = server.dummy_server.rpartition(":")
     return host.strip("[]"), port
+
+
+def _devices(
+    modules: list[Module], config: EdgeCoreConfig, metamanager: MetaManager, store: Opened, clock: Clock
+) -> tuple[DeviceTwin | None, EventBus | None]:
+    given = config.modules
+    if not given.device_twin.enable:
+        return None, None
+    from octoedge.edge.devicetwin import devicetwin as twins
+    from octoedge.protocol import payloads
+
+    node = given.edged.hostname_override
+    eventbus = _eventbus(config, node) if given.event_bus.enable else None
+    ends: tuple[Sender[Change], Receiver[Change]] = channel("changes of devices", _CHANGES)
+    sender, receiver = ends
+    socket = twins.socket_path(given.device_twin.dmi_sock_path)
+    bus = eventbus or twins.Silence()
+    reports = metamanager.outbox
+    twin = twins.DeviceTwin(node, store.database, metamanager, reports, bus, receiver, clock, socket)
+    for kind in twins.KINDS:
+        metamanager.tell(kind, sender)
+    for payload in (payloads.DeviceMembership, payloads.DeviceDetail, payloads.TwinSync):
+        metamanager.hand_on(payload, twin.from_cloud)
+    modules.append(twin)
+    if eventbus is not None:
+        eventbus.serve(twin)
+        modules.append(eventbus)
+    return twin, eventbus
+
+
+def _eventbus(config: EdgeCoreConfig, node: str) -> EventBus:
+    from octoedge.edge.eventbus.eventbus import EventBus
+    from octoedge.edge.eventbus.settings import sides
+
+    return EventBus(sides(config.modules.event_bus, node))
 
 
 def _edgestream(config: EdgeCoreConfig, edged: Edged | None) -> Module:

@@ -285,7 +285,8 @@ def _by_path(direction: Direction, route: Route) -> tuple[Row, Resource] | None:
         if named.keys() <= _PLACEHOLDERS and all(named.values()):
             if not row.types:
                 return row, p.NOWHERE
-            return row, Resource(named.get("{namespace}", ""), *row.types, named.get("{name}", ""))
+            (kind,) = row.types
+            return row, Resource(named.get("{namespace}", ""), kind, named.get("{name}", ""))
     return None
 
 

@@ -15,12 +15,12 @@ from octoedge.errors import ConfigError
 TOKEN = "ab.cd.ef+gh"
 
 
-def config(folder: Path, modules: str = "") -> EdgeCoreConfig:
+def config(folder: Path, modules: str = "", event_bus: str = "false") -> EdgeCoreConfig:
     text = f"""
 database: {{dataSource: "{folder}/edgecore.db"}}
 modules:
   edged: {{hostnameOverride: edge-1, rootDirectory: "{folder}"}}
-  eventBus: {{enable: false}}
+  eventBus: {{enable: {event_bus}}}
 {modules}
 """
     return parse_edgecore(text.encode(), "test")
@@ -38,9 +38,11 @@ def names(core_config: EdgeCoreConfig) -> list[str]:
 
 
 def test_only_what_is_switched_on_is_built(tmp_path: Path) -> None:
-    assert names(config(tmp_path)) == ["certificate rotation", "edged", "edgehub", "metamanager", "status socket"]
+    default = ["certificate rotation", "deviceTwin", "edged", "edgehub", "metamanager", "status socket"]
+    assert names(config(tmp_path)) == default
+    assert "eventBus" in names(config(tmp_path, event_bus="true"))
     assert "edgestream" in names(config(tmp_path, "  edgeStream: {enable: true}"))
-    lonely = names(config(tmp_path, "  edgeHub: {enable: false}"))
+    lonely = names(config(tmp_path, "  edgeHub: {enable: false}\n  deviceTwin: {enable: false}"))
     assert lonely == ["edged", "metamanager", "status socket"]
     assert "certificate rotation" not in names(config(tmp_path, "  edgeHub: {rotateCertificates: false}"))
 

@@ -44,6 +44,8 @@ _AT_ONCE = 256
 """Messages of MQTT clients under way; then EventBus waits."""
 _SOCKET_MODE = 0o600
 SOCKET = "dmi.sock"
+KINDS = (api.DEVICE, api.MODEL)
+"""Resource types of the objects that concern DeviceTwin."""
 
 
 class _Listed(msgspec.Struct, frozen=True):
@@ -65,6 +67,13 @@ def socket_path(configured: str) -> Path:
     """Where mappers find EdgeCore: `dmiSockPath` names a directory; a path to a socket stands for its directory."""
     directory = Path(configured or "/etc/kubeedge/")
     return (directory.parent if directory.suffix == ".sock" else directory) / SOCKET
+
+
+class Silence:
+    """The bus of a node without MQTT."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Nobody listens."""
 
 
 class DeviceTwin:

@@ -11,13 +11,13 @@ import functools
 import logging
 from typing import Protocol, runtime_checkable
 
-from octoedge.runtime.inorder import InOrder
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.ports import Inbound
 from octoedge.errors import ConnectionClosed, MessageError, OfflineError, ProtocolError, StoreCorrupt, first_of
 from octoedge.protocol import codec, routes
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Answer, Keepalive, Payload
+from octoedge.runtime.inorder import InOrder
 from octoedge.transport.connection import Connection
 
 log = logging.getLogger(__name__)
