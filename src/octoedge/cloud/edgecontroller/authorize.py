@@ -6,11 +6,12 @@ so opens that node's own things and no more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from octoedge.cloud.edgecontroller.references import PodFacts, facts
 from octoedge.errors import MessageError
+from octoedge.kube.nodelabels import reserved_labels
 from octoedge.protocol import payloads as p
 from octoedge.protocol.resource import Resource
 
@@ -32,6 +33,10 @@ class Belongings(Protocol):
         """Whether a pod of the node refers to a ConfigMap or Secret."""
         ...
 
+    def labels(self, node: str) -> Mapping[str, str]:
+        """The labels that a node has."""
+        ...
+
 
 def refusal(node: str, payload: p.Payload, belongings: Belongings) -> str:
     """Why `node` may not send this; empty when it may."""
@@ -44,6 +49,20 @@ def refusal(node: str, payload: p.Payload, belongings: Belongings) -> str:
 def _itself(node: str, payload: p.Payload, _: Belongings) -> str:
     name = payload.resource.name
     return "" if name == node else f"node {node} may not touch node {name}"
+
+
+def _writes_itself(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    """As `_itself`, and without the labels by which administrators keep pods away from nodes."""
+    why = _itself(node, payload, belongings)
+    if why:
+        return why
+    about, present = _object(payload).get("metadata") or {}, belongings.labels(node)
+    wished = about.get("labels", {})
+    if "$patch" in about or wished is None or "$patch" in wished:
+        wrong = reserved_labels(present)  # all labels would go
+    else:
+        wrong = [key for key in reserved_labels(wished) if present.get(key) != wished[key]]
+    return f"node {node} may not change its label {wrong[0]}: only an administrator may" if wrong else ""
 
 
 def _lease(node: str, payload: p.Payload, _: Belongings) -> str:
@@ -149,10 +168,10 @@ _QUERIES: dict[str, _Rule] = {
 _RULES: dict[type[p.Payload], _Rule] = {
     p.ObjectQuery: _query,
     p.TokenQuery: _token,
-    p.NodeInsert: _itself,
-    p.NodeUpdate: _itself,
-    p.NodeStatusPatch: _itself,
-    p.NodeStatusInsert: _itself,
+    p.NodeInsert: _writes_itself,
+    p.NodeUpdate: _writes_itself,
+    p.NodeStatusPatch: _writes_itself,
+    p.NodeStatusInsert: _writes_itself,
     p.NodeStatusReport: _itself,
     p.PodInsert: _mirror_pod,
     p.PodStatusPatch: _own_pod,

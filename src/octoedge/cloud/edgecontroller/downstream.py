@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from octoedge.api.meta import view
 from octoedge.cloud.edgecontroller.addresses import own
@@ -124,6 +124,11 @@ class Downstream:
     def uses(self, node: str, resource: Resource) -> bool:
         """Whether a pod of `node` refers to this ConfigMap or Secret."""
         return node in self._users.get(resource, {}).values()
+
+    def labels(self, node: str) -> Mapping[str, str]:
+        """The labels that a node has."""
+        entry = self.nodes.entry("", node)
+        return (view(entry.raw).metadata.labels or {}) if entry is not None else {}
 
     def cached(self, resource: Resource) -> bytes | None:
         """The object as the copy has it."""

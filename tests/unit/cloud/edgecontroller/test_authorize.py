@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,9 @@ class Pods:
     def pods_of(self, node: str) -> Iterable[PodFacts]:
         return [pod for pod in self.pods if pod.node == node]
 
+    def labels(self, node: str) -> Mapping[str, str]:
+        return {"node-restriction.kubernetes.io/tier": "low"}
+
     def uses(self, node: str, resource: Resource) -> bool:
         return any(resource in pod.references for pod in self.pods_of(node))
 
@@ -45,6 +48,7 @@ def _body(value: Any) -> bytes:
 
 OWN = {"kind": "Pod", "name": "mine", "uid": "uid-mine"}
 BOUND = {"spec": {"boundObjectRef": OWN}}
+RESERVED = "node-restriction.kubernetes.io/tier"
 MIRROR = {"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"nodeName": "edge-1"}}
 
 SECRET_VOLUME = {"name": "s", "secret": {"secretName": "theirs"}}
@@ -59,6 +63,7 @@ GREEDY: list[dict[str, Any]] = [
 MAY: list[tuple[type[p.Payload], str, Any]] = [
     (p.NodeInsert, "null/node/edge-1", {}),
     (p.NodeStatusPatch, "null/nodepatch/edge-1", {}),
+    (p.NodeUpdate, "null/node/edge-1", {"metadata": {"labels": {RESERVED: "low", "site": "north"}}}),
     (p.LeaseUpdate, "kube-node-lease/lease/edge-1", {}),
     (p.PodStatusPatch, "default/podpatch/mine", {}),
     (p.PodStatusPatch, "default/podpatch/unknown", {}),
@@ -76,6 +81,12 @@ MAY: list[tuple[type[p.Payload], str, Any]] = [
 MAY_NOT: list[tuple[type[p.Payload], str, Any]] = [
     (p.NodeInsert, "null/node/edge-2", {}),
     (p.NodeUpdate, "null/node/edge-2", {}),
+    (p.NodeUpdate, "null/node/edge-1", {"metadata": {"labels": {RESERVED: "high"}}}),
+    (p.NodeInsert, "null/node/edge-1", {"metadata": {"labels": {"node-restriction.kubernetes.io/other": "x"}}}),
+    (p.NodeStatusPatch, "null/nodepatch/edge-1", {"metadata": {"labels": {RESERVED: "high"}}}),
+    (p.NodeStatusPatch, "null/nodepatch/edge-1", {"metadata": {"labels": {RESERVED: None}}}),
+    (p.NodeStatusPatch, "null/nodepatch/edge-1", {"metadata": {"labels": None}}),
+    (p.NodeStatusPatch, "null/nodepatch/edge-1", {"metadata": {"labels": {"$patch": "replace"}}}),
     (p.NodeStatusPatch, "null/nodepatch/edge-2", {}),
     (p.NodeStatusReport, "default/nodestatus/edge-2", {}),
     (p.LeaseInsert, "kube-node-lease/lease/edge-2", {}),
