@@ -66,6 +66,8 @@ class Session:
         self._expecting: dict[str, Item] = {}
         self._expected: set[str] = set()
         self._answers: deque[Message] = deque(maxlen=_MAX_ANSWERS)
+        self._unanswered: set[str] = set()
+        """Ids of what a Go edge wants no answer to: it would not acknowledge one, and so keep the window occupied."""
         self._wake = asyncio.Event()
         self._heard = asyncio.Event()
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -87,7 +89,10 @@ class Session:
             self._checkpoints.expect(self.node, item, partial(self._is_expected, item.uid))
 
     def answer(self, message: Message) -> None:
-        """Send an answer once."""
+        """Send an answer once, if the node waits for one."""
+        if message.header.parent_msg_id in self._unanswered:
+            self._unanswered.discard(message.header.parent_msg_id)
+            return
         self._answers.append(message)
         self._wake.set()
 
@@ -154,6 +159,8 @@ class Session:
             reason = payload.body[:300].decode(errors="replace")
             log.warning("node %s could not store %s: %s", self.node, message.route.resource, reason)
         else:
+            if not self.store and routes.row_of(payload).confirm_go is routes.Confirm.SOCKET:
+                self._unanswered.add(message.header.msg_id)
             self._receive(self.node, message, payload)
 
     def _confirm(self, message_id: str) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from octoedge.cloud.cloudhub.hub import CloudHub, Sessions
 from octoedge.errors import ConnectionClosed
-from octoedge.protocol import codec, routes
+from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Header, Message, Route
-from octoedge.protocol.payloads import Keepalive, ObjectDelete, ObjectQuery, ObjectUpdate, Payload
+from octoedge.protocol.payloads import EventInsert, Keepalive, ObjectDelete, ObjectQuery, ObjectUpdate, Payload
 from octoedge.protocol.resource import Resource
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.transport.connection import Peer
@@ -67,8 +67,10 @@ class Hub:
     hub: CloudHub
     group: asyncio.TaskGroup
 
-    def connect(self, node: str = "edge-1", certificate: str = "") -> MemoryConnection:
-        peer = Peer(node=node, certificate_name=certificate or f"system:node:{node}", address="192.0.2.9:1")
+    def connect(self, node: str = "edge-1", certificate: str = "", store: str = "") -> MemoryConnection:
+        headers = {handshake.STORE: store} if store else {}
+        name = certificate or f"system:node:{node}"
+        peer = Peer(node=node, certificate_name=name, address="192.0.2.9:1", headers=headers)
         edge, cloud = pair(peer)
         self.group.create_task(self.hub.serve(cloud), name=f"serve {node}")
         return edge
@@ -279,6 +281,25 @@ def test_an_answer_does_not_wait_for_objects() -> None:
             request = Message(Header(msg_id="q"), Route(operation="query", resource="default/configmap/c"))
             world.sessions.answer("edge-1", routes.answer(request, b"{}", message_id="r", timestamp=0))
             assert (await _next(edge)).header.parent_msg_id == "q"
+
+    run(main())
+
+
+@pytest.mark.parametrize(("store", "is_answered"), [("", False), ("s-1", True)])
+def test_a_go_edge_gets_no_answer_to_an_event(store: str, is_answered: bool) -> None:
+    """It waits for none and acknowledges none, so that answers would fill the window."""
+
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect(store=store)
+            await _say(edge, EventInsert(resource=Resource("default", "event", "e"), body=b"{}"), "event")
+            await asyncio.sleep(0.1)
+            request = Message(Header(msg_id="event"), Route(operation="insert", resource="default/event/e"))
+            world.sessions.answer("edge-1", routes.answer(request, b"{}", message_id="r", timestamp=0))
+            request = Message(Header(msg_id="q"), Route(operation="query", resource="default/configmap/c"))
+            world.sessions.answer("edge-1", routes.answer(request, b"{}", message_id="s", timestamp=0))
+            wanted = ["event", "q"] if is_answered else ["q"]
+            assert [(await _next(edge)).header.parent_msg_id for _ in wanted] == wanted
 
     run(main())
 
