@@ -13,7 +13,9 @@ from octoedge.pki import x509
 from octoedge.testing.eventually import eventually
 from octoedge.testing.peers.cell import NODE, Cell
 
-PORT, OTHER_PORT = 30080, 30081
+PORT = 30080
+PATIENCE = 150.0
+"""Seconds until a change must be seen in a pod's files."""
 
 MANIFEST = """
 apiVersion: v1
@@ -63,7 +65,7 @@ spec:
 SECOND = """
 apiVersion: v1
 kind: Pod
-metadata: {name: NAME}
+metadata: {name: NAME, labels: {app: second}}
 spec:
   nodeName: peer
   hostNetwork: true
@@ -193,10 +195,10 @@ def static(cell: Cell) -> None:
 
 def update(cell: Cell) -> None:
     """A changed ConfigMap and Secret reach the files in the pod."""
-    _set_word(cell, "two")
-    cell.kubectl("patch", "secret", "hidden", "-p", '{"stringData":{"key":"second"}}')
-    _await_word(cell, "two")
-    eventually(lambda: cell.page("hidden/key", PORT), lambda page: page == "second", within=150)
+    word = _new_word(cell)
+    cell.kubectl("patch", "secret", "hidden", "-p", f'{{"stringData":{{"key":"{word}"}}}}')
+    _await_word(cell, word)
+    eventually(lambda: cell.page("hidden/key", PORT), lambda page: page == word, within=PATIENCE)
 
 
 def events(cell: Cell) -> None:
@@ -221,8 +223,7 @@ def restart(cell: Cell) -> None:
     before = _container(cell)
     cell.edge.restart()
     cell.await_contact()
-    _set_word(cell, "three")
-    _await_word(cell, "three")
+    _await_word(cell, _new_word(cell))
     assert _container(cell) == before
     assert _restarts(cell) == 0
 
@@ -241,18 +242,18 @@ def away(cell: Cell) -> None:
     """Cut off: the pod lives on; what was changed, deleted and made meanwhile is so after the return."""
     cell.apply(SECOND.replace("NAME", "leaving"))
     cell.await_ready("leaving")
-    before = _container(cell)
+    before, word = _container(cell), cell.page("words/word", PORT)
     cell.edge.cut()
     try:
-        _set_word(cell, "four")
+        new = _new_word(cell)
         cell.kubectl("delete", "pod", "leaving", "--grace-period=0", "--force")
         cell.apply(SECOND.replace("NAME", "coming"))
         time.sleep(35)  # the cloud gives up a silent session after 30 s
-        assert cell.page("words/word", PORT) == "three"
+        assert cell.page("words/word", PORT) == word
     finally:
         cell.edge.mend()
     cell.await_ready("coming", within=150)
-    _await_word(cell, "four")
+    _await_word(cell, new)
     eventually(lambda: "leaving" not in cell.running_pods(), within=90)
     assert _container(cell) == before
     assert _restarts(cell) == 0
@@ -262,7 +263,7 @@ def away(cell: Cell) -> None:
 
 def alone(cell: Cell) -> None:
     """Without its cloud, containers and EdgeCore killed: the pod comes back with all that it had."""
-    before = _container(cell)
+    before, word = _container(cell), cell.page("words/word", PORT)
     cell.edge.cut()
     try:
         cell.edge.edgecore.kill()
@@ -270,7 +271,7 @@ def alone(cell: Cell) -> None:
             cell.edge.ctr("tasks", "kill", "--signal", "SIGKILL", task)
         cell.edge.edgecore.start()
         eventually(lambda: cell.page("env", PORT), within=120)
-        assert cell.page("words/word", PORT) == "four"
+        assert cell.page("words/word", PORT) == word
         assert cell.page("token", PORT).startswith("eyJ")
     finally:
         cell.edge.mend()
@@ -285,8 +286,7 @@ def cloud_restart(cell: Cell) -> None:
     cell.cloud.cloudcore.kill()
     cell.cloud.start_cloudcore()
     cell.await_contact(within=120)
-    _set_word(cell, "five")
-    _await_word(cell, "five")
+    _await_word(cell, _new_word(cell))
     assert _container(cell) == before
 
 
@@ -302,13 +302,24 @@ def rotation(cell: Cell) -> None:
     assert shown.common_name == f"system:node:{NODE}"
 
 
-def _set_word(cell: Cell, word: str) -> None:
+def afresh(cell: Cell) -> None:
+    """The pod anew, after a case has failed: what one make did to it is no matter of the cases that follow."""
+    cell.kubectl("delete", "pod", "-l", "app in (probe, second, many)", "--grace-period=0", "--force")
+    cell.await_gone("probe")
+    cell.apply(MANIFEST)
+    cell.await_ready("probe")
+
+
+def _new_word(cell: Cell) -> str:
+    """Change the ConfigMap."""
+    word = f"word-{time.monotonic_ns()}"
     cell.kubectl("patch", "configmap", "words", "-p", f'{{"data":{{"word":"{word}"}}}}')
+    return word
 
 
 def _await_word(cell: Cell, word: str) -> None:
-    """The kubelet looks at its volumes once a minute, and a while longer."""
-    eventually(lambda: cell.page("words/word", PORT), lambda page: page == word, within=150)
+    """The Go kubelet looks at its volumes about once a minute."""
+    eventually(lambda: cell.page("words/word", PORT), lambda page: page == word, within=PATIENCE)
 
 
 def _container(cell: Cell) -> list[str]:

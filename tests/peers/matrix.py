@@ -1,6 +1,6 @@
 """`make test-peers`: every cloud with every edge, ours and Go KubeEdge's, and a table of what works.
 
-    PYTHONPATH=tests python -m peers.matrix [--cells ours/Go,…] [--only CASE] [--keep]
+    PYTHONPATH=tests python -m peers.matrix [--cells ours/Go,…] [--only CASE] [--figures] [--keep]
 
 $KUBEEDGE_BIN names the folder of the Go programs; $KUBECONFIG an API server, else the embedded one is started.
 """
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from octoedge.errors import OctoedgeError
 from octoedge.testing.peers.cell import Cell, cell
 from octoedge.testing.peers.programs import GoPrograms, find
 
-from .cases import CASES, Case
+from .cases import CASES, Case, afresh
+from .figures import measure
 
 OFFSET = int(os.environ.get("OCTOEDGE_TEST_PORT_OFFSET", "8000"))
 CELLS = ("ours/ours", "ours/Go", "Go/ours", "Go/Go")
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", default=",".join(CELLS), help="cloud/edge, comma between them (default %(default)s)")
     parser.add_argument("--only", default="", help="cases whose title holds one of these words, and those they need")
+    parser.add_argument("--figures", action="store_true", help="also measure both makes side by side; 2 min a cell")
     parser.add_argument("--keep", action="store_true", help="keep logs and data also when all went well")
     asked = parser.parse_args(arguments)
     wanted = asked.cells.split(",")
@@ -61,8 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is taken down then too
     home = Path(tempfile.mkdtemp(prefix="octopeers-"))
     cases = _chosen(asked.only.split(",") if asked.only else [])
-    results = {name: _play(name, home, go, cases) for name in wanted}
-    print(_table(results, cases))
+    measured: dict[str, dict[str, str]] | None = {} if asked.figures else None
+    results = {name: _play(name, home, go, cases, measured) for name in wanted}
+    print(_table(results, [case.title for case in cases]))
+    if measured is not None:
+        print(_table(measured, []))
     ok = all(outcome.ok for column in results.values() for outcome in column.values())
     if ok and not asked.keep:
         shutil.rmtree(home)
@@ -75,8 +80,10 @@ def _chosen(words: list[str]) -> list[Case]:
     return [case for case in CASES if case.needed or not words or any(word in case.title for word in words)]
 
 
-def _play(name: str, home: Path, go: GoPrograms | None, cases: list[Case]) -> dict[str, Outcome]:
-    """All cases in one cell; after one that others need has failed, no more."""
+def _play(
+    name: str, home: Path, go: GoPrograms | None, cases: list[Case], measured: dict[str, dict[str, str]] | None
+) -> dict[str, Outcome]:
+    """All cases in one cell; after one that others need has failed, no more. Figures go into `measured`."""
     cloud, edge = (go if make == "Go" else None for make in name.split("/"))
     kubeconfig = Path(os.environ["KUBECONFIG"]).absolute() if os.environ.get("KUBECONFIG") else None
     found: dict[str, Outcome] = {}
@@ -84,6 +91,9 @@ def _play(name: str, home: Path, go: GoPrograms | None, cases: list[Case]) -> di
     try:
         with cell(home / name.lower().replace("/", "-"), OFFSET, cloud, edge, kubeconfig) as made:
             found |= dict(_outcomes(made, cases))
+            if measured is not None:
+                measured[name] = measure(made)
+            made.note()
     except OctoedgeError as problem:
         found["up and down"] = Outcome(False, 0, str(problem))
         print(f"  up and down: {problem}", flush=True)
@@ -103,6 +113,15 @@ def _outcomes(made: Cell, cases: list[Case]) -> Iterator[tuple[str, Outcome]]:
         yield case.title, outcome
         if case.needed and not outcome.ok:
             return
+        if not outcome.ok:
+            _recover(made)
+
+
+def _recover(made: Cell) -> None:
+    try:
+        afresh(made)
+    except (AssertionError, OSError, OctoedgeError) as problem:
+        print(f"    (the pod could not be made anew: {str(problem)[:300]})", flush=True)
 
 
 def _revived(made: Cell) -> Iterator[str]:
@@ -115,9 +134,9 @@ def _revived(made: Cell) -> Iterator[str]:
         yield "; EdgeCore had died"
 
 
-def _table(results: dict[str, dict[str, Outcome]], cases: list[Case]) -> str:
-    titles = [case.title for case in cases]
-    titles += sorted({title for column in results.values() for title in column} - set(titles))
+def _table(results: Mapping[str, Mapping[str, object]], titles: list[str]) -> str:
+    """In the order of `titles`, then what else there is."""
+    titles = list(dict.fromkeys([*titles, *(title for column in results.values() for title in column)]))
     rows = [["cloud / edge", *(name.replace("/", " / ") for name in results)]]
     rows += [[title, *(str(column.get(title, "not told")) for column in results.values())] for title in titles]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -72,6 +72,12 @@ class Cell:
         """`kubectl get --raw`, from JSON."""
         return json.loads(self.kubectl("get", "--raw", path))
 
+    def note(self) -> None:
+        """Keep what the API holds at the end beside the logs: to see what each make writes, and for those who debug."""
+        kinds = "nodes,pods,leases,events,objectsyncs,clusterobjectsyncs,devices,devicestatuses"
+        status, out, err = self.try_kubectl("get", kinds, "-A", "-o", "yaml", "--show-managed-fields")
+        (self.cloud.layout.home / "objects.yaml").write_text(out if status == 0 else err)
+
     def apply(self, manifest: str) -> None:
         self.kubectl("apply", "-f", "-", stdin=manifest)
 
