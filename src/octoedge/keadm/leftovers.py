@@ -62,8 +62,12 @@ def _empty(top: Path) -> None:
 
 
 def _kill_members(folder: Path) -> None:
+    try:
+        members = (folder / "cgroup.procs").read_text().split()
+    except OSError:  # the runtime has removed it meanwhile
+        return
     # 0 is a process of another pid namespace, which has no number here; to kill(2) it would mean ourselves.
-    for pid in filter(int, (folder / "cgroup.procs").read_text().split()):
+    for pid in filter(int, members):
         try:
             os.kill(int(pid), signal.SIGKILL)
         except ProcessLookupError:
