@@ -188,7 +188,7 @@ class Scheduler:
 
     def _placed(self, item: Item, node: str) -> None:
         try:
-            pod = read(item.data)
+            pod = read(item.data, item.labels)
         except (OctoedgeError, ValueError, TypeError, AttributeError) as error:
             log.warning("what pod %s/%s takes from its node is unknown: %s", item.namespace, item.name, error)
             return
@@ -201,7 +201,7 @@ class Scheduler:
     def _waits(self, item: Item) -> None:
         known = self._waiting.get(item.key)
         try:
-            pod, why = read(item.data), ""
+            pod, why = read(item.data, item.labels), ""
         except (OctoedgeError, ValueError, TypeError, AttributeError) as error:
             pod, why = None, f"what the pod asks for cannot be understood: {error}"
         if pod is not None and pod.leaving:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from octoedge.apiserver.quantity import parse
@@ -64,12 +65,23 @@ def demand_of(pod: PlacedPod) -> Demand:
     _add(together, sidecars)
     total = {name: max(together.get(name, 0), most.get(name, 0)) for name in {*together, *most}}
     _add(total, amounts_of({name: str(value) for name, value in pod.spec.overhead.items()}))
-    return Demand({name: value for name, value in sorted(total.items()) if value}, tuple(_ports(pod)))
+    return _shared(tuple((name, value) for name, value in sorted(total.items()) if value), tuple(_ports(pod)))
 
 
 def amounts_of(quantities: Mapping[str, str]) -> Amounts:
     """Quantities as whole numbers, rounded up. `ValueError` for what is none."""
-    return {name: -(-parse(str(value)) * UNIT // 1) for name, value in quantities.items()}
+    return {name: _units(value) for name, value in quantities.items()}
+
+
+@lru_cache(maxsize=2048)
+def _units(quantity: str) -> int:
+    return -(-parse(quantity) * UNIT // 1)
+
+
+@lru_cache(maxsize=1024)
+def _shared(amounts: tuple[tuple[str, int], ...], ports: tuple[HostPort, ...]) -> Demand:
+    """Thousands of Pods of the same few templates want the same: it is kept once."""
+    return Demand(dict(amounts), ports)
 
 
 def _asked(container: PlacedContainer) -> Amounts:

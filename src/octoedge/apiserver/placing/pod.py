@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from octoedge.api.core import ContainerPort, ResourceRequirements, Toleration, View, view
 from octoedge.api.meta import ObjectMeta
@@ -14,8 +16,10 @@ from octoedge.apiserver.placing.demand import Demand, demand_of
 from octoedge.kube.selector import Requirement, Selector, from_label_selector
 
 Json = dict[str, Any]
+T = TypeVar("T", bound=Hashable)
 Key = tuple[str, str]
 """(namespace, name)"""
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 FINISHED = ("Succeeded", "Failed")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -144,35 +148,38 @@ class Wants:
         return self.key[0]
 
 
-def read(data: bytes) -> Wants:
-    """What a Pod wants. `OctoedgeError` or `ValueError` when it cannot be understood."""
-    return wants(view(PlacedPod, data))
+def read(data: bytes, labels: Mapping[str, str] | None = None) -> Wants:
+    """What a Pod wants. `OctoedgeError` or `ValueError` when it cannot be understood.
+
+    `labels` are the Pod's, where the caller has them already: they need not be kept twice.
+    """
+    return wants(view(PlacedPod, data), labels)
 
 
-def wants(pod: PlacedPod) -> Wants:
+def wants(pod: PlacedPod, labels: Mapping[str, str] | None = None) -> Wants:
     """What a Pod wants."""
     about, spec = pod.metadata, pod.spec
     affinity = spec.affinity or {}
     on_nodes, near = affinity.get("nodeAffinity") or {}, affinity.get("podAffinity") or {}
     apart = affinity.get("podAntiAffinity") or {}
     required = on_nodes.get(_REQUIRED)
-    own = (about.namespace, about.labels or {})
+    own = (about.namespace, labels if labels is not None else about.labels or {})
     return Wants(
-        key=(about.namespace, about.name),
+        key=(_once(about.namespace), about.name),
         uid=about.uid,
-        owner=next((one.uid for one in about.owner_references or () if one.controller), ""),
-        labels=about.labels or {},
-        node=spec.node_name,
+        owner=_once(next((one.uid for one in about.owner_references or () if one.controller), "")),
+        labels=own[1],
+        node=_once(spec.node_name),
         nominated=pod.status.nominated_node_name,
         leaving=about.deletion_timestamp is not None,
         gated=bool(spec.scheduling_gates),
         priority=spec.priority,
         preempts=spec.preemption_policy != "Never",
-        created=about.creation_timestamp or "",
-        started=pod.status.start_time or "",
+        created=_once(about.creation_timestamp or ""),
+        started=_once(pod.status.start_time or ""),
         demand=demand_of(pod),
-        tolerations=tuple(spec.tolerations),
-        node_selector=spec.node_selector,
+        tolerations=_once(tuple(spec.tolerations)),
+        node_selector=spec.node_selector or NO_LABELS,
         node_terms=tuple(_node_terms(required.get("nodeSelectorTerms"))) if required else None,
         node_preferences=tuple(
             (int(one.get("weight", 1)), term)
@@ -185,6 +192,12 @@ def wants(pod: PlacedPod) -> Wants:
         constraints=tuple(_constraint(one, own[1]) for one in spec.topology_spread_constraints),
         claims=tuple(_claims(spec.volumes, about.name)),
     )
+
+
+@lru_cache(maxsize=4096)
+def _once(value: T) -> T:
+    """The same object for equal values: thousands of Pods share what they were made of."""
+    return value
 
 
 def _node_terms(terms: Iterable[Json] | None) -> Iterable[NodeTerm]:
