@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from octoedge.keadm.toolchain import cached_kubectl
-
 from .blocks import Block, blocks
+from .shell import ROOT, run, surroundings
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 NOT_RUN = {
     "OCTOEDGE_HOME=~/second make up PORT_OFFSET=1000\n": "test_a_second_installation_lives_beside_the_first",
@@ -37,24 +35,8 @@ def of(page: str, how: str) -> list[Block]:
 def shell_environment() -> Iterator[dict[str, str]]:
     """A fresh shell's, with a home of its own and ports out of the way."""
     home = tempfile.mkdtemp(prefix="octoedge-docs-")
-    kubectl = cached_kubectl(ROOT / ".venv/bin/python").parent
-    yield {
-        **os.environ,
-        "OCTOEDGE_HOME": home,
-        "OCTOEDGE_PORT_OFFSET": str(OFFSET),
-        "KUBECACHEDIR": f"{home}/kubectl",
-        "PATH": f"{kubectl}:{os.environ['PATH']}",
-    }
+    yield surroundings(home, OFFSET)
     shutil.rmtree(home, ignore_errors=True)
-
-
-def run(script: str, environment: dict[str, str]) -> str:
-    """Run a script from the root of the project; it stops at the first command that fails."""
-    done = subprocess.run(
-        ("bash", "-euo", "pipefail", "-x"), input=script, capture_output=True, text=True, cwd=ROOT, env=environment
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.e2e
