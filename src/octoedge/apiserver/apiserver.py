@@ -12,6 +12,7 @@ from octoedge.apiserver.authentication import Authenticator
 from octoedge.apiserver.authorization import FirstYes, Masters
 from octoedge.apiserver.backend import Backend
 from octoedge.apiserver.bodies import Bodies
+from octoedge.apiserver.controllers.apiservice import CLUSTER_IP, ApiService
 from octoedge.apiserver.controllers.bootstrap import Bootstrap
 from octoedge.apiserver.controllers.definitions import DefinitionController
 from octoedge.apiserver.controllers.namespaces import NamespaceController
@@ -70,7 +71,7 @@ class ApiServer:
         clock = clock or SystemClock()
         self._lock = Lock(settings.data_dir / "lock")
         self._lock.take()
-        names = (*settings.advertise, "127.0.0.1", "::1", "localhost")
+        names = (*settings.advertise, "127.0.0.1", "::1", "localhost", CLUSTER_IP)
         self.credentials = Credentials(settings.data_dir, names, settings.port, clock.now())
         kinds, bodies = Kinds(), Bodies(Schema.load())
         self.backend = Backend(settings.data_dir / "state.db", kinds.fields_of)
@@ -108,6 +109,7 @@ class ApiServer:
         modules: Sequence[Module] = (
             self.backend,
             Bootstrap(rest, kinds, self.credentials.ca_pem, clock),
+            ApiService(hands, settings.advertise, settings.port),
             DefinitionController(rest, deletion, kinds),
             Server(settings.host, settings.port, self.credentials, authenticator, answers),
             NamespaceController(rest, deletion, kinds),
