@@ -72,7 +72,7 @@ def test_an_image_is_brought_onto_the_node(installation: Installation, tmp_path:
 
 def test_what_is_no_image_is_refused(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "text.tar").write_text("no tar")
-    assert "is not a tar archive" in installation.octoedge("image", "import", tmp_path / "text.tar").err
+    assert "is not a whole tar archive" in installation.octoedge("image", "import", tmp_path / "text.tar").err
     assert "is not on this machine" in installation.octoedge("image", "import", "x", "--node", "barn").err
 
 
