@@ -172,8 +172,21 @@ class HostPathSource(View, frozen=True):
     type: str = ""
 
 
+class ClaimSource(View, frozen=True):
+    claim_name: str
+    read_only: bool = False
+
+
+class EphemeralSource(View, frozen=True):
+    """A claim of the pod's own; the cloud makes it from the template."""
+
+    volume_claim_template: dict[str, object] = {}
+
+
 class Volume(View, frozen=True):
     name: str
+    persistent_volume_claim: ClaimSource | None = None
+    ephemeral: EphemeralSource | None = None
     empty_dir: EmptyDirSource | None = None
     host_path: HostPathSource | None = None
     config_map: ConfigMapSource | None = None
@@ -333,6 +346,7 @@ class PodSecurityContext(View, frozen=True):
     run_as_non_root: bool | None = None
     supplemental_groups: list[int] = []
     fs_group: int | None = None
+    fs_group_change_policy: str = "Always"
     seccomp_profile: SeccompProfile | None = None
     sysctls: list[Sysctl] = []
 

@@ -64,9 +64,10 @@ class Metadata(Protocol):
         """All stored objects of a resource type (`pod`), as JSON bytes; never asks the cloud."""
         ...
 
-    async def get(self, resource: Resource) -> bytes:
+    async def get(self, resource: Resource, *, fresh: bool = False) -> bytes:
         """One object: stored, else (configmap, secret …) asked from the cloud and stored.
 
+        `fresh`: asked from the cloud while it answers, even if stored; for what the cloud does not send by itself.
         Raises `ApiError` 404 when the cloud says it does not exist, `OfflineError` when it is not stored and the
         cloud is away.
         """

@@ -95,7 +95,7 @@ class MemoryMetadata:
     async def list(self, kind: str) -> list[bytes]:
         return [obj for resource, obj in self.objects.items() if resource.type == kind]
 
-    async def get(self, resource: Resource) -> bytes:
+    async def get(self, resource: Resource, *, fresh: bool = False) -> bytes:
         if resource in self.objects:
             return self.objects[resource]
         self._need_cloud(str(resource))

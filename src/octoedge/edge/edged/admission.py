@@ -94,9 +94,12 @@ def _ports(pod: Pod) -> set[tuple[str, int]]:
 def _affine(pod: Pod, labels: Mapping[str, str]) -> bool:
     """The required part of nodeAffinity: one of its terms must hold, all of a term's expressions."""
     required = _at(pod.spec.affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
-    if not required:
-        return True
-    return any(_term(term, labels) for term in _at(required, "nodeSelectorTerms") or [])
+    return not required or matches_terms(required, labels)
+
+
+def matches_terms(selector: Any, labels: Mapping[str, str]) -> bool:
+    """Whether one term of a NodeSelector fits the labels; a selector without terms fits nothing."""
+    return any(_term(term, labels) for term in _at(selector, "nodeSelectorTerms") or [])
 
 
 def _term(term: Any, labels: Mapping[str, str]) -> bool:

@@ -237,7 +237,12 @@ class Containers:
                 raise ValueError(f'volumeMounts names volume "{wish.name}", which the pod does not have')
             path = await self._volume_path(pod, spec.name, number, wish, mounted[wish.name], variables)
             mounts.append(
-                compose.mount(str(path), wish.mount_path, read_only=wish.read_only, propagation=wish.mount_propagation)
+                compose.mount(
+                    str(path),
+                    wish.mount_path,
+                    read_only=wish.read_only or mounted[wish.name].read_only,
+                    propagation=wish.mount_propagation,
+                )
             )
         taken = {mount.container_path.rstrip("/") for mount in mounts}
         if "/etc/hosts" not in taken:

@@ -36,6 +36,7 @@ from octoedge.edge.edged.nodestatus import NodeSettings
 from octoedge.edge.edged.objects import Objects
 from octoedge.edge.edged.observe import Observer
 from octoedge.edge.edged.pages import Pages
+from octoedge.edge.edged.persistent import Claims
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.podusage import Usage
 from octoedge.edge.edged.pressure import Amount, EvictionSettings
@@ -116,7 +117,9 @@ class Edged:
         self.pods = Pods(settings.node.name)
         self.observer = Observer(runtime, settings.node.name)
         tokens = Tokens(metadata, clock)
-        self._volumes = Volumes(layout, self._objects, tokens, mounter or SystemMounter(), clock)
+        self._volumes = Volumes(
+            layout, self._objects, tokens, Claims(metadata, settings.node.name), mounter or SystemMounter(), clock
+        )
         messages = TerminationMessages(layout)
         folder = Manifests(settings.manifests, settings.node.name)
         self._static = StaticPods(

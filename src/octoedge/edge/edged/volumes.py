@@ -22,12 +22,14 @@ import msgspec
 from octoedge.api import core
 from octoedge.api.core import KeyToPath, Pod, ProjectedPart, TokenProjection, Volume
 from octoedge.api.quantity import whole
-from octoedge.edge.edged import atomic, downward
+from octoedge.edge.edged import atomic, downward, ownership
 from octoedge.edge.edged.atomic import File, Payload
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.layout import Layout, make_private, remove_tree
 from octoedge.edge.edged.mounts import Mounter, MountFailed, mounted
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
+from octoedge.edge.edged.ownership import fs_group
+from octoedge.edge.edged.persistent import ClaimFailed, Claims
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.errors import OctoedgeError
 from octoedge.runtime.clock import Clock
@@ -46,15 +48,20 @@ class Mounted(msgspec.Struct, frozen=True):
 
     path: Path
     safe_inside: bool
+    read_only: bool = False
+    """Whether nobody may write to it, whatever a container asks for."""
 
 
 class Volumes:
     """The volumes of all pods."""
 
-    def __init__(self, layout: Layout, objects: Objects, tokens: Tokens, mounter: Mounter, clock: Clock) -> None:
+    def __init__(
+        self, layout: Layout, objects: Objects, tokens: Tokens, claims: Claims, mounter: Mounter, clock: Clock
+    ) -> None:
         self._layout = layout
         self._objects = objects
         self._tokens = tokens
+        self._claims = claims
         self._mounter = mounter
         self._clock = clock
         self._volatile = asyncio.Lock()
@@ -106,11 +113,13 @@ class Volumes:
             setup = self._empty_dir
         elif volume.host_path is not None:
             setup = self._host_path
+        elif volume.persistent_volume_claim is not None or volume.ephemeral is not None:
+            setup = self._persistent
         else:
             setup = self._rendered
         try:
             return await setup(pod, volume, facts)
-        except (ObjectUnavailable, MountFailed, OSError, ValueError) as error:
+        except (ObjectUnavailable, ClaimFailed, MountFailed, OSError, ValueError) as error:
             raise VolumeFailed(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
 
     async def _empty_dir(self, pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
@@ -122,7 +131,7 @@ class Volumes:
             await self._mounter.tmpfs(path, whole(source.size_limit) if source.size_limit else 0, 0o777)
         elif source.medium:
             raise ValueError(f"emptyDir medium {source.medium!r} is not supported; use Memory or leave it out")
-        group = _fs_group(pod)
+        group = fs_group(pod)
         path.chmod(0o777 if group is None else 0o2777)
         if group is not None:
             os.chown(path, -1, group)
@@ -131,11 +140,19 @@ class Volumes:
     async def _host_path(self, _pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
         source = volume.host_path
         assert source is not None
-        path = Path(source.path)
-        if not path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"hostPath {source.path!r} must be absolute and without '..'")
+        path = _on_host(source.path)
         check_host_path(path, source.type)
         return Mounted(path, safe_inside=False)
+
+    async def _persistent(self, pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
+        place = await self._claims.place(pod, volume)
+        path = _on_host(place.path)
+        if place.kind == "local":
+            check_host_path(path, "Directory")
+            await ownership.give(path, pod, read_only=place.read_only)
+        else:
+            check_host_path(path, place.type)
+        return Mounted(path, safe_inside=False, read_only=place.read_only)
 
     async def _rendered(self, pod: Pod, volume: Volume, facts: Facts) -> Mounted:
         uid = pod.metadata.uid
@@ -149,7 +166,7 @@ class Volumes:
             path = self._layout.volume(uid, "configmap" if volume.config_map else "downward-api", volume.name)
             _make_volume(path)
         stamp = f"{self._clock.now():.9f}".replace(".", "_")
-        if atomic.write(path, payload, stamp, _fs_group(pod)):
+        if atomic.write(path, payload, stamp, fs_group(pod)):
             log.debug("= volume %s of pod %s/%s written", volume.name, pod.metadata.namespace, pod.metadata.name)
         return Mounted(path, safe_inside=True)
 
@@ -201,7 +218,7 @@ class Volumes:
     async def _token(self, pod: Pod, source: TokenProjection, mode: int) -> Payload:
         token = await self._tokens.token(pod, source)
         # As the kubelet: fsGroup gives the group the right to read, and then nobody else has it.
-        return {source.path: File(token.encode(), mode if _fs_group(pod) is None else 0o600)}
+        return {source.path: File(token.encode(), mode if fs_group(pod) is None else 0o600)}
 
     async def sub_path(self, pod: Pod, container: str, number: int, volume: Mounted, sub_path: str) -> Path:
         """The host path of a subPath. Raises `VolumeFailed` when it leads out of the volume.
@@ -308,6 +325,13 @@ def check_host_path(path: Path, kind: str) -> None:
         raise ValueError(f"hostPath type check failed: {path} is not {expected[0]}")
 
 
+def _on_host(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"hostPath {text!r} must be absolute and without '..'")
+    return path
+
+
 def _entries(folder: Path) -> list[str]:
     return os.listdir(folder) if folder.is_dir() else []
 
@@ -339,7 +363,3 @@ def _downward(pod: Pod, facts: Facts, items: Iterable[core.DownwardItem], mode: 
 def _secret(volume: Volume) -> bool:
     projected = volume.projected
     return volume.secret is not None or projected is not None
-
-
-def _fs_group(pod: Pod) -> int | None:
-    return pod.spec.security_context.fs_group if pod.spec.security_context else None

@@ -22,7 +22,7 @@ from octoedge.edge.metamanager.schema import Opened
 from octoedge.edge.metamanager.tokens import Tokens
 from octoedge.edge.metamanager.verdict import Delete, Put
 from octoedge.edge.ports import Change, ChangeKind, Inbound, Link
-from octoedge.errors import ApiError, DeadlineError, MessageError, StoreCorrupt, StoreError, not_found
+from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError, StoreCorrupt, StoreError, not_found
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
 from octoedge.protocol.resource import CLUSTER, Resource
@@ -211,13 +211,18 @@ class MetaManager:
     async def list(self, kind: str) -> list[bytes]:
         return self._database.read_now(lambda connection: records.of_type(connection, kind))
 
-    async def get(self, resource: Resource) -> bytes:
+    async def get(self, resource: Resource, *, fresh: bool = False) -> bytes:
         stored = self._database.read_now(lambda connection: records.get(connection, resource))
-        if stored is not None:
+        if stored is not None and not (fresh and self.online):
             return stored
         if resource.type not in _KINDS:
             raise not_found(resource.type + "s", resource.name)
-        reply = await self._link.request(p.ObjectQuery(resource=resource), self._seconds)
+        try:
+            reply = await self._link.request(p.ObjectQuery(resource=resource), self._seconds)
+        except (OfflineError, DeadlineError):
+            if stored is None:
+                raise
+            return stored
         found = p.outcome(reply.body)
         if found == b"null":
             raise not_found(resource.type + "s", resource.name)

@@ -14,6 +14,7 @@ from octoedge.edge.edged import volumes
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.layout import Layout, remove_tree
 from octoedge.edge.edged.objects import Objects
+from octoedge.edge.edged.persistent import Claims
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Mounted, VolumeFailed, Volumes
 from octoedge.testing import node
@@ -30,7 +31,8 @@ class Desk:
         self.mounter = node.PlainMounter()
         self.layout = Layout(root / "kubelet", root / "logs")
         tokens = Tokens(self.metadata, self.clock)
-        self.volumes = Volumes(self.layout, Objects(self.metadata), tokens, self.mounter, self.clock)
+        claims = Claims(self.metadata, node.NODE)
+        self.volumes = Volumes(self.layout, Objects(self.metadata), tokens, claims, self.mounter, self.clock)
         self.volumes.start()
 
     async def put(self, kind: str, name: str, **fields: Any) -> None:
