@@ -30,6 +30,7 @@ from octoedge.apiserver.placing.nodes import Place, place_of
 from octoedge.apiserver.placing.pod import FINISHED, Key, Wants, read
 from octoedge.apiserver.placing.preemption import WAITS, Budget, Room
 from octoedge.apiserver.placing.site import Site
+from octoedge.apiserver.placing.waiting import FIRST_PAUSE, State, Waiting
 from octoedge.apiserver.storage import places
 from octoedge.errors import OctoedgeError
 from octoedge.kube.read import Item
@@ -39,56 +40,13 @@ from octoedge.runtime.clock import rfc3339
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-State = tuple[int, int]
-"""(what may help anybody, Pods that were placed), counted"""
 
 NAME = "default-scheduler"
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 10.0
-LOOK_AGAIN = 300.0
-"""Seconds after which a Pod is tried again although nothing is known to have changed."""
 BATCH = 64
 """Pods that are bound in one commit."""
+_ODD = (OctoedgeError, ValueError, TypeError, AttributeError, LookupError)
+"""What may come of a Pod that cannot be understood."""
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A Pod without a node."""
-
-    key: Key
-    uid: str
-    pod: Wants | None
-    """None when it cannot be understood; `why` says what is wrong with it."""
-    why: str = ""
-    said: str = ""
-    tries: int = 0
-    seen: tuple[int, int] = (-1, -1)
-    """What the state of the site was when it was tried last."""
-    not_before: float = 0.0
-    at_last: float = float("inf")
-    """When to try again in any case."""
-
-    def order(self) -> tuple[Any, ...]:
-        """The most important first, then who has waited for longest."""
-        return (-self.pod.priority, self.pod.created, self.key) if self.pod is not None else (0, "", self.key)
-
-    def is_due(self, state: State, now: float) -> bool:
-        """Whether it is to be tried now."""
-        return now >= self.wakes(state)
-
-    def tried(self, state: State, now: float) -> None:
-        """It found no node."""
-        self.seen = state
-        self.not_before = now + min(FIRST_PAUSE * 2.0 ** min(self.tries, 10), LONGEST_PAUSE)
-        self.at_last = now + LOOK_AGAIN
-        self.tries += 1
-
-    def wakes(self, state: State) -> float:
-        """When it is due next, if nothing happens."""
-        choosy = self.pod is not None and (self.pod.near or self.pod.constraints)
-        is_news = self.seen != state if choosy else self.seen[0] != state[0]
-        return min(self.not_before, self.at_last) if is_news else self.at_last
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +147,7 @@ class Scheduler:
     def _placed(self, item: Item, node: str) -> None:
         try:
             pod = read(item.data, item.labels)
-        except (OctoedgeError, ValueError, TypeError, AttributeError) as error:
+        except _ODD as error:
             log.warning("what pod %s/%s takes from its node is unknown: %s", item.namespace, item.name, error)
             return
         before = self._site.load(node).pods.get(item.key)
@@ -202,7 +160,7 @@ class Scheduler:
         known = self._waiting.get(item.key)
         try:
             pod, why = read(item.data, item.labels), ""
-        except (OctoedgeError, ValueError, TypeError, AttributeError) as error:
+        except _ODD as error:
             pod, why = None, f"what the pod asks for cannot be understood: {error}"
         if pod is not None and pod.leaving:
             self._waiting.pop(item.key, None)
@@ -239,7 +197,7 @@ class Scheduler:
     async def _turn(self, batch: Sequence[Waiting]) -> None:
         """Decide about some Pods and write it all at once."""
         now = asyncio.get_running_loop().time()
-        decisions = [decision for one in batch if (decision := self._decide(one, now)) is not None]
+        decisions = [decision for one in batch if (decision := self._decided(one, now)) is not None]
         # Much may wait for nothing: others get their turn between two batches.
         await asyncio.sleep(0)
         if not decisions:
@@ -252,6 +210,13 @@ class Scheduler:
                 one.said = ""
             await asyncio.sleep(FIRST_PAUSE)
         self._catch_up(decisions)
+
+    def _decided(self, waiting: Waiting, now: float) -> Decision | None:
+        try:
+            return self._decide(waiting, now)
+        except Exception as error:  # one odd object must not stop the others; it is logged and tried again
+            log.warning("pod %s/%s could not be scheduled: %s", *waiting.key, error, exc_info=error)
+            return None
 
     def _decide(self, waiting: Waiting, now: float) -> Decision | None:
         """What to write about one Pod; None when there is nothing new to be said."""

@@ -178,9 +178,11 @@ def test_a_pod_that_cannot_be_understood_holds_up_nobody(tmp_path: Path) -> None
         assert item is not None
         await at.until(lambda: node_of(at, "strange"))
         await at.edit("nodes", "edge-1", lambda obj: obj["spec"].update(unschedulable=True))
-        await at.create(pod("odd", affinity=strange), pod("plain"))
+        term = {"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["many"]}]}
+        greater = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+        await at.create(pod("odd", affinity=strange), pod("uncountable", affinity=greater), pod("plain"))
         await at.until(lambda: node_of(at, "plain"), within=5)
-        assert node_of(at, "odd") == ""
+        assert node_of(at, "odd") == node_of(at, "uncountable") == ""
         assert any(text.startswith("FailedScheduling: ") and "Like" in text for text in at.told())
 
     simulate(tmp_path, story)

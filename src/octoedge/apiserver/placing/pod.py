@@ -203,7 +203,14 @@ def _once(value: T) -> T:
 def _node_terms(terms: Iterable[Json] | None) -> Iterable[NodeTerm]:
     for term in terms or ():
         labels = from_label_selector({"matchExpressions": term.get("matchExpressions") or []})
+        for one in labels.requirements:
+            if one.operator in ("gt", "lt") and not (len(one.values) == 1 and _is_whole(*one.values)):
+                raise ValueError(f"Gt and Lt compare {one.key} with one whole number, not with {sorted(one.values)}")
         yield NodeTerm(labels, from_label_selector({"matchExpressions": term.get("matchFields") or []}))
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and len(text) < 19
 
 
 def _weighted(affinity: Json, sign: int, own: tuple[str, Mapping[str, str]]) -> Iterable[tuple[int, PodTerm]]:
