@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl, urlsplit
 
+from octoedge.edge.edgestream.starts import Starts
 from octoedge.edge.edgestream.stream import Stream
 from octoedge.edge.edgestream.tunnel import Handler
 from octoedge.edge.ports import ContainerStreams, StreamAction, StreamRequest
@@ -32,11 +33,17 @@ _Parts = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 def raw_streams(streams: ContainerStreams) -> Handler:
     """The handler for streams that are HTTP connections."""
 
+    starts = Starts()
+
     async def handle(connector: Connector, stream: Stream) -> None:
         request = stream_request(connector)
-        url = await streams.stream_url(request)
-        async with _connection(url) as (reader, writer):
+        async with contextlib.AsyncExitStack() as stack:
+            begun = await stack.enter_async_context(starts.turn()) if request.action is StreamAction.EXEC else None
+            url = await streams.stream_url(request)
+            reader, writer = await stack.enter_async_context(_connection(url))
             writer.write(_head(connector, url))
+            if begun is not None:
+                begun()
             await _pump(stream, reader, writer)
 
     return handle

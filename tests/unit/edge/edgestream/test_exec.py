@@ -304,7 +304,7 @@ def test_messages_for_a_stream_that_is_over_hurt_nobody() -> None:
 def test_a_thousand_idle_streams_at_once() -> None:
     async def test(cloud: Cloud) -> None:
         for number in range(1, 1001):
-            await cloud.open(number)
+            await cloud.open(number, "/portForward/shop/cart")  # commands start slowly, see `starts`
             assert (await cloud.next()).data == SWITCHED
         assert len(cloud.tunnel) == 1000
         await cloud.send(500, Kind.DATA, b"still there?")
