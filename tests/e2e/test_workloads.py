@@ -111,6 +111,32 @@ def test_a_service_and_a_budget(cluster: Installation) -> None:
     cluster.kubectl("drain", "edge-1", "--ignore-daemonsets", "--timeout=40s").check()
 
 
+def test_why_a_pod_has_no_node_and_who_must_leave_one(cluster: Installation) -> None:
+    spec = {"nodeSelector": {"disk": "ssd"}, "terminationGracePeriodSeconds": 1, "containers": [container(*SERVE)]}
+    pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "picky"}, "spec": spec}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod)).check()
+    eventually(
+        lambda: cluster.kubectl("describe", "pod", "picky").check(),
+        lambda text: (
+            (
+                "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: "
+                "0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+            )
+            in text
+        ),
+    )
+    cluster.kubectl("label", "node", "edge-1", "disk=ssd").check()
+    cluster.kubectl("wait", "--for=condition=ready", "pod/picky", "--timeout=30s").check()
+    cluster.kubectl("taint", "node", "edge-1", "k=v:NoExecute").check()
+    try:
+        cluster.kubectl("wait", "--for=delete", "pod/picky", "--timeout=30s").check()
+        assert "TaintManagerEviction" in cluster.kubectl("get", "events").check()
+    finally:
+        cluster.kubectl("taint", "node", "edge-1", "k-").check()
+        cluster.kubectl("label", "node", "edge-1", "disk-").check()
+    assert "[+]scheduler ok" in cluster.kubectl("get", "--raw", "/readyz?verbose").check()
+
+
 def test_the_api_server_killed_in_the_middle_of_a_roll_out(cluster: Installation) -> None:
     cluster.kubectl("apply", "-f", "-", stdin=workload("Deployment", "web", replicas=3)).check()
     rolled_out(cluster, "deployment/web")
