@@ -32,7 +32,16 @@ FIGURES: tuple[Figure, ...] = (
     Figure("apply_ready", "apply → Ready in the API", "s", 0.995, 0.5),
     Figure("apply_ready_own", "… without the runtime's own time", "s", None, 0.03),
     Figure("configmap_volume", "ConfigMap change → in the mounted volume", "s", 73, 1),
+    Figure("exec_round_trip", "kubectl exec POD -- true, whole process", "s", 0.095, 0.08),
+    Figure("exec_own", "… without kubectl's own time", "s", 0.051, None),
     Figure("logs_throughput", "kubectl logs throughput", "MB/s", 14.7, 100),
+    Figure("logs_cpu", "… CPU time of our processes", "CPU s/GB", None, None),
+    Figure("exec_throughput", "exec and cp throughput, out of a container", "MB/s", None, 100),
+    Figure("exec_cpu", "… CPU time of our processes", "CPU s/GB", None, None),
+    Figure("forward_throughput", "port-forward throughput", "MB/s", None, 100),
+    Figure("forward_cpu", "… CPU time of our processes", "CPU s/GB", None, None),
+    Figure("forward_requests", "… requests, each on a connection of its own", "1/s", None, None),
+    Figure("idle_stream", "… memory for each idle connection, our three processes together", "KiB", None, None),
     Figure("apiserver_rss", "embedded API server memory, RSS", "MiB", 279, 100),
     Figure("apiserver_start", "embedded API server, started → ready", "s", 8, 1.5),
     Figure("plane_rss_0", "control plane alone: memory with 0 pods, RSS", "MiB", 510, 100),
@@ -49,6 +58,13 @@ FIGURES: tuple[Figure, ...] = (
     Figure("fanout_p99", "… 99 of 100 have it after", "s", None, 0.1),
     Figure("fanout_rate", "… many events to 500 watchers, delivered", "1/s", None, 20_000),
     Figure("plane_start_10000", "… started → ready with 10,000 pods", "s", None, 1.5),
+    Figure("fleet_node_memory", "1,000 nodes: cloudcore's memory for each connected node", "KiB", None, 80),
+    Figure("fleet_one_object", "… one object changed → acknowledged by all", "s", None, 1),
+    Figure("fleet_messages", "… messages a second per core of cloudcore", "1/s", None, 20_000),
+    Figure("fleet_storm", "… cloudcore killed and started → all have reported Ready", "s", None, 10),
+    Figure("fleet_storm_writes", "… changes of the API for each node meanwhile", "", None, 3),
     Figure("cloudcore_rss", "cloudcore memory, 1 node, RSS", "MiB", 80, 80),
 )
-LARGER_IS_BETTER = frozenset({"logs_throughput", "fanout_rate"})
+LARGER_IS_BETTER = frozenset(
+    {"logs_throughput", "exec_throughput", "forward_throughput", "fanout_rate", "fleet_messages"}
+)

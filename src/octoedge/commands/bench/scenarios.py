@@ -6,11 +6,9 @@ They run one after the other on one installation, the machine otherwise idle; or
 from __future__ import annotations
 
 import asyncio
-import http.client
 import shutil
 import statistics
 import time
-import urllib.parse
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,21 +16,21 @@ from typing import Any
 import msgspec
 
 from octoedge.commands.bench.controlplane import control_plane_alone
+from octoedge.commands.bench.fleet import fleet
 from octoedge.commands.bench.process import cpu_seconds, memory
 from octoedge.commands.bench.report import Samples
+from octoedge.commands.bench.streaming import streams
 from octoedge.commands.bench.world import DEADLINE, World, is_ready, pod
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.errors import DeadlineError
 from octoedge.keadm import cluster, configfiles
-from octoedge.kube.access import kubeconfig
 from octoedge.kube.kinds import CONFIGMAPS, NODES
 
 Json = dict[str, Any]
 RUNS = 5
 IDLE_SECONDS = 60.0
 SETTLE_SECONDS = 10.0
-LOG_MEGABYTES = 8  # below the size at which a log is rotated
 POLL = 0.002
 
 
@@ -92,20 +90,6 @@ async def configmaps(world: World) -> Samples:
         await world.client.delete(CONFIGMAPS, "default", "bench")
 
 
-async def logs(world: World) -> Samples:
-    """Megabytes a second of `kubectl logs`, as the API server hands them out."""
-    script = (
-        f"/bin/busybox yes 0123456789012345678901234567890 | /bin/busybox head -c {LOG_MEGABYTES}000000; sleep 3600"
-    )
-    container = {**pod("talker")["spec"]["containers"][0], "command": ["/bin/busybox", "sh", "-c", script]}
-    await world.apply_pod("talker", containers=[container])
-    try:
-        await asyncio.sleep(SETTLE_SECONDS)
-        return {"logs_throughput": [await asyncio.to_thread(_read_log, world) for _ in range(3)]}
-    finally:
-        await world.delete_pod("talker")
-
-
 async def control_plane(world: World) -> Samples:
     """The embedded API server, started → ready."""
     samples: list[float] = []
@@ -118,14 +102,17 @@ async def control_plane(world: World) -> Samples:
     return {"apiserver_start": samples}
 
 
-ALONE: tuple[tuple[str, Callable[[], Awaitable[Samples]]], ...] = (("control plane alone", control_plane_alone),)
+ALONE: tuple[tuple[str, Callable[[], Awaitable[Samples]]], ...] = (
+    ("control plane alone", control_plane_alone),
+    ("fleet of 1,000 nodes", fleet),
+)
 """What needs no installation."""
 
 SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
     ("restart → Ready", restarts),
     ("pods", pods),
     ("ConfigMap → volume", configmaps),
-    ("logs", logs),
+    ("streams: logs, exec, port-forward", streams),
     ("memory and idle CPU (two minutes and a half)", memory_and_idle),
     ("first start → Ready", first_starts),
     ("control plane start", control_plane),
@@ -235,23 +222,3 @@ def _until(holds: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise DeadlineError(f"nothing was seen in {DEADLINE:.0f} s")
         time.sleep(POLL)
-
-
-def _read_log(world: World) -> float:
-    """Read the whole log in megabyte pieces, as fast as it comes."""
-    access = kubeconfig(world.layout.kubeconfig)
-    url = urllib.parse.urlsplit(access.server)
-    connection = http.client.HTTPSConnection(
-        url.hostname or "127.0.0.1", url.port or 443, context=access.tls, timeout=DEADLINE
-    )
-    began = time.monotonic()
-    connection.request("GET", "/api/v1/namespaces/default/pods/talker/log")
-    answer = connection.getresponse()
-    size = 0
-    while piece := answer.read(1 << 20):
-        size += len(piece)
-    took = time.monotonic() - began
-    connection.close()
-    if size < LOG_MEGABYTES * 1_000_000:
-        raise DeadlineError(f"the log has {size} bytes (HTTP status {answer.status}), {LOG_MEGABYTES} MB were written")
-    return size / 1e6 / took
