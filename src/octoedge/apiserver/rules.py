@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from octoedge.apiserver.metadata import Cause, duplicate, forbidden_field, label, required, wrong
+from octoedge.apiserver.placing import rules as placement
 from octoedge.apiserver.quantity import parse
 from octoedge.apiserver.schema import Definition, Field, Schema
 
@@ -67,7 +68,7 @@ def _inside(schema: Schema, field: Field, shape: str, value: Any, path: str) -> 
 def pod(obj: Json) -> list[Cause]:
     """The rules of a new Pod."""
     spec = obj.get("spec") or {}
-    causes = _volumes(spec)
+    causes = [*_volumes(spec), *placement.check(spec)]
     volumes = {volume.get("name") for volume in spec.get("volumes") or []}
     seen: set[str] = set()
     for group in ("initContainers", "containers"):
