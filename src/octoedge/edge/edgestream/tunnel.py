@@ -38,6 +38,10 @@ Handler = Callable[[Connector, Stream], Awaitable[None]]
 MAX_STREAMS = 4096
 """Streams at once on one node; further ones are refused, and those that the limit of open files leaves no room for."""
 PING_SECONDS = 5.0
+GO_FIRST_SECONDS = 150.0
+"""How long a Go cloud may leave its first ping unanswered: before it serves a tunnel it writes into the Node, asleep
+for 20 s after each failure, for 2 min. Hung up on meanwhile, it later takes the dead tunnel for the node's, instead of
+the one that was dialled since: logs and exec would fail until that one breaks."""
 _GOODBYE_SECONDS = 1.0
 _SLOW_READER_SECONDS = 5.0
 """How long a Go cloud's tunnel is held up by a container that does not read; shorter than the deadline of a ping."""
@@ -178,9 +182,12 @@ class Tunnel:
     async def _ping(self) -> None:
         if not isinstance(self._connection, Pings):
             return
+        usual = max(self._silence_seconds - PING_SECONDS, PING_SECONDS)
+        patience = usual if self._agreed else max(usual, GO_FIRST_SECONDS)
         while True:
             await asyncio.sleep(PING_SECONDS)
-            await self._connection.ping(max(self._silence_seconds - PING_SECONDS, PING_SECONDS))
+            await self._connection.ping(patience)
+            patience = usual
 
     async def _send(self, message: bytes) -> None:
         try:

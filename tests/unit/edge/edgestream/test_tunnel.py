@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from octoedge.edge.edgestream.kubelet import requests
-from octoedge.edge.edgestream.tunnel import MAX_STREAMS, Tunnel
+from octoedge.edge.edgestream.tunnel import GO_FIRST_SECONDS, MAX_STREAMS, Tunnel
 from octoedge.edge.ports import LogRequest
 from octoedge.errors import ConnectionClosed, bad_request
 from octoedge.protocol.tunnel import (
@@ -298,5 +298,50 @@ def test_a_tunnel_that_takes_nothing_is_given_up() -> None:
         with pytest.raises(ConnectionClosed, match="took nothing for 15 s"):
             await Tunnel(edge_end, requests(logs)).run()
         assert logs.open_bodies == 0
+
+    run(main())
+
+
+@dataclass
+class Silent:
+    """A connection whose other end answers only so many pings."""
+
+    peer: Peer
+    answered: int = 0
+    waited: list[float] = field(default_factory=list)
+
+    async def receive(self) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def send(self, data: bytes) -> None:
+        del data
+
+    async def close(self) -> None:
+        pass
+
+    async def ping(self, timeout: float) -> None:
+        self.waited.append(timeout)
+        if len(self.waited) > self.answered:
+            await asyncio.sleep(timeout)
+            raise ConnectionClosed(f"no answer within {timeout:.0f} s")
+
+
+@pytest.mark.parametrize(
+    ("headers", "answered", "waited"),
+    [
+        (OURS, 0, [10.0]),
+        ({}, 0, [GO_FIRST_SECONDS]),
+        ({}, 2, [GO_FIRST_SECONDS, 10.0, 10.0]),
+    ],
+)
+def test_a_go_cloud_may_take_its_time_until_the_first_answer(
+    headers: dict[str, str], answered: int, waited: list[float]
+) -> None:
+    async def main() -> None:
+        connection = Silent(Peer(headers=headers), answered)
+        with pytest.raises(ConnectionClosed, match="no answer"):
+            await Tunnel(connection, {}, silence_seconds=15.0).run()
+        assert connection.waited == waited
 
     run(main())
