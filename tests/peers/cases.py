@@ -6,7 +6,7 @@ import base64
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from octoedge.keadm import cluster
 from octoedge.pki import x509
@@ -119,7 +119,7 @@ def pod(cell: Cell) -> None:
 
 def logs(cell: Cell) -> None:
     """`kubectl logs`, also followed until the client goes; a Go EdgeCore opens its tunnel after 2 s."""
-    eventually(lambda: "the probe speaks" in cell.kubectl("logs", "probe"), within=30)
+    _await_logs(cell)
     assert "the probe speaks" in cell.listen("logs", "-f", "probe", seconds=3)
 
 
@@ -302,6 +302,20 @@ def rotation(cell: Cell) -> None:
     assert shown.common_name == f"system:node:{NODE}"
 
 
+def replaced(cell: Cell) -> None:
+    """The other make's CloudCore in the place of this one, then back: the node never notices who it is."""
+    assert cell.go is not None, "needs the Go programs: set KUBEEDGE_BIN"
+    before = _container(cell)
+    for go in (None if cell.cloud.go else cell.go, cell.cloud.go):
+        cell.cloud.cloudcore.stop(15)
+        now = replace(cell, cloud=replace(cell.cloud, go=go))
+        now.cloud.start_cloudcore()
+        now.await_contact(within=120)
+        _await_word(now, _new_word(now))
+        _await_logs(now)
+        assert _container(now) == before
+
+
 def afresh(cell: Cell) -> None:
     """The pod anew, after a case has failed: what one make did to it is no matter of the cases that follow."""
     cell.kubectl("delete", "pod", "-l", "app in (probe, second, many)", "--grace-period=0", "--force")
@@ -320,6 +334,10 @@ def _new_word(cell: Cell) -> str:
 def _await_word(cell: Cell, word: str) -> None:
     """The Go kubelet looks at its volumes about once a minute."""
     eventually(lambda: cell.page("words/word", PORT), lambda page: page == word, within=PATIENCE)
+
+
+def _await_logs(cell: Cell) -> None:
+    eventually(lambda: "the probe speaks" in cell.kubectl("logs", "probe"), within=60)
 
 
 def _container(cell: Cell) -> list[str]:
@@ -370,4 +388,5 @@ CASES = (
     Case("edge restarted without cloud", alone),
     Case("CloudCore killed", cloud_restart),
     Case("certificate rotated", rotation),
+    Case("CloudCore replaced, and back", replaced),
 )

@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(wanted) - set(CELLS):
         parser.error(f"no such cell: {', '.join(sorted(unknown))}; there are {', '.join(CELLS)}")
     try:
-        go = find(os.environ.get("KUBEEDGE_BIN", "")) if any("Go" in name for name in wanted) else None
+        named = os.environ.get("KUBEEDGE_BIN", "")
+        go = find(named) if named or any("Go" in name for name in wanted) else None
     except OctoedgeError as problem:
         print(f"test-peers: {problem}", file=sys.stderr)
         return 2
@@ -84,12 +85,12 @@ def _play(
     name: str, home: Path, go: GoPrograms | None, cases: list[Case], measured: dict[str, dict[str, str]] | None
 ) -> dict[str, Outcome]:
     """All cases in one cell; after one that others need has failed, no more. Figures go into `measured`."""
-    cloud, edge = (go if make == "Go" else None for make in name.split("/"))
+    cloud, edge = name.split("/")
     kubeconfig = Path(os.environ["KUBECONFIG"]).absolute() if os.environ.get("KUBECONFIG") else None
     found: dict[str, Outcome] = {}
-    print(f"== cloud {name.split('/')[0]}, edge {name.split('/')[1]}", flush=True)
+    print(f"== cloud {cloud}, edge {edge}", flush=True)
     try:
-        with cell(home / name.lower().replace("/", "-"), OFFSET, cloud, edge, kubeconfig) as made:
+        with cell(home / name.lower().replace("/", "-"), OFFSET, (cloud, edge), go, kubeconfig) as made:
             found |= dict(_outcomes(made, cases))
             if measured is not None:
                 measured[name] = measure(made)

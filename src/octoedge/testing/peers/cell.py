@@ -34,6 +34,8 @@ class Cell:
 
     cloud: Cloud
     edge: Edge
+    go: GoPrograms | None = None
+    """The Go programs, also where the cell uses none."""
 
     def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 60) -> str:
         """What kubectl 1.32 printed; `AssertionError` with all its words when it failed."""
@@ -144,13 +146,14 @@ def is_true(found: dict[str, Any], condition: str) -> bool:
 
 @contextlib.contextmanager
 def cell(
-    home: Path, offset: int, cloud: GoPrograms | None, edge: GoPrograms | None, kubeconfig: Path | None = None
+    home: Path, offset: int, makes: tuple[str, str], go: GoPrograms | None, kubeconfig: Path | None = None
 ) -> Iterator[Cell]:
-    """A cloud and an edge, of Go where programs are given; everything of theirs is gone afterwards but their files."""
+    """A cloud and an edge of these makes, `ours` or `Go`; everything of theirs is gone afterwards but their files."""
+    cloud, edge = (go if make == "Go" else None for make in makes)
     home.mkdir(parents=True, exist_ok=True)
     with turn(lambda _: None):
         layout = network.find_slot(Layout(home, offset))
-        made = Cell(Cloud(layout, cloud, kubeconfig), Edge(layout.further(NODE, 2), edge))
+        made = Cell(Cloud(layout, cloud, kubeconfig), Edge(layout.further(NODE, 2), edge), go)
         try:
             made.cloud.start()
         except BaseException:

@@ -65,10 +65,11 @@ class Cloud:
             self.apiserver.await_ready(lambda: cluster.is_ready(self.admin), READY)
         else:
             self._prepare_cluster()
-        write(self.layout.cloudcore_file, self._settings())
         self.start_cloudcore()
 
     def start_cloudcore(self) -> None:
+        """Of this make, whichever was here before."""
+        write(self.layout.cloudcore_file, self._settings())
         self.cloudcore.start()
         self.cloudcore.await_ready(self.is_open, READY)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from octoedge.edge.edged.cgroups import Cgroups
-from octoedge.edge.edged.cri.fields import Resources
+from octoedge.edge.edged.limits import PodLimits
 from octoedge.keadm import broker, configfiles, containerd, edgenode, image, leftovers, namespace, partition
 from octoedge.keadm.daemons import of_node
 from octoedge.keadm.files import write
@@ -76,7 +77,7 @@ class Edge:
         (self.node.edge / "mosquitto").mkdir(exist_ok=True)
         if self.go:
             settings.prepare_shield(self.node)
-            Cgroups().create(self.node.cgroup_root, Resources())  # the kubelet wants it to be there
+            asyncio.run(Cgroups().create(self.node.cgroup_root, PodLimits()))  # the kubelet wants it to be there
         self.runtime.start()
         self.runtime.await_ready(lambda: containerd.answers(self.node), READY)
         import_images(self.node)
