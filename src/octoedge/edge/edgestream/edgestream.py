@@ -66,6 +66,7 @@ class EdgeStream:
                 began = asyncio.get_running_loop().time()
                 await self._serve(connection)
             except (ConnectError, ConnectionClosed) as error:
+                _end_if_cancelled(error)
                 self._said.trouble(_SUBJECT, f"{error}; dialling again")
                 if self.state is State.OPEN and asyncio.get_running_loop().time() - began > backoff.limit:
                     backoff.reset()
@@ -93,6 +94,13 @@ class EdgeStream:
         if self._ends is None or not (asked.isascii() and asked.isdigit() and int(asked[:9])):
             return None
         return Tails(self._ends, self._tail_seconds, int(asked[:9]))
+
+
+def _end_if_cancelled(error: Exception) -> None:
+    """A task group lets an error win over a cancellation that comes in the same moment; whoever stops us waits."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 def tunnel_dial(settings: config.EdgeStream, node: str, address: Callable[[], str]) -> Dial:

@@ -11,6 +11,7 @@ import pytest
 from octoedge.edge.edgestream.edgestream import EdgeStream, State
 from octoedge.edge.ports import LogRequest
 from octoedge.errors import ConnectError, not_found
+from octoedge.protocol.tunnel import Connector, Kind, decode, encode, encode_connector
 from octoedge.testing.clock import run
 from octoedge.testing.streaming import StreamsAt
 from octoedge.transport.connection import Connection, Peer
@@ -76,6 +77,37 @@ def test_an_end_right_after_the_beginning_does_not_become_a_storm() -> None:
         assert asyncio.get_running_loop().time() > 100
         task.cancel()
         await asyncio.wait([task])
+
+    run(main())
+
+
+class SlowToEnd(StreamsAt):
+    """A log that takes a second to close."""
+
+    async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
+        return self._body()
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(1)
+
+
+def test_it_stops_although_the_tunnel_is_just_ending() -> None:
+    async def main() -> None:
+        cloud = Dialled()
+        task = asyncio.create_task(EdgeStream(cloud.dial, SlowToEnd()).run(lambda: None))
+        await cloud.dialled.wait()
+        log = Connector("/containerLogs/shop/cart/app", "follow=true")
+        await cloud.ends[0].send(encode(1, Kind.LOGS, encode_connector(1, log)))
+        assert decode(await cloud.ends[0].receive()).data == b"x"
+        await cloud.ends[0].close()
+        await asyncio.sleep(0.5)
+        task.cancel()
+        _, running = await asyncio.wait([task], timeout=60)
+        assert not running
 
     run(main())
 
