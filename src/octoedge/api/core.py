@@ -407,6 +407,7 @@ class PodSpec(View, frozen=True):
     runtime_class_name: str = ""
     tolerations: list[Toleration] = []
     priority: int = 0
+    overhead: dict[str, Amount] = {}
 
     def everyone(self) -> Iterator[Container]:
         """Containers of all three kinds."""

@@ -1,28 +1,38 @@
 """Pod cgroups: limits for a pod as a whole, below a root of our own.
 
 CRI takes only the parent's path; making it, limiting it and removing it is edged's part. Works on version 1 (every
-hierarchy) and 2. A missing controller or right is no reason to refuse a pod: it is said once and the pod runs.
+hierarchy) and 2, by files or (where the runtime does the same) by systemd's slices. What is written where is decided in
+`limits`. A missing controller or right is no reason to refuse a pod: it is said once and the pod runs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
-from octoedge.edge.edged.cri.fields import Resources
+from octoedge.edge.edged import limits as decided
+from octoedge.edge.edged.limits import PodLimits
 
 log = logging.getLogger(__name__)
 
-_CONTROLLERS = "+cpu +memory +pids"
+_CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "hugetlb")
+_COMMAND_SECONDS = 10.0
+Command = Callable[[Sequence[str]], Awaitable[None]]
+"""Runs a program to its end; `OSError` when it fails, `TimeoutError` when it does not end."""
 
 
 class Cgroups:
     """The cgroup file system at `mount`; the root itself is made when the first pod needs it."""
 
-    def __init__(self, mount: Path = Path("/sys/fs/cgroup")) -> None:
+    def __init__(
+        self, mount: Path = Path("/sys/fs/cgroup"), *, systemd: bool = False, command: Command | None = None
+    ) -> None:
         self._mount = mount
+        self._systemd = systemd
+        self._command = command or _run
         self._said: set[str] = set()
 
     @property
@@ -30,24 +40,29 @@ class Cgroups:
         """Whether this is cgroup version 2 alone."""
         return (self._mount / "cgroup.controllers").exists()
 
-    def create(self, parent: str, limits: Resources) -> None:
-        """Make a pod's cgroup and set its limits; again is fine."""
+    async def create(self, parent: str, limits: PodLimits) -> None:
+        """Make a cgroup and set its limits; again is fine."""
         try:
-            if self.unified:
+            if self._systemd:
+                for command in decided.systemd_start(parent, limits, unified=self.unified):
+                    await self._command(command)
+            elif self.unified:
                 self._create_unified(parent, limits)
             else:
                 self._create_v1(parent, limits)
-        except OSError as error:
-            self._complain(f"pod cgroup {parent} cannot be made: {error}")
+        except (OSError, TimeoutError) as error:
+            self._complain(f"pod cgroup {parent} cannot be made: {error or 'no end in time'}")
 
-    def remove(self, parent: str) -> bool:
+    async def remove(self, parent: str) -> bool:
         """Remove a pod's cgroup with all below it; whether nothing of it is left.
 
         The last process of a container may need a moment to leave: a cgroup that is still in use stays.
         """
         gone = True
         for hierarchy in self._hierarchies():
-            base = hierarchy / parent.lstrip("/")
+            base = hierarchy / self._place(parent)
+            if base.is_dir() and self._systemd:
+                return await self._stop(parent)
             if base.is_dir():
                 for folder, _, _ in os.walk(base, topdown=False):
                     gone = _rmdir(Path(folder)) and gone
@@ -57,9 +72,20 @@ class Cgroups:
         """Processes and threads in a cgroup and below it; None when that cannot be known."""
         base = self._mount if self.unified else self._mount / "pids"
         try:
-            return int((base / parent.lstrip("/") / "pids.current").read_text())
+            return int((base / self._place(parent) / "pids.current").read_text())
         except (OSError, ValueError):
             return None
+
+    def _place(self, parent: str) -> str:
+        return (decided.slice_path(parent) if self._systemd else parent).lstrip("/")
+
+    async def _stop(self, parent: str) -> bool:
+        try:
+            await self._command(decided.systemd_stop(parent))
+        except (OSError, TimeoutError) as error:
+            log.debug("slice of %s stays: %s", parent, error)
+            return False
+        return True
 
     def _hierarchies(self) -> Iterator[Path]:
         """Every hierarchy; in version 1 links such as cpu,cpuacct are left out, and folders where none is mounted."""
@@ -70,37 +96,38 @@ class Cgroups:
             entries = (path for path in self._mount.iterdir() if not path.is_symlink())
             yield from (path for path in entries if (path / "cgroup.procs").exists())
 
-    def _create_v1(self, parent: str, limits: Resources) -> None:
+    def _create_v1(self, parent: str, limits: PodLimits) -> None:
+        files = decided.version_1(limits)
         for hierarchy in self._hierarchies():
             if hierarchy.name == "unified":
                 continue
             folder = hierarchy / parent.lstrip("/")
             folder.mkdir(parents=True, exist_ok=True)
-            names = set(hierarchy.name.split(","))
-            if "cpuset" in names:
+            controllers = hierarchy.name.split(",")
+            if "cpuset" in controllers:
                 _inherit_cpuset(hierarchy, folder)
-            if "cpu" in names:
-                self._write(folder / "cpu.shares", limits.cpu_shares)
-                self._write(folder / "cpu.cfs_quota_us", limits.cpu_quota)
-            if "memory" in names:
-                self._write(folder / "memory.limit_in_bytes", limits.memory_limit_in_bytes)
+            for controller in controllers:
+                for name, text in files.get(controller, ()):
+                    self._write(folder / name, text)
 
-    def _create_unified(self, parent: str, limits: Resources) -> None:
+    def _create_unified(self, parent: str, limits: PodLimits) -> None:
         folder = self._mount
         for part in parent.strip("/").split("/"):
-            (folder / "cgroup.subtree_control").write_text(_CONTROLLERS)
+            self._hand_down(folder)
             folder /= part
             folder.mkdir(exist_ok=True)
-        self._write(folder / "cpu.weight", _weight(limits.cpu_shares))
-        if limits.cpu_quota:
-            (folder / "cpu.max").write_text(f"{limits.cpu_quota} {limits.cpu_period}")
-        self._write(folder / "memory.max", limits.memory_limit_in_bytes)
+        for name, text in decided.version_2(limits):
+            self._write(folder / name, text)
 
-    def _write(self, file: Path, value: int) -> None:
-        if not value:
-            return
+    def _hand_down(self, folder: Path) -> None:
+        """Let groups below use the controllers that there are: one that is missing would refuse them all."""
+        there = (folder / "cgroup.controllers").read_text().split()
+        wanted = " ".join(f"+{controller}" for controller in _CONTROLLERS if controller in there)
+        self._write(folder / "cgroup.subtree_control", wanted)
+
+    def _write(self, file: Path, text: str) -> None:
         try:
-            file.write_text(str(value))
+            file.write_text(text)
         except OSError as error:
             self._complain(f"{file.name} cannot be limited: {error.strerror}")
 
@@ -127,9 +154,19 @@ def _inherit_cpuset(hierarchy: Path, folder: Path) -> None:
                 (step / name).write_text((step.parent / name).read_text())
 
 
-def _weight(shares: int) -> int:
-    """cgroup v2's weight for v1's shares, as the kubelet converts."""
-    return 1 + (max(shares, 2) - 2) * 9999 // 262142 if shares else 0
+async def _run(command: Sequence[str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(_COMMAND_SECONDS):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode:
+        raise OSError(f"{' '.join(command)}: {output.decode(errors='replace').strip()[:300]}")
 
 
 def _rmdir(folder: Path) -> bool:

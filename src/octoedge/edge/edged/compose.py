@@ -9,6 +9,7 @@ from octoedge.api.core import SeccompProfile as Seccomp
 from octoedge.edge.edged import names, plan, resources
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.environment import expand
+from octoedge.edge.edged.limits import slice_name
 
 _PROTOCOLS = {"TCP": 0, "UDP": 1, "SCTP": 2}
 _PROPAGATION = {
@@ -49,6 +50,8 @@ class Place(msgspec.Struct, frozen=True):
     memory: int
     may_lower_oom: bool
     seccomp_default: bool = False
+    pids: int = 0
+    """Processes that each pod may have; 0: as many as the node."""
 
 
 class ContainerParts(msgspec.Struct, frozen=True):
@@ -120,7 +123,7 @@ def hostname(pod: Pod) -> str:
 def cgroup_parent(pod: Pod, place: Place) -> str:
     """The pod's cgroup, as the runtime's driver wants it named."""
     path = resources.cgroup_parent(place.cgroup_root, pod)
-    return resources.systemd_slice(path) if place.systemd_cgroups else path
+    return slice_name(path) if place.systemd_cgroups else path
 
 
 def mount(host_path: str, container_path: str, *, read_only: bool = False, propagation: str = "None") -> f.Mount:

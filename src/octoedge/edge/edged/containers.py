@@ -23,9 +23,10 @@ from octoedge.edge.edged.environment import environment, expand
 from octoedge.edge.edged.events import Recorder
 from octoedge.edge.edged.images import ImageFailed, Images, Say
 from octoedge.edge.edged.layout import Layout, remove_tree, write_file
+from octoedge.edge.edged.limits import PodLimits
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
 from octoedge.edge.edged.observed import ContainerSeen, PodSeen
-from octoedge.edge.edged.resources import cgroup_parent, pod_resources
+from octoedge.edge.edged.resources import cgroup_parent, pod_limits, qos_class, shares
 from octoedge.edge.edged.volumes import Mounted, VolumeFailed, Volumes
 from octoedge.errors import CriError, DeadlineError, OctoedgeError
 
@@ -91,7 +92,7 @@ class Containers:
         config = self._sandbox_config(pod, attempt)
         try:
             _make_log_directory(Path(config.log_directory))
-            tools.cgroups.create(cgroup_parent(tools.place.cgroup_root, pod), pod_resources(pod))
+            await self._cgroup(pod)
         except OSError as error:
             raise self._no_sandbox(pod, str(error)) from error
         if hosts.wants_cluster_dns(pod) and not tools.network.cluster_dns.servers:
@@ -102,6 +103,13 @@ class Containers:
                 await tools.runtime.run_sandbox(config)
         except (CriError, DeadlineError) as error:
             raise self._no_sandbox(pod, _said(error)) from error
+
+    async def _cgroup(self, pod: Pod) -> None:
+        """The pod's cgroup; pods that asked for nothing are together weaker than any that did."""
+        tools, parent = self._tools, cgroup_parent(self._tools.place.cgroup_root, pod)
+        if qos_class(pod) == "BestEffort":
+            await tools.cgroups.create(parent.rpartition("/")[0], PodLimits(shares=shares(0)))
+        await tools.cgroups.create(parent, pod_limits(pod, tools.place.pids))
 
     def _no_sandbox(self, pod: Pod, why: str) -> ActionFailed:
         text = f"Failed to create pod sandbox: {why}"
@@ -155,7 +163,7 @@ class Containers:
         root = tools.place.cgroup_root.rstrip("/")
         for tier in ("", "/burstable", "/besteffort"):
             for _ in range(_CGROUP_TRIES):
-                if tools.cgroups.remove(f"{root}{tier}/pod{pod_uid}"):
+                if await tools.cgroups.remove(f"{root}{tier}/pod{pod_uid}"):
                     break
                 await asyncio.sleep(_CGROUP_PAUSE)
 

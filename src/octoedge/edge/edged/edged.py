@@ -83,6 +83,7 @@ class EdgedSettings(msgspec.Struct, frozen=True):
     manifests: Path | None = None
     """Directory of static pods; None: there are none."""
     dead_kept: int = 1
+    pod_pids: int = 0
     report_events: bool = True
 
 
@@ -108,6 +109,7 @@ class Edged:
         layout = Layout(settings.root, settings.logs)
         self._settings = settings
         self._layout = layout
+        self._cgroups = cgroups.Cgroups(settings.cgroup_mount, systemd=settings.systemd_cgroups)
         self._runtime = runtime
         self._metadata = metadata
         self._changes = changes
@@ -152,7 +154,7 @@ class Edged:
         self._eviction = Eviction(
             settings.eviction,
             self.sync,
-            Usage(runtime, settings.node.name, layout, cgroups.Cgroups(settings.cgroup_mount), settings.cgroup_root),
+            Usage(runtime, settings.node.name, layout, self._cgroups, settings.cgroup_root),
             self._recorder,
             measure or self._measure,
             self._collector.remove_unused,
@@ -220,7 +222,7 @@ class Edged:
             volumes=self._volumes,
             images=Images(self._runtime, self._objects, lambda: self._metadata.online),
             objects=self._objects,
-            cgroups=cgroups.Cgroups(settings.cgroup_mount),
+            cgroups=self._cgroups,
             recorder=self._recorder,
             place=Place(
                 node_name=settings.node.name,
@@ -229,6 +231,7 @@ class Edged:
                 memory=self.node.machine.memory,
                 may_lower_oom=cgroups.may_lower_oom_score(),
                 seccomp_default=settings.seccomp_default,
+                pids=settings.pod_pids,
             ),
             network=settings.network,
         )

@@ -28,6 +28,8 @@ class Machine(msgspec.Struct, frozen=True):
     boot_id: str
     cpus: int
     memory: int
+    hugepages: dict[str, int] = {}
+    """Bytes by resource name (hugepages-2Mi)."""
 
     def info(self, runtime: str) -> NodeSystemInfo:
         """nodeInfo with the runtime's name and version (`containerd://1.7.2`)."""
@@ -58,7 +60,18 @@ def read_machine() -> Machine:
         boot_id=_text("/proc/sys/kernel/random/boot_id"),
         cpus=len(os.sched_getaffinity(0)),
         memory=memory()[0],
+        hugepages=hugepages(),
     )
+
+
+def hugepages(folder: Path = Path("/sys/kernel/mm/hugepages")) -> dict[str, int]:
+    """Bytes set aside for pages of each size that the processor has, by resource name."""
+    found: dict[str, int] = {}
+    for path in sorted(folder.glob("hugepages-*kB")):
+        size = int(path.name.removeprefix("hugepages-").removesuffix("kB")) << 10
+        shown = f"{size >> 30}Gi" if size >= 1 << 30 else f"{size >> 20}Mi" if size >= 1 << 20 else f"{size >> 10}Ki"
+        found[f"hugepages-{shown}"] = size * int(_text(str(path / "nr_hugepages")) or 0)
+    return found
 
 
 def memory() -> tuple[int, int]:

@@ -71,6 +71,7 @@ def settings(config: EdgedConfig, api_server: tuple[str, str] = ("", "")) -> Edg
             max_pod_grace=kubelet.eviction_max_pod_grace_period,
             transition=kubelet.eviction_pressure_transition_period,
         ),
+        pod_pids=max(kubelet.pod_pids_limit or 0, 0),
         dead_kept=max(config.max_per_pod_container_count, 0),
         report_events=config.report_event,
     )

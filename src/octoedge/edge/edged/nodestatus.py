@@ -103,6 +103,7 @@ def node_status(
         "memory": f"{machine.memory // 1024}Ki",
         "ephemeral-storage": f"{reading.disk.size // 1024}Ki",
         "pods": str(settings.max_pods),
+        **{name: str(amount) for name, amount in machine.hugepages.items()},
     }
     conditions = [_since(condition, before, now) for condition in _conditions(reading)]
     return NodeStatus(
@@ -138,6 +139,7 @@ def _allocatable(
 ) -> dict[str, str]:
     cpu = machine.cpus * 1000 - sum(milli(table["cpu"]) for table in settings.reserved if "cpu" in table)
     memory = machine.memory - sum(whole(table["memory"]) for table in settings.reserved if "memory" in table)
+    memory -= sum(machine.hugepages.values())
     memory -= bytes_of(settings.eviction.get("memory.available", "0"), machine.memory)
     disk = reading.disk.size - bytes_of(settings.eviction.get("nodefs.available", "0"), reading.disk.size)
     return {
@@ -145,6 +147,7 @@ def _allocatable(
         "memory": f"{max(memory, 0) // 1024}Ki",
         "ephemeral-storage": str(max(disk, 0)),
         "pods": capacity["pods"],
+        **{name: str(amount) for name, amount in machine.hugepages.items()},
     }
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 
 from octoedge.api.core import Amount, Container, Pod
 from octoedge.api.quantity import milli, whole
-from octoedge.edge.edged.cri.fields import Resources
+from octoedge.edge.edged.cri.fields import HugepageLimit, Resources
+from octoedge.edge.edged.limits import PERIOD, PodLimits
 
-PERIOD = 100_000
+_HUGEPAGES = "hugepages-"
 _MIN_QUOTA = 1_000
 _MIN_SHARES = 2
 
@@ -37,20 +38,38 @@ def container_resources(pod: Pod, container: Container, node_memory: int, may_lo
         cpu_shares=shares(cpu_asked),
         memory_limit_in_bytes=memory_limit,
         oom_score_adj=_oom_score_adj(pod, container, node_memory, may_lower_oom),
+        hugepage_limits=tuple(HugepageLimit(size, amount) for size, amount in _hugepages([container]).items()),
     )
 
 
-def pod_resources(pod: Pod) -> Resources:
-    """Limits of the whole pod; a limit only where every container has one."""
-    cpu = _pod_sum(pod, "cpu", milli)
+def pod_limits(pod: Pod, pids: int = 0) -> PodLimits:
+    """Limits of the whole pod; a limit only where every container has one. `pids`: what the node grants each pod."""
     cpu_limit = _pod_sum(pod, "cpu", milli, limits=True)
-    memory_limit = _pod_sum(pod, "memory", whole, limits=True)
-    return Resources(
-        cpu_period=PERIOD if cpu_limit else 0,
-        cpu_quota=quota(cpu_limit) if cpu_limit else 0,
-        cpu_shares=shares(cpu),
-        memory_limit_in_bytes=memory_limit,
+    return PodLimits(
+        shares=shares(_pod_sum(pod, "cpu", milli)),
+        quota=quota(cpu_limit) if cpu_limit else 0,
+        memory=_pod_sum(pod, "memory", whole, limits=True),
+        pids=max(pids, 0),
+        hugepages=_hugepages(pod.spec.containers),
     )
+
+
+def _hugepages(containers: Iterable[Container]) -> dict[str, int]:
+    """Bytes by page size as the kernel names it: hugepages-2Mi → 2MB."""
+    found: dict[str, int] = {}
+    for container in containers:
+        for name, amount in container.resources.limits.items():
+            if name.startswith(_HUGEPAGES):
+                size = whole(name.removeprefix(_HUGEPAGES))
+                shown = (
+                    f"{size >> 30}GB"
+                    if size >= 1 << 30
+                    else f"{size >> 20}MB"
+                    if size >= 1 << 20
+                    else f"{size >> 10}KB"
+                )
+                found[shown] = found.get(shown, 0) + whole(str(amount))
+    return found
 
 
 def cgroup_parent(root: str, pod: Pod) -> str:
@@ -58,11 +77,6 @@ def cgroup_parent(root: str, pod: Pod) -> str:
     qos = qos_class(pod)
     tier = "" if qos == "Guaranteed" else f"/{qos.lower()}"
     return f"{root.rstrip('/')}{tier}/pod{pod.metadata.uid}"
-
-
-def systemd_slice(path: str) -> str:
-    """A cgroup path as a slice name, for runtimes with the systemd driver."""
-    return "-".join(part.replace("-", "_") for part in path.strip("/").split("/")) + ".slice"
 
 
 def shares(cpu_milli: int) -> int:
@@ -96,7 +110,8 @@ def _pod_sum(pod: Pod, name: str, parse: Callable[[str], int], *, limits: bool =
     if limits and not all(amounts):
         return 0
     largest_init: Iterable[int] = (request(init, name, parse, limits=limits) for init in pod.spec.init_containers)
-    return max(sum(amounts), max(largest_init, default=0))
+    overhead = parse(str(pod.spec.overhead[name])) if name in pod.spec.overhead else 0
+    return max(sum(amounts), max(largest_init, default=0)) + overhead
 
 
 def _oom_score_adj(pod: Pod, container: Container, node_memory: int, may_lower_oom: bool) -> int:

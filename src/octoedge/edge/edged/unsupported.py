@@ -25,7 +25,6 @@ ELSEWHERE = {
     "spec.serviceAccount": "old name of serviceAccountName",
     "spec.automountServiceAccountToken": "the API has added the volume",
     "spec.topologySpreadConstraints": "used by the scheduler",
-    "spec.overhead": "used by the scheduler; the pod's cgroup has no such allowance",
     "spec.os": "only Linux nodes exist here",
     "spec.tolerations": "used by the scheduler and the node lifecycle controller",
     "spec.tolerations[].tolerationSeconds": "used by the node lifecycle controller",

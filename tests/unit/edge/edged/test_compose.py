@@ -116,12 +116,12 @@ def test_shares_quota_and_limits() -> None:
     given = resources.container_resources(pod, pod.spec.containers[0], 4 << 30, may_lower_oom=False)
     assert (given.cpu_shares, given.cpu_quota, given.cpu_period) == (256, 50_000, 100_000)
     assert given.memory_limit_in_bytes == 64 << 20
-    assert resources.pod_resources(pod).cpu_quota == 50_000
+    assert resources.pod_limits(pod).quota == 50_000
 
 
 def test_a_pod_has_a_limit_only_if_all_its_containers_have_one() -> None:
     obj = node.pod(containers=[node.container("a", resources={"limits": BIG}), node.container("b")])
-    assert resources.pod_resources(view(Pod, msgspec.json.encode(obj))).memory_limit_in_bytes == 0
+    assert resources.pod_limits(view(Pod, msgspec.json.encode(obj))).memory == 0
 
 
 def test_cgroups_are_below_our_own_root() -> None:

@@ -153,6 +153,12 @@ class SandboxSecurityContext(Message, frozen=True):
     )
 
 
+class HugepageLimit(Message, frozen=True):
+    page_size: str = ""
+    limit: int = 0
+    WIRE: ClassVar[str] = "page_size:1:s limit:2:u"
+
+
 class Resources(Message, frozen=True):
     """LinuxContainerResources."""
 
@@ -161,7 +167,11 @@ class Resources(Message, frozen=True):
     cpu_shares: int = 0
     memory_limit_in_bytes: int = 0
     oom_score_adj: int = 0
-    WIRE: ClassVar[str] = "cpu_period:1:i cpu_quota:2:i cpu_shares:3:i memory_limit_in_bytes:4:i oom_score_adj:5:i"
+    hugepage_limits: tuple[HugepageLimit, ...] = ()
+    WIRE: ClassVar[str] = (
+        "cpu_period:1:i cpu_quota:2:i cpu_shares:3:i memory_limit_in_bytes:4:i oom_score_adj:5:i "
+        "hugepage_limits:8:*HugepageLimit"
+    )
 
 
 class LinuxSandboxConfig(Message, frozen=True):
