@@ -32,6 +32,8 @@ _POLL = 0.1
 _MOST_LINE = 1024 * 1024
 """A file without a newline for so long is no log: it is passed on as it is."""
 
+_WHOLE = (b" stdout F ", b" stderr F ")
+_TAG_BYTES = 10
 _STREAMS = (b"stdout", b"stderr")
 _LINE = re.compile(rb"([^ ]+) (?:stdout|stderr) ([FP])[^ ]* (.*)", re.DOTALL)
 
@@ -56,11 +58,12 @@ class LogText:
         text = whole + newline
         if not text:
             return b""
+        plain = newline and not self._timestamps and self._since is None and self._new_line
+        if plain and (simple := _of_one_stream(text)) is not None:
+            return simple
         lines = text.split(b"\n")
-        if newline and not self._timestamps and self._since is None and self._new_line:
-            simple = _whole_lines(lines[:-1])
-            if simple is not None:
-                return simple
+        if plain and (simple := _whole_lines(lines[:-1])) is not None:
+            return simple
         return b"".join([self._line(line) for line in lines[:-1]] if newline else [text])
 
     def _line(self, line: bytes) -> bytes:
@@ -75,6 +78,25 @@ class LogText:
         prefix = stamp + b" " if self._timestamps and self._new_line else b""
         self._new_line = tag == b"F"
         return prefix + text + (b"\n" if self._new_line else b"")
+
+
+def _of_one_stream(text: bytes) -> bytes | None:
+    """The text of whole lines of one stream with stamps of one length, as nearly all are; None when it is not so.
+
+    Split where the tag stands, each part is a line and the next one's stamp, which is cut off. That it was a stamp is
+    known by the newline before it: marked with a zero byte, all parts are checked by counting.
+    """
+    first = text.find(b" ")
+    tag = text[first : first + _TAG_BYTES]
+    if first <= 0 or tag not in _WHOLE or b"\0" in text:
+        return None
+    _, *parts, last = text.split(tag)
+    if len(parts) + 1 != text.count(b"\n"):
+        return None
+    marked = b"\0".join([*[part[:-first] for part in parts], last])
+    if marked.count(b"\n\0") != len(parts):
+        return None
+    return marked.translate(None, b"\0")
 
 
 def _whole_lines(lines: list[bytes]) -> bytes | None:

@@ -71,6 +71,26 @@ LINES = st.lists(
 )
 
 
+TRICKY = st.lists(st.sampled_from([b" stdout F ", b" stderr F ", STAMP, b"\0", b"x", b" "]), max_size=6)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(line, TRICKY.map(b"".join), stream=st.sampled_from([b"stdout", b"stdout", b"stderr"])),
+            st.builds(line, TRICKY.map(b"".join), stamp=st.sampled_from([STAMP, b"2026-11-21T01:50:52Z"])),
+            st.builds(line, TRICKY.map(b"".join), tag=st.just(b"P")),
+            st.sampled_from([b"garbage\n", b"\n"]),
+        ),
+        max_size=12,
+    )
+)
+def test_the_fast_way_gives_what_line_by_line_gives(lines: list[bytes]) -> None:
+    slowly = LogText()
+    expected = b"".join(slowly._line(one[:-1]) for one in lines)
+    assert whole(b"".join(lines)) == expected
+
+
 @given(LINES, st.integers(1, 50), st.booleans())
 def test_pieces_of_any_size_give_the_same_text(
     lines: list[tuple[bytes, bytes, bytes]], size: int, timestamps: bool
