@@ -122,7 +122,8 @@ class Bridge:
         if not network.forwards():
             told += (
                 "\n      net.ipv4.ip_forward is 0 and stays so: pods with a network of their own reach this machine"
-                " only;\n      `sysctl -w net.ipv4.ip_forward=1` lets them further."
+                " only, and their host\n      ports are reached from it only; `sysctl -w net.ipv4.ip_forward=1` changes"
+                " both."
             )
         return told
 
