@@ -24,7 +24,11 @@ Json = dict[str, Any]
 
 _YAML = ("application/yaml", "application/apply-patch+yaml")
 _JSON = ("", "application/json", "*/*", "application/octet-stream", "text/plain")
-_MAX_DEPTH = 128
+MAX_DEPTH = 128
+"""Levels of nesting that a body may have; whatever follows (patches, schemas) descends by calling itself."""
+MAX_YAML = 256 * 1024
+"""Bytes of YAML: reading it takes many times as long as JSON, and everybody waits meanwhile. Clients send JSON."""
+_YAML_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(slots=True)
@@ -49,7 +53,10 @@ class Bodies:
         if kind in _YAML and not body.lstrip().startswith((b"{", b"[")):
             return decode_yaml(body)
         if kind in _JSON or kind in _YAML or kind.endswith("+json"):
-            return decode_json(body)
+            value = decode_json(body)
+            if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+                check_depth(value)
+            return value
         raise unknown_format(_ACCEPTED)
 
     def object(self, kind: Kind, body: bytes, media_type: str, query: Mapping[str, str], found: Findings) -> Json:
@@ -111,14 +118,40 @@ def decode_json(body: bytes) -> Any:
 
 def decode_yaml(body: bytes) -> Any:
     """The YAML value, aliases refused: they let a small text describe a huge object."""
+    if len(body) > MAX_YAML:
+        raise ApiError(413, "RequestEntityTooLarge", f"YAML of more than {MAX_YAML} bytes is not read; send it as JSON")
     try:
-        for event in yaml.parse(body, Loader=yaml.SafeLoader):
+        depth = 0
+        for event in yaml.parse(body, Loader=_YAML_LOADER):
             if isinstance(event, yaml.AliasEvent):
                 raise bad_request("YAML aliases are not allowed in requests")
-        value = yaml.safe_load(body)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise _too_deep()
+        value = yaml.load(body, Loader=_YAML_LOADER)  # noqa: S506 - it is a safe loader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise bad_request(f"error converting YAML to JSON: {error}") from error
     return msgspec.to_builtins(value, str_keys=True)
+
+
+def check_depth(value: Any) -> None:
+    """`bad_request` when lists and objects are nested too deep; looks level by level, without calling itself."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for one in level for inner in _inside(one) if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep() -> ApiError:
+    return bad_request(f"the body of the request is nested more than {MAX_DEPTH} levels deep")
 
 
 def expect_object(value: Any) -> None:

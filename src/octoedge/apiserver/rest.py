@@ -19,6 +19,7 @@ from octoedge.apiserver.behaviour import CUSTOM, Behaviour, behaviour_of
 from octoedge.apiserver.bodies import (
     Bodies,
     Findings,
+    check_depth,
     check_kind,
     expect_object,
     judge_unknown,
@@ -222,6 +223,7 @@ class Rest:
         raise unknown_format((JSON_PATCH, MERGE, *([STRATEGIC] if kind.strategic else []), APPLY))
 
     def _checked_patch(self, kind: Kind, new: Json, patch: Any, query: Mapping[str, str], found: Findings) -> Json:
+        check_depth(new)  # what a patch puts deep into something deep is deeper than both
         result, unknown = self.bodies.decoded(kind, new)
 
         def refuse(text: str) -> ApiError:

@@ -203,10 +203,16 @@ def data(obj: Json) -> list[Cause]:
         for field, key in keys
         if not _KEY.fullmatch(key)
     ]
-    size = sum(len(str(value)) for field in ("data", "binaryData") for value in (obj.get(field) or {}).values())
-    if size > MAX_DATA * 4 // 3:
+    if sum(_size(obj, field, value) for field, key in keys for value in [obj[field][key]]) > MAX_DATA:
         causes.append(("FieldValueTooLong", "data", f"Too long: may not be more than {MAX_DATA} bytes"))
     return causes
+
+
+def _size(obj: Json, field: str, value: str) -> int:
+    """Bytes of a value; what a Secret or binaryData holds is counted as it is before base64."""
+    if obj["kind"] == "ConfigMap" and field == "data":
+        return len(value.encode())
+    return len(value) * 3 // 4 - value[-2:].count("=")
 
 
 def data_update(new: Json, old: Json) -> list[Cause]:
