@@ -14,6 +14,7 @@ from octoedge.apiserver import (
     defaults,
     disruption,
     ephemeral,
+    limits,
     metadata,
     priorities,
     rules,
@@ -130,6 +131,13 @@ def _normalize_secret(obj: Json) -> None:
 def _admit_pod(obj: Json, view: View) -> None:
     admit_pod(obj, view)
     priorities.admit(obj, view)
+    limits.admit_pod(obj, view)
+    obj["status"]["qosClass"] = defaults.qos_class(obj["spec"])
+
+
+def _admit_claim(obj: Json, view: View) -> None:
+    storage.admit_claim(obj, view)
+    limits.admit_claim(obj, view)
 
 
 def _admit_definition(obj: Json, view: View) -> None:
@@ -200,7 +208,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     ),
     storage.CLAIMS: Behaviour(
         prepare=storage.prepare_claim,
-        admit=storage.admit_claim,
+        admit=_admit_claim,
         check=storage.claim,
         check_update=storage.claim_update,
     ),
@@ -221,9 +229,10 @@ BEHAVIOURS: dict[str, Behaviour] = {
     ),
     "rolebindings.rbac.authorization.k8s.io": _BINDING,
     "clusterrolebindings.rbac.authorization.k8s.io": _BINDING,
+    limits.RESOURCE: Behaviour(
+        normalize=limits.normalize, check=limits.check, check_update=lambda new, _: limits.check(new)
+    ),
     "events": Behaviour(check=rules.event),
-    "resourcequotas": Behaviour(warnings=_idle("no quota is enforced")),
-    "limitranges": Behaviour(warnings=_idle("no limit is enforced")),
     "replicationcontrollers": Behaviour(
         counts_generations=True, warnings=_idle("makes no Pods for a ReplicationController; use a Deployment")
     ),

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver import metadata
+from octoedge.apiserver import metadata, quotas
 from octoedge.apiserver.apply import Applier
 from octoedge.apiserver.backend import Backend, Drop, Edit, Keep, Put, View
 from octoedge.apiserver.behaviour import CUSTOM, Behaviour, behaviour_of
@@ -161,6 +161,8 @@ class Rest:
             place.guard(obj, None)
         self._prepare(kind, behaviour, obj, view)
         self._check(kind, behaviour, obj)
+        if place.namespace:
+            quotas.admit(view, kind.resource, obj)
         company = [Put(resource, other) for resource, other in behaviour.company(obj, view, now)]
         return [_kept(kind, Put(kind.resource, obj)), *company]
 

@@ -9,7 +9,7 @@ nothing of it. Changes of one turn build on each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +119,7 @@ class Turn:
         place = Place(kind, obj["metadata"].get("namespace", ""))
         named = bool(obj["metadata"].get("name"))
         try:
-            edits = self.hands.rest.creation(self.view, place, obj)
+            edits = self.hands.rest.creation(_WithPending(self.view, self._edits), place, obj)
         except ApiError as error:
             # A name that was made up would make every failure another one, and every status a change.
             about_it = obj["metadata"]
@@ -189,6 +189,29 @@ class Turn:
     def edits(self) -> Sequence[Edit]:
         """What is to be written."""
         return [edit for edit in self._edits.values() if not isinstance(edit, Keep)]
+
+
+class _WithPending(View):
+    """What is stored, with what this turn is about to create: a quota counts that too."""
+
+    def __init__(self, view: View, edits: Mapping[Key, Edit]) -> None:
+        self._view = view
+        self._pending = edits
+
+    def get(self, resource: str, namespace: str, name: str) -> Item | None:
+        """One object; those of this turn have names that nobody else asks for."""
+        return self._view.get(resource, namespace, name)
+
+    def items(self, resource: str, namespace: str = "") -> list[Item]:
+        """All objects of a resource."""
+        found = self._view.items(resource, namespace)
+        for (kind, place, name), edit in self._pending.items():
+            new = kind == resource and isinstance(edit, Put) and (not namespace or place == namespace)
+            if new and isinstance(edit, Put) and self._view.get(resource, place, name) is None:
+                found.append(
+                    Item(place, name, 0, msgspec.json.encode(edit.obj), edit.obj["metadata"].get("labels") or {})
+                )
+        return found
 
 
 Decision = Callable[[Turn, Json], None]

@@ -14,6 +14,7 @@ from octoedge.apiserver.controllers.endpoints import endpoints_controller
 from octoedge.apiserver.controllers.evictions import Evictions
 from octoedge.apiserver.controllers.garbage import GarbageCollector
 from octoedge.apiserver.controllers.jobs import job_controller
+from octoedge.apiserver.controllers.quotas import quota_controller
 from octoedge.apiserver.controllers.replicasets import replicaset_controller
 from octoedge.apiserver.controllers.statefulsets import statefulset_controller
 from octoedge.apiserver.controllers.turn import Hands
@@ -34,6 +35,7 @@ def workload_controllers(hands: Hands) -> Sequence[Module]:
         budget_controller(hands),
         *volume_controllers(hands),
         aggregation_controller(hands),
+        quota_controller(hands),
         BuiltIns(hands),
         GarbageCollector(hands),
         Evictions(hands),
