@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from octoedge.apiserver.credentials import Credentials
 
@@ -45,3 +46,21 @@ def test_half_written_pairs_are_made_anew(tmp_path: Path) -> None:
     again = Credentials(tmp_path, ("127.0.0.1",), 6443, NOW)
     assert again.server.certificate.exists()
     assert b"PRIVATE KEY" in again.kubelet_client.key.read_bytes()
+
+
+def test_only_administrators_are_masters_and_who_was_one_before_gets_a_new_certificate(tmp_path: Path) -> None:
+    first = Credentials(tmp_path, ("127.0.0.1",), 6443, NOW)
+    assert _organizations(tmp_path, "admin") == ["system:masters"]
+    assert _organizations(tmp_path, "cloudcore") == _organizations(tmp_path, "kubelet-client") == []
+    # As an older version had it.
+    for file in ("crt", "key"):
+        (tmp_path / f"pki/cloudcore.{file}").write_bytes((tmp_path / f"pki/admin.{file}").read_bytes())
+    before = first.cloudcore_kubeconfig.read_text()
+    Credentials(tmp_path, ("127.0.0.1",), 6443, NOW)
+    assert _organizations(tmp_path, "cloudcore") == []
+    assert first.cloudcore_kubeconfig.read_text() != before
+
+
+def _organizations(folder: Path, name: str) -> list[str | bytes]:
+    certificate = x509.load_pem_x509_certificate((folder / f"pki/{name}.crt").read_bytes())
+    return [one.value for one in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
