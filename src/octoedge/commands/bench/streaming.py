@@ -27,7 +27,7 @@ from octoedge.keadm.toolchain import cached_kubectl
 from octoedge.kube.access import kubeconfig
 
 OURS = ("apiserver", "cloudcore", "edgecore")
-LOG_MEGABYTES = 8  # below the size at which a log is rotated
+LOG_MEGABYTES = 4  # with stamps below the size at which a log is rotated
 MEGABYTES = 100
 RUNS = 3
 EXECS = 10

@@ -81,10 +81,11 @@ class LogText:
 
 
 def _of_one_stream(text: bytes) -> bytes | None:
-    """The text of whole lines of one stream with stamps of one length, as nearly all are; None when it is not so.
+    """The text of whole lines of one stream, as nearly all are; None when it is not so.
 
-    Split where the tag stands, each part is a line and the next one's stamp, which is cut off. That it was a stamp is
-    known by the newline before it: marked with a zero byte, all parts are checked by counting.
+    Split where the tag stands, each part is a line and the next one's stamp (of any length: zeros at its end are left
+    out), which is cut off at the newline. That each had just one, and stamps no space, is checked by counting, with a
+    zero byte as mark.
     """
     first = text.find(b" ")
     tag = text[first : first + _TAG_BYTES]
@@ -93,8 +94,9 @@ def _of_one_stream(text: bytes) -> bytes | None:
     _, *parts, last = text.split(tag)
     if len(parts) + 1 != text.count(b"\n"):
         return None
-    marked = b"\0".join([*[part[:-first] for part in parts], last])
-    if marked.count(b"\n\0") != len(parts):
+    marked = b"\0".join([*[part[: part.rfind(b"\n") + 1] for part in parts], last])
+    stamped = text.count(b" ") - marked.count(b" ") - (len(parts) + 1) * tag.count(b" ")
+    if marked.count(b"\n\0") != len(parts) or stamped:
         return None
     return marked.translate(None, b"\0")
 
