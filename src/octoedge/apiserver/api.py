@@ -193,7 +193,7 @@ class Api:
         options = _options(request, place.kind)
         form = _form(request)
         part = page(self._backend, place.kind.resource, place.namespace, options)
-        if place.kind.converts:
+        if _is_converted(place.kind, form):
             part = replace(part, items=[place.kind.shown(item) for item in part.items])
         renderer = self._plain_renderer(request, place.kind, form)
         if isinstance(renderer, PlainRenderer):
@@ -276,7 +276,7 @@ class Api:
 
     def _renderer(self, request: Request, kind: Kind, form: Form) -> Renderer:
         plain = self._plain_renderer(request, kind, form)
-        return ConvertingRenderer(kind, plain) if kind.converts else plain
+        return ConvertingRenderer(kind, plain) if _is_converted(kind, form) else plain
 
     def _plain_renderer(self, request: Request, kind: Kind, form: Form) -> Renderer:
         if form.as_kind == "Table":
@@ -317,6 +317,11 @@ def _attributes(request: Request, target: Target, verb: str) -> Attributes:
 
 def _pieces(pieces: list[bytes]) -> Answer | Pieces:
     return Pieces(pieces, sum(map(len, pieces))) if len(pieces) > MAX_TOGETHER else Answer(b"".join(pieces))
+
+
+def _is_converted(kind: Kind, form: Form) -> bool:
+    """Whether objects are rendered in another version than they are kept in; columns know that of what is kept."""
+    return kind.converts and not (kind.kept_as and form.as_kind == "Table")
 
 
 def _form(request: Request) -> Form:

@@ -16,6 +16,7 @@ import msgspec
 
 from octoedge.apiserver.autoscaling import VersionOne
 from octoedge.apiserver.crd.shape import Custom
+from octoedge.apiserver.eventviews import NewerEvent
 from octoedge.apiserver.ownership import owner_fields
 from octoedge.kube.read import Item
 
@@ -84,6 +85,8 @@ class Kind:
     """What its CustomResourceDefinition says; None for a built-in kind."""
     conversion: Conversion | None = field(default=None, compare=False, repr=False)
     """For a built-in kind that is kept in another version."""
+    kept_as: str = ""
+    """For a built-in kind that is kept under a name of another group; that one's row must come later."""
 
     @property
     def converts(self) -> bool:
@@ -122,7 +125,7 @@ class Kind:
     @property
     def resource(self) -> str:
         """The name in messages and in the store: `pods`, `leases.coordination.k8s.io`."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+        return self.kept_as or (f"{self.plural}.{self.group}" if self.group else self.plural)
 
     @property
     def singular(self) -> str:
@@ -310,6 +313,15 @@ KINDS = (
     ),
     Kind("", "v1", "configmaps", "ConfigMap", ("cm",)),
     Kind("", "v1", "secrets", "Secret", fields=("type",)),
+    Kind(
+        "events.k8s.io",
+        "v1",
+        "events",
+        "Event",
+        fields=("reason", "type"),
+        conversion=NewerEvent(),
+        kept_as="events",
+    ),
     Kind(
         "",
         "v1",

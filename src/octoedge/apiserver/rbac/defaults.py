@@ -45,6 +45,7 @@ _VIEW = (
     _on("", "bindings events limitranges namespaces/status pods/log pods/status resourcequotas resourcequotas/status "
             "replicationcontrollers/status namespaces", *READ),
     _on("discovery.k8s.io", "endpointslices", *READ),
+    _on("events.k8s.io", "events", *READ),
     Rule(READ, ("apps",), (*_WORKLOADS, *_STATUSES)),
     _on("autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status", *READ),
     _on("batch", "cronjobs cronjobs/status jobs jobs/status", *READ),
@@ -79,7 +80,7 @@ _NODE = (
     _on("", "services", *READ),
     _on("", "nodes", "create", "get", "list", "patch", "update", "watch"),
     _on("", "nodes/status", "patch", "update"),
-    _on("", "events", "create", "patch", "update"),
+    _on(("", "events.k8s.io"), "events", "create", "patch", "update"),
     _on("", "pods", "create", "delete", "get", "list", "watch"),
     _on("", "pods/status", "patch", "update"),
     _on("", "pods/eviction serviceaccounts/token", "create"),
