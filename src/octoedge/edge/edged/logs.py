@@ -51,11 +51,11 @@ class LogText:
 
     def feed(self, data: bytes) -> bytes:
         """What `data` adds; an unfinished line waits for its end."""
-        whole, newline, rest = (self._rest + data).rpartition(b"\n")
-        if len(rest) > _MOST_LINE:
-            whole, newline, rest = whole + newline + rest, b"", b""
-        self._rest = rest
-        text = whole + newline
+        end = data.rfind(b"\n") + 1
+        text, self._rest = (self._rest + data[:end], data[end:]) if end else (b"", self._rest + data)
+        newline = len(self._rest) <= _MOST_LINE
+        if not newline:
+            text, self._rest = text + self._rest, b""
         if not text:
             return b""
         plain = newline and not self._timestamps and self._since is None and self._new_line
@@ -84,21 +84,21 @@ def _of_one_stream(text: bytes) -> bytes | None:
     """The text of whole lines of one stream, as nearly all are; None when it is not so.
 
     Split where the tag stands, each part is a line and the next one's stamp (of any length: zeros at its end are left
-    out), which is cut off at the newline. That each had just one, and stamps no space, is checked by counting, with a
-    zero byte as mark.
+    out), which is cut off at the newline. That each had just one, and stamps no space, is checked by counting.
     """
     first = text.find(b" ")
     tag = text[first : first + _TAG_BYTES]
-    if first <= 0 or tag not in _WHOLE or b"\0" in text:
+    if first <= 0 or tag not in _WHOLE:
         return None
     _, *parts, last = text.split(tag)
-    if len(parts) + 1 != text.count(b"\n"):
+    cut = [part[:end] for part in parts if (end := part.rfind(b"\n") + 1)]
+    count = len(parts) + 1
+    if len(cut) != len(parts) or text.count(b"\n") != count:
         return None
-    marked = b"\0".join([*[part[: part.rfind(b"\n") + 1] for part in parts], last])
-    stamped = text.count(b" ") - marked.count(b" ") - (len(parts) + 1) * tag.count(b" ")
-    if marked.count(b"\n\0") != len(parts) or stamped:
-        return None
-    return marked.translate(None, b"\0")
+    cut.append(last)
+    joined = b"".join(cut)
+    in_stamps = text.count(b" ") - joined.count(b" ") - count * tag.count(b" ")
+    return None if in_stamps else joined
 
 
 def _whole_lines(lines: list[bytes]) -> bytes | None:
