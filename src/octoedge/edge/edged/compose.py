@@ -64,6 +64,10 @@ class ContainerParts(msgspec.Struct, frozen=True):
     log_path: str
     target_id: str = ""
     """The container whose processes an ephemeral one is to see."""
+    devices: tuple[f.DeviceNode, ...] = ()
+    cdi_devices: tuple[f.CdiDevice, ...] = ()
+    notes: dict[str, str] = {}
+    """Annotations that device plugins add."""
 
 
 def sandbox(pod: Pod, attempt: int, place: Place, log_directory: str, dns: f.DNSConfig | None) -> f.SandboxConfig:
@@ -98,6 +102,7 @@ def container(pod: Pod, spec: Container, parts: ContainerParts, place: Place) ->
         mounts=parts.mounts,
         labels={**_pod_labels(pod, place), names.CONTAINER_NAME: spec.name},
         annotations={
+            **parts.notes,
             names.HASH: plan.spec_hash(spec),
             names.RESTART_COUNT: str(parts.attempt),
             names.TERMINATION_PATH: spec.termination_message_path,
@@ -108,6 +113,8 @@ def container(pod: Pod, spec: Container, parts: ContainerParts, place: Place) ->
         stdin=spec.stdin,
         stdin_once=spec.stdin_once,
         tty=spec.tty,
+        devices=parts.devices,
+        cdi_devices=parts.cdi_devices,
         linux=f.LinuxContainerConfig(
             resources=resources.container_resources(pod, spec, place.memory, place.may_lower_oom),
             security_context=_container_security(pod, spec, place, parts.target_id),

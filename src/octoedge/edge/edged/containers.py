@@ -18,6 +18,7 @@ from octoedge.edge.edged.cgroups import Cgroups
 from octoedge.edge.edged.compose import ContainerParts, Place
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.devices import DevicesUnavailable, GrantDevices
 from octoedge.edge.edged.downward import Facts, UnknownField
 from octoedge.edge.edged.environment import environment, expand
 from octoedge.edge.edged.events import Recorder
@@ -72,6 +73,7 @@ class Tools(msgspec.Struct, frozen=True):
     recorder: Recorder
     place: Place
     network: Network
+    devices: GrantDevices
 
 
 class Containers:
@@ -204,17 +206,31 @@ class Containers:
             mounted = await tools.volumes.of(pod, facts)
             host, port = tools.network.api_server
             variables.update({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port})
+            grant = await tools.devices(pod, spec)
+            variables.update(grant.envs)
             mounts = await self._mounts(pod, action, mounted, variables, facts)
         except VolumeFailed as error:
             tools.recorder.pod(pod, "Warning", "FailedMount", str(error))
+            raise ActionFailed("ContainerCreating", str(error), _now() + RETRY) from error
+        except DevicesUnavailable as error:
+            tools.recorder.pod(pod, "Warning", "FailedAllocation", str(error), spec.name)
             raise ActionFailed("ContainerCreating", str(error), _now() + RETRY) from error
         except (ObjectUnavailable, UnknownField, ValueError) as error:
             raise self._config_error(pod, spec, str(error)) from error
         log_path = f"{spec.name}/{action.attempt}.log"
         _make_log_directory(tools.layout.log_directory(*_identity(pod)) / spec.name)
-        return compose.container(
-            pod, spec, ContainerParts(action.attempt, image.id, variables, mounts, log_path, target), tools.place
+        parts = ContainerParts(
+            action.attempt,
+            image.id,
+            variables,
+            (*mounts, *(f.Mount(one.container_path, one.host_path, one.read_only) for one in grant.mounts)),
+            log_path,
+            target,
+            tuple(f.DeviceNode(one.container_path, one.host_path, one.permissions) for one in grant.devices),
+            tuple(f.CdiDevice(one.name) for one in grant.cdi_devices),
+            grant.annotations,
         )
+        return compose.container(pod, spec, parts, tools.place)
 
     def _target(self, pod: Pod, spec: Container, seen: PodSeen) -> str:
         """The id of the container that an ephemeral one looks into; empty when it looks into none."""

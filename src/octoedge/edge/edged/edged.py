@@ -20,6 +20,7 @@ from octoedge.edge.edged.admission import Surroundings
 from octoedge.edge.edged.compose import Place
 from octoedge.edge.edged.containers import Containers, Network, Tools
 from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.devices import Devices
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.events import Recorder
 from octoedge.edge.edged.eviction import Eviction, Measured
@@ -110,6 +111,7 @@ class Edged:
         self._settings = settings
         self._layout = layout
         self._cgroups = cgroups.Cgroups(settings.cgroup_mount, systemd=settings.systemd_cgroups)
+        self._devices = Devices(settings.root, self._holders, lambda offer: self.node.offer(offer))
         self._runtime = runtime
         self._metadata = metadata
         self._changes = changes
@@ -188,6 +190,7 @@ class Edged:
                 group.create_task(self._collector.run(), name="edged images")
                 group.create_task(self._eviction.run(), name="edged eviction")
                 group.create_task(self._static.run(), name="edged static pods")
+                group.create_task(self._devices.run(), name="edged devices")
                 if self._settings.report_events:
                     group.create_task(self._recorder.run(), name="edged events")
                 ready()
@@ -234,6 +237,7 @@ class Edged:
                 pids=settings.pod_pids,
             ),
             network=settings.network,
+            devices=self._devices.grant,
         )
 
     async def _take_in(self) -> None:
@@ -356,6 +360,12 @@ class Edged:
         running, most = processes()
         root = self._settings.root
         return Measured(Amount(available, total), disk(root), disk(images), Amount(most - running, most))
+
+    def _holders(self) -> set[str]:
+        """Pods that may hold a device: what has not ended, and what still runs whatever is said of it."""
+        alive = {uid for uid, seen in self.observer.pods.items() if any(one.alive for one in seen.containers)}
+        wanted = (self._reporter.basis(pod) for pod in self.pods.all())
+        return alive | {pod.metadata.uid for pod in wanted if pod.status.phase not in ("Succeeded", "Failed")}
 
     def _runtime_name(self) -> str:
         return self.node.health.name

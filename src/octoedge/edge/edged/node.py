@@ -63,6 +63,7 @@ class NodeKeeper:
         self.health = RuntimeHealth()
         self.pressures: frozenset[str] = frozenset()
         self.allocatable: dict[str, str] = {}
+        self._devices: dict[str, tuple[int, int]] = {}
         self._away_since: float | None = None
         self._conditions: list[Condition] = []
         self._sent: NodeStatus | None = None
@@ -86,6 +87,11 @@ class NodeKeeper:
             group.create_task(self._register(), name="registration")
             group.create_task(self._keep_status(), name="node status")
             group.create_task(self._keep_lease(), name="lease")
+
+    def offer(self, devices: dict[str, tuple[int, int]]) -> None:
+        """What device plugins offer has changed."""
+        self._devices = devices
+        self._changed.set()
 
     @property
     def uid(self) -> str:
@@ -251,7 +257,7 @@ class NodeKeeper:
     def _reading(self) -> Reading:
         if not self._settings.ip:
             self.addresses = (system.default_address(),)
-        return Reading(system.disk(self._root), self.addresses, self.health, self.pressures)
+        return Reading(system.disk(self._root), self.addresses, self.health, self.pressures, self._devices)
 
 
 def _now() -> float:

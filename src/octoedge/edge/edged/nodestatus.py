@@ -55,6 +55,8 @@ class Reading(msgspec.Struct, frozen=True):
     runtime: RuntimeHealth
     pressures: frozenset[str] = frozenset()
     """Pressure conditions that are true."""
+    devices: dict[str, tuple[int, int]] = {}
+    """(all, healthy) of what device plugins offer."""
 
 
 def labels(settings: NodeSettings, machine: Machine) -> dict[str, str]:
@@ -104,6 +106,7 @@ def node_status(
         "ephemeral-storage": f"{reading.disk.size // 1024}Ki",
         "pods": str(settings.max_pods),
         **{name: str(amount) for name, amount in machine.hugepages.items()},
+        **{name: str(count) for name, (count, _) in reading.devices.items()},
     }
     conditions = [_since(condition, before, now) for condition in _conditions(reading)]
     return NodeStatus(
@@ -148,6 +151,7 @@ def _allocatable(
         "ephemeral-storage": str(max(disk, 0)),
         "pods": capacity["pods"],
         **{name: str(amount) for name, amount in machine.hugepages.items()},
+        **{name: str(healthy) for name, (_, healthy) in reading.devices.items()},
     }
 
 

@@ -322,6 +322,18 @@ class ContainerMetadata(Message, frozen=True):
     WIRE: ClassVar[str] = "name:1:s attempt:2:u"
 
 
+class DeviceNode(Message, frozen=True):
+    container_path: str = ""
+    host_path: str = ""
+    permissions: str = ""
+    WIRE: ClassVar[str] = "container_path:1:s host_path:2:s permissions:3:s"
+
+
+class CdiDevice(Message, frozen=True):
+    name: str = ""
+    WIRE: ClassVar[str] = "name:1:s"
+
+
 class ContainerConfig(Message, frozen=True):
     metadata: ContainerMetadata = ContainerMetadata()
     image: ImageSpec = ImageSpec()
@@ -337,10 +349,12 @@ class ContainerConfig(Message, frozen=True):
     stdin_once: bool = False
     tty: bool = False
     linux: LinuxContainerConfig | None = None
+    devices: tuple[DeviceNode, ...] = ()
+    cdi_devices: tuple[CdiDevice, ...] = ()
     WIRE: ClassVar[str] = (
         "metadata:1:ContainerMetadata image:2:ImageSpec command:3:*s args:4:*s working_dir:5:s envs:6:*KeyValue "
         "mounts:7:*Mount labels:9:M annotations:10:M log_path:11:s stdin:12:b stdin_once:13:b tty:14:b "
-        "linux:15:LinuxContainerConfig"
+        "linux:15:LinuxContainerConfig devices:8:*DeviceNode cdi_devices:17:*CdiDevice"
     )
 
 
