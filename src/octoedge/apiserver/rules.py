@@ -33,13 +33,17 @@ def structure(schema: Schema, definition: Definition, obj: Json, path: str = "")
         if field.required and not field.is_definition and value in (None, "", 0, []):
             causes += [] if _zero_is_fine(field, value) else [required(here)]
         elif field.required and field.shape and not value:
-            causes.append(required(here))
+            causes += [] if field.name in _MAY_BE_EMPTY else [required(here)]
         elif value is not None:
             if field.enum:
                 causes += _enumerated(field, value, here)
             if field.is_definition:
                 causes += _inside(schema, field, field.shape, value, here)
     return causes
+
+
+_MAY_BE_EMPTY = ("endpoints", "drivers")
+"""Lists of an EndpointSlice and a CSINode that are required, and may have nothing in them."""
 
 
 def _zero_is_fine(field: Field, value: Any) -> bool:

@@ -85,6 +85,16 @@ def told(at: ControlPlane) -> list[Json]:
     return [one for one in at.all("events") if one["reason"] == "NoMesh"]
 
 
+def test_a_service_without_pods_has_a_slice_with_nothing_in_it(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        await at.create(service())
+        await at.until(lambda: bool(at.all("endpointslices.discovery.k8s.io")), within=5)
+        assert at.all("endpointslices.discovery.k8s.io")[0]["endpoints"] == []
+        assert not [text for text in at.told() if text.startswith("FailedCreate")]
+
+    simulate(tmp_path, story)
+
+
 def test_named_ports_are_resolved_pod_by_pod(tmp_path: Path) -> None:
     async def story(at: ControlPlane) -> None:
         await at.create(service(ports=[{"port": 80, "targetPort": "http"}], clusterIP="None"))
