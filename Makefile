@@ -57,10 +57,10 @@ contracts:
 	@$(BIN)/lint-imports --no-logo
 
 tests:
-	@$(BIN)/pytest -n 2 tests --ignore tests/e2e
+	@$(BIN)/pytest -n 2 tests --ignore tests/e2e -m "not e2e"
 
 e2e:
-	@$(BIN)/pytest tests/e2e
+	@$(BIN)/pytest tests/e2e tests/docs -m e2e
 
 tools: python
 	@$(OCTOEDGE) prepare --for check
