@@ -50,8 +50,7 @@ class Bootstrap:
         for name in NAMESPACES:
             await self._namespace(name)
         await self._backend.change(self._authentication)
-        for obj in defaults.built_in():
-            await self._role(obj)
+        await self._roles()
         for item in self._backend.items("namespaces"):
             await self._accounts(item.name)
         ready()
@@ -75,6 +74,17 @@ class Bootstrap:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
+
+    async def _roles(self) -> None:
+        """The default roles: all at once, which is one commit, then those that are put together of them."""
+        wanted = list(defaults.built_in())
+        async with asyncio.TaskGroup() as group:
+            for obj in wanted:
+                if "aggregationRule" not in obj:
+                    group.create_task(self._role(obj), name=f"role {obj['metadata']['name']}")
+        for obj in wanted:
+            if "aggregationRule" in obj:
+                await self._role(obj)
 
     async def _role(self, obj: Json) -> None:
         """A default role or binding, made or completed; nothing is written when it is as it should be."""
