@@ -227,8 +227,10 @@ def test_two_claims_never_share_a_volume(
         ]
         assert len(held) == len(set(held))
         for one in at.all(CLAIMS):
-            if one["status"]["phase"] == "Bound" and at.get(VOLUMES, one["spec"]["volumeName"]):
-                assert at.get(VOLUMES, one["spec"]["volumeName"])["spec"]["claimRef"]["name"] == one["metadata"]["name"]
+            found = at.get(VOLUMES, one["spec"].get("volumeName", "")).get("spec", {}).get("claimRef")
+            # One that was freed by hand is taken back, a moment later.
+            if one["status"]["phase"] == "Bound" and found is not None:
+                assert found["name"] == one["metadata"]["name"]
 
     async def story(at: ControlPlane) -> None:
         acts = {
