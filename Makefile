@@ -11,9 +11,9 @@ UP_FLAGS := $(if $(PORT_OFFSET),--port-offset $(PORT_OFFSET))
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
 
-up: python ## check the machine, install what is missing, start a cloud and an edge node (PORT_OFFSET=N)
+up: python ## check the machine, install what is missing, start a cloud and an edge node (PORT_OFFSET=N, SAMPLE=no)
 	@$(OCTOEDGE) prepare --for up $(UP_FLAGS)
-	@$(BIN)/octoedge up $(UP_FLAGS)
+	@$(BIN)/octoedge up $(UP_FLAGS) $(if $(filter no,$(SAMPLE)),--no-sample)
 
 down: ## stop what `make up` started; PURGE=1 removes its data too
 	@$(BIN)/octoedge down $(if $(PURGE),--purge)
