@@ -6,7 +6,7 @@
 
 `messages` is the pump: answers to `subscribe` and `publish` arrive while it runs. A message of quality 1 is
 acknowledged by who has stored it; the broker keeps it until then, over restarts too, when the session is not clean.
-There is no task inside. It exists because of the agent's memory budget; `docs/decisions/0006-own-mqtt-client.md` has
+There is no task inside. It exists because of the agent's memory budget; `docs/decisions/0010-own-mqtt-client.md` has
 the figures.
 """
 
