@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from octoedge.keadm.toolchain import KUBECTL_PACKAGE, cached_programs
@@ -250,11 +252,34 @@ def test_a_node_that_is_away_is_told_at_once_and_what_ran_ends_with_a_sentence(s
     eventually(lambda: kubectl("exec", "streams", "-c", "web", "--", "echo", "back").out, lambda out: out == "back\n")
 
 
-def test_who_did_what_is_in_the_log(streams: Installation) -> None:
-    streams.kubectl("exec", "streams", "-c", "web", "--", "echo", "se-cret").check()
-    text = streams.log("apiserver")
-    assert "audit: user 'kubernetes-admin': exec default/streams/web on node edge-1" in text
-    assert "se-cret" not in text
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("exec", ["exec", "streams", "-c", "web", "--", "echo", "se-cret"]),
+        ("exec", ["cp", "/etc/hostname", "streams:/tmp/copied", "-c", "web"]),
+        ("attach", ["attach", "streams", "-c", "web"]),
+        ("portforward", ["port-forward", "streams", ":8080"]),
+    ],
+    ids=["exec", "cp", "attach", "port-forward"],
+)
+def test_who_did_what_is_in_the_audit_log(streams: Installation, name: str, arguments: list[str]) -> None:
+    file = streams.home / "cloud" / "apiserver" / "audit.log"
+    before = file.stat().st_size if file.exists() else 0
+
+    def found() -> list[dict[str, Any]]:
+        events = [msgspec.json.decode(line) for line in file.read_bytes()[before:].splitlines()]
+        return [event for event in events if event["objectRef"].get("subresource") == name]
+
+    process = Kubectl(streams, "websocket").start(*arguments)
+    try:
+        event = eventually(found)[0]
+    finally:
+        process.kill()
+        process.communicate()
+    assert event["user"]["username"] == "kubernetes-admin"
+    assert event["objectRef"]["name"] == "streams"
+    assert file.stat().st_mode & 0o077 == 0
+    assert "se-cret" not in streams.log("apiserver")
 
 
 def test_top_and_the_pages_of_the_node(streams: Installation) -> None:
