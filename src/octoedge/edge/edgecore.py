@@ -106,6 +106,7 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
     edged = _edged(config, metamanager, receiver, clock) if edged_on else None
     if edged is not None:
         modules.append(edged)
+        _add_local_api(modules, config, edged)
     if config.modules.edge_stream.enable:
         modules.append(_edgestream(config, edged))
     devicetwin, eventbus = _devices(modules, config, metamanager, store, clock)
@@ -182,6 +183,16 @@ def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[C
     from octoedge.edge.edged.module import build as build_edged
 
     return build_edged(config.modules.edged, metamanager, changes, clock, api_server_of_pods(config))
+
+
+def _add_local_api(modules: list[Module], config: EdgeCoreConfig, edged: Edged) -> None:
+    kubelet = config.modules.edged.tailored_kubelet_config
+    if kubelet.read_only_port <= 0:
+        return
+    from octoedge.edge.edged.localapi import LocalApi
+    from octoedge.edge.edgestream.logs import log_request
+
+    modules.append(LocalApi(kubelet.address or "127.0.0.1", kubelet.read_only_port, edged, log_request))
 
 
 def api_server_of_pods(config: EdgeCoreConfig) -> tuple[str, str]:

@@ -120,7 +120,7 @@ EVICTION_HARD = {
 
 
 IN_EFFECT = frozenset(
-    """static_pod_path pod_pids_limit pod_logs_dir cluster_domain cluster_dns cgroup_root cgroup_driver max_pods resolv_conf eviction_hard
+    """address read_only_port static_pod_path pod_pids_limit pod_logs_dir cluster_domain cluster_dns cgroup_root cgroup_driver max_pods resolv_conf eviction_hard
     system_reserved kube_reserved seccomp_default register_with_taints container_runtime_endpoint
     container_log_max_size container_log_max_files container_log_monitor_interval image_minimum_gc_age
     image_maximum_gc_age eviction_soft eviction_soft_grace_period eviction_minimum_reclaim
