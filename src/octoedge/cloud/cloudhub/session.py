@@ -185,7 +185,8 @@ class Session:
             self._wake.clear()
             while self._answers:
                 message = self._answers.popleft()
-                self._delivery.occupy(message.header.msg_id, loop.time())
+                if not self.store:  # an edge of ours acknowledges no answers, and lets them wait in the socket
+                    self._delivery.occupy(message.header.msg_id, loop.time())
                 await self._send(message)
             for sending in self._delivery.due(loop.time()):
                 await self._send(self._message(sending))

@@ -285,6 +285,26 @@ def test_an_answer_does_not_wait_for_objects() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(("store", "waits"), [("", True), ("s-1", False)])
+def test_answers_hold_up_objects_for_a_go_edge_only(store: str, waits: bool) -> None:
+    """It drops what its buffer does not hold; an edge of ours acknowledges no answers, so none of them would leave."""
+
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect(store=store)
+            await asyncio.sleep(0.1)
+            request = Message(Header(msg_id="q"), Route(operation="query", resource="default/configmap/c"))
+            for number in range(40):
+                world.sessions.answer("edge-1", routes.answer(request, b"{}", message_id=f"r-{number}", timestamp=0))
+            world.sessions.offer("edge-1", _item(1))
+            began = asyncio.get_running_loop().time()
+            while (await _next(edge)).header.resourceversion != "1":
+                pass
+            assert (asyncio.get_running_loop().time() - began > 1) is waits
+
+    run(main())
+
+
 @pytest.mark.parametrize(("store", "is_answered"), [("", False), ("s-1", True)])
 def test_a_go_edge_gets_no_answer_to_an_event(store: str, is_answered: bool) -> None:
     """It waits for none and acknowledges none, so that answers would fill the window."""
