@@ -34,7 +34,10 @@ spec:
           spec:
             type: object
             required: [count]
+            x-kubernetes-validations:
+            - {{rule: '!has(self.size) || self.size != "large" || self.count < 50', message: too many large ones}}
             properties:
+              last: {{type: string, x-kubernetes-validations: [{{rule: self == oldSelf, message: it is fixed}}]}}
               count: {{type: integer, minimum: 1, maximum: 100, description: How many pieces.}}
               size: {{type: string, enum: [small, large], default: small}}
               code: {{type: string, pattern: '^[A-Z]{{3}}$'}}
@@ -78,6 +81,9 @@ def test_a_definition_lives_its_life(kubectl: Tool) -> None:
     assert "labeled" in kubectl(f"label {plural} a x=y")
     assert "not supported" in kubectl.refused(f"patch {plural} a --type=strategic -p '{{}}'")
     rules_are_said(kubectl, text)
+    kubectl(f'patch {plural} a --type=merge -p \'{{"spec":{{"last":"x"}}}}\'')
+    said = kubectl.refused(f'patch {plural} a --type=merge -p \'{{"spec":{{"last":"y"}}}}\'')
+    assert 'spec.last: Invalid value: "string": it is fixed' in said
     server_side(kubectl, text, plural)
     assert "deleted" in kubectl(f"delete {plural} --all --timeout=20s")
     kubectl("apply -f -", stdin=text)
@@ -95,6 +101,7 @@ def rules_are_said(kubectl: Tool, text: str) -> None:
         "count: 1, code: abc": "spec.code in body should match '^[A-Z]{3}$'",
         "count: 1, lines: [{name: q}, {name: q}]": 'Duplicate value: {"name":"q"}',
         "count: 1, lines: [{amount: 1}]": "spec.lines[0].name: Required value",
+        "count: 60, size: large": 'spec: Invalid value: "object": too many large ones',
         "count: 1, bogus: 2": 'unknown field "spec.bogus"',
     }.items():
         assert said in kubectl.refused(

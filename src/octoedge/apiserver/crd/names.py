@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from octoedge.apiserver.crd.invariants import unsupported
+from octoedge.apiserver.crd.structural import SchemaReader
+
 Json = dict[str, Any]
 
-_IGNORED = "x-kubernetes-validations are kept and shown, but this API server does not evaluate CEL"
+MAX_WARNINGS = 10
 
 
 @dataclass(slots=True)
@@ -92,8 +95,9 @@ def _conditions(definition: Json, before: list[Json], trouble: list[tuple[str, s
     made = [_names_accepted(trouble), _established(before, trouble)]
     if definition["metadata"].get("deletionTimestamp"):
         made.append(("Terminating", "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress"))
-    if _has_rules(definition["spec"]):
-        made.append(("RulesEvaluated", "False", "NotSupported", _IGNORED))
+    left_out = warnings(definition)
+    if left_out:
+        made.append(("RulesEvaluated", "False", "NotSupported", "; ".join(left_out)[:4096]))
     known = {one.get("type"): one for one in before}
     return [_condition(known.get(row[0]), row, now) for row in made]
 
@@ -125,8 +129,13 @@ def is_established(definition: Json) -> bool:
 
 
 def warnings(definition: Json) -> list[str]:
-    """What its author should know."""
-    return [_IGNORED] if _has_rules(definition["spec"]) else []
+    """What its author should know: which of its rules are not evaluated."""
+    found = []
+    for row in definition["spec"].get("versions") or []:
+        schema = (row.get("schema") or {}).get("openAPIV3Schema")
+        if isinstance(schema, dict) and _has_rules(schema):
+            found += [f"{row.get('name')}: {text}" for text in unsupported(SchemaReader().read(schema, ""))]
+    return found[:MAX_WARNINGS]
 
 
 def _has_rules(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from octoedge.apiserver.crd import invariants
 from octoedge.apiserver.crd.budget import Budget, TooCostly
 from octoedge.apiserver.crd.columns import COLUMN_TYPES, PathError, compile_path
 from octoedge.apiserver.crd.names import is_established, settled, taken_by
@@ -158,6 +159,10 @@ def _check_schema(row: Json, path: str) -> Iterator[Cause]:
     yield from reader.causes
     if not reader.causes:
         yield from _check_defaults(root, where)
+        try:
+            yield from invariants.check_rules(root, where, Budget())
+        except TooCostly:
+            yield forbidden_field(where, "compiling the rules takes more work than one request may cause")
 
 
 def _check_defaults(root: Structural, path: str) -> Iterator[Cause]:

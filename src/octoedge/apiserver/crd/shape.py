@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from octoedge.apiserver.cells import Column
+from octoedge.apiserver.crd import invariants
 from octoedge.apiserver.crd.budget import Budget, TooCostly
 from octoedge.apiserver.crd.pruning import META, default, prune
 from octoedge.apiserver.crd.structural import Structural
-from octoedge.apiserver.crd.validation import type_name, validate
+from octoedge.apiserver.crd.validation import MAX_CAUSES, type_name, validate
 from octoedge.apiserver.decoding import Decoder
 from octoedge.apiserver.metadata import Cause
 from octoedge.apiserver.schema import Definition, Schema
@@ -54,14 +56,25 @@ class CustomShape:
 
     def check(self, obj: Json) -> list[Cause]:
         """The schema's rules."""
+        return self._checked(obj, None)
+
+    def _checked(self, obj: Json, old: Json | None) -> list[Cause]:
+        budget = Budget()
         try:
-            return validate(self.structural, obj, Budget())
+            causes = validate(self.structural, obj, budget)
         except TooCostly as error:
             return [("FieldValueInvalid", "<nil>", f'Invalid value: "{type_name(obj)}": {error}')]
+        if not self.structural.has_rules:
+            return causes
+        if causes:
+            text = "the object was invalid; correct the existing errors to complete validation"
+            said = f"some validation rules were not checked because {text}"
+            return [*causes, ("FieldValueInvalid", "<nil>", f'Invalid value: "null": {said}')]
+        return list(islice(invariants.check(self.structural, obj, old, budget), MAX_CAUSES))
 
     def check_update(self, new: Json, old: Json, _: str) -> list[Cause]:
         """As `check`, but what was wrong before and has not changed is let through: schemas become stricter."""
-        causes = self.check(new)
+        causes = self._checked(new, old)
         before = self.check(old) if causes else []
         return [cause for cause in causes if cause not in before]
 

@@ -7,7 +7,7 @@ in the words that Kubernetes has for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from octoedge.apiserver.crd.pattern_syntax import PatternError
@@ -21,6 +21,9 @@ MAX_NODES = 100_000
 MAX_CAUSES = 50
 TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _META = ("apiVersion", "kind", "metadata")
+_TIMES = ("date", "date-time", "datetime", "duration")
+REASONS = ("FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate")
+"""What a rule may give as the reason of its failure."""
 
 
 class _Missing:
@@ -55,6 +58,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """One of `x-kubernetes-validations`; `index` is its place in that list."""
+
+    index: int
+    text: str
+    message: str = ""
+    message_expression: str = ""
+    reason: str = "FieldValueInvalid"
+    field_path: str = ""
+    optional_old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Structural:
     """One node of a structural schema; inside allOf, anyOf, oneOf and not it has no type and only says what holds."""
 
@@ -78,6 +94,11 @@ class Structural:
     any_of: tuple[Structural, ...] = ()
     one_of: tuple[Structural, ...] = ()
     negated: Structural | None = None
+    rules: tuple[Rule, ...] = ()
+    has_rules: bool = False
+    """Whether there are rules here or below."""
+    has_times: bool = False
+    """Whether there are times or durations here or below."""
 
 
 class _Hopeless(Exception):
@@ -89,11 +110,10 @@ class _Hopeless(Exception):
 
 
 class SchemaReader:
-    """Reads one schema; afterwards `causes` says what is wrong with it and `rules` where it has CEL rules."""
+    """Reads one schema; afterwards `causes` says what is wrong with it."""
 
     def __init__(self) -> None:
         self.causes: list[Cause] = []
-        self.rules: list[str] = []
         self._nodes = 0
 
     def read(self, schema: Json, path: str) -> Structural:
@@ -118,8 +138,6 @@ class SchemaReader:
         if len(self.causes) > MAX_CAUSES:
             raise _Hopeless(forbidden_field(_short(path), "the schema has too many errors, the rest was not looked at"))
         node = self._typed(schema, path, depth, role)
-        if schema.get("x-kubernetes-validations"):
-            self.rules.append(path)
         self._check_keywords(schema, path)
         if role == "nested":
             self._check_nested(schema, path)
@@ -138,7 +156,8 @@ class SchemaReader:
         if items is not None and not isinstance(items, dict):
             self.causes.append(forbidden_field(f"{path}.items", "items must be a schema object and not an array"))
         negated = self._of(schema, "not", dict, path)
-        return Structural(
+        rules = () if role == "nested" else self._rules(schema, path)
+        node = Structural(
             type=self._of(schema, "type", str, path),
             properties=properties,
             additional=self._node(additional, f"{path}.additionalProperties", depth + 1, inner)
@@ -161,7 +180,37 @@ class SchemaReader:
             any_of=self._nested(schema, "anyOf", path, depth),
             one_of=self._nested(schema, "oneOf", path, depth),
             negated=self._node(negated, f"{path}.not", depth + 1, "nested") if "not" in schema else None,
+            rules=rules,
         )
+        below = [*node.properties.values(), *(one for one in (node.items, node.additional) if one is not None)]
+        return replace(
+            node,
+            has_rules=bool(rules) or any(one.has_rules for one in below),
+            has_times=node.limits.format in _TIMES or any(one.has_times for one in below),
+        )
+
+    def _rules(self, schema: Json, path: str) -> tuple[Rule, ...]:
+        rules = []
+        for index, said in enumerate(self._of(schema, "x-kubernetes-validations", list, path)):
+            where, row = f"{path}.x-kubernetes-validations[{index}]", _object(said)
+            reason = self._of(row, "reason", str, where) or "FieldValueInvalid"
+            if reason not in REASONS:
+                shown = ", ".join(f'"{name}"' for name in REASONS)
+                text = f'Unsupported value: "{reason[:50]}": supported values: {shown}'
+                self.causes.append(("FieldValueNotSupported", f"{where}.reason", text))
+            rule = Rule(
+                index,
+                self._of(row, "rule", str, where),
+                self._of(row, "message", str, where),
+                self._of(row, "messageExpression", str, where),
+                reason,
+                self._of(row, "fieldPath", str, where),
+                self._of(row, "optionalOldSelf", bool, where),
+            )
+            if not rule.text.strip():
+                self.causes.append(required(f"{where}.rule", "rule is not specified"))
+            rules.append(rule)
+        return tuple(rules)
 
     def _nested(self, schema: Json, name: str, path: str, depth: int) -> tuple[Structural, ...]:
         parts = self._of(schema, name, list, path)

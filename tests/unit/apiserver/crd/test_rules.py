@@ -172,13 +172,14 @@ def test_what_was_served_goes_on_being_served() -> None:
     assert "shortNames" not in status["acceptedNames"]
 
 
-def test_cel_rules_are_told_of() -> None:
+def test_rules_that_are_not_evaluated_are_told_of() -> None:
     made = definition()
     assert warnings(made) == []
-    schema_of(made)["x-kubernetes-validations"] = [{"rule": "true"}]
+    schema_of(made)["x-kubernetes-validations"] = [{"rule": "url('x').getHost() == 'y'"}]
     rules.settle(made, [], NOW)
     assert made["status"]["conditions"][2]["type"] == "RulesEvaluated"
-    assert len(warnings(made)) == 1
+    (told,) = warnings(made)
+    assert told.startswith("v1: x-kubernetes-validations at spec: not evaluated: ")
 
 
 @pytest.mark.parametrize("own", list(own_definitions()), ids=lambda own: own["metadata"]["name"])

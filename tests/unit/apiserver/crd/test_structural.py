@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from octoedge.apiserver.crd.structural import MAX_CAUSES, SchemaReader
+from octoedge.apiserver.crd.structural import MAX_CAUSES, Rule, SchemaReader
 
 Json = dict[str, Any]
 
@@ -122,7 +122,15 @@ def test_odd_values_are_causes_not_crashes(odd: Any) -> None:
     assert causes({"type": "object", "properties": odd}) or odd == []
 
 
-def test_rules_are_noticed() -> None:
+def test_rules_are_read_and_noticed_from_above() -> None:
     reader = SchemaReader()
-    reader.read(field(**{"type": "string", "x-kubernetes-validations": [{"rule": "true"}]}), "s")
-    assert reader.rules == ["s.properties[x]"]
+    rule = {"rule": "self != ''", "message": "m", "reason": "FieldValueForbidden", "fieldPath": ".a"}
+    root = reader.read(field(**{"type": "string", "x-kubernetes-validations": [rule]}), "s")
+    assert (root.has_rules, root.rules) == (True, ())
+    assert root.properties["x"].rules == (Rule(0, "self != ''", "m", "", "FieldValueForbidden", ".a"),)
+    assert reader.causes == []
+
+
+@pytest.mark.parametrize("odd", [3, [3], [{}], [{"rule": ""}], [{"rule": 3}], [{"rule": "true", "reason": "Because"}]])
+def test_odd_rules_are_causes(odd: Any) -> None:
+    assert causes(field(**{"type": "string", "x-kubernetes-validations": odd}))
