@@ -46,7 +46,7 @@ class Drainable(Protocol):
     """A module that wants to finish what is under way before it is cancelled."""
 
     async def drain(self) -> None:
-        """Stop accepting and finish; cancelled after the supervisor's deadline."""
+        """Stop accepting and finish; cancelled after the supervisor's deadline, or the module's own `drain_seconds`."""
         ...
 
 
@@ -144,12 +144,12 @@ class Supervisor:
             log.debug("= %s stopped", module.name)
 
     async def _drain(self, module: Drainable) -> None:
-        name = getattr(module, "name", "")
+        name, seconds = getattr(module, "name", ""), getattr(module, "drain_seconds", self._drain_seconds)
         try:
-            async with asyncio.timeout(self._drain_seconds):
+            async with asyncio.timeout(seconds):
                 await module.drain()
         except TimeoutError:
-            log.warning("module %s did not finish within %.0f s; what is left is cut off", name, self._drain_seconds)
+            log.warning("module %s did not finish within %.0f s; what is left is cut off", name, seconds)
         except Exception:
             log.exception("module %s failed while it finished", name)
 

@@ -62,6 +62,11 @@ async def plenty() -> Measured:
     return Measured(Amount(2 << 30, 4 << 30), disk, disk, Amount(30_000, 32_768))
 
 
+async def goes_on() -> bool:
+    """A machine that does not go down."""
+    return False
+
+
 def settings(root: Path, **changes: Any) -> EdgedSettings:
     """Settings of a node that keeps everything below `root`."""
     defaults: dict[str, Any] = {
@@ -82,6 +87,7 @@ async def running(
     *,
     mounter: Mounter | None = None,
     measure: Callable[[], Awaitable[Measured]] = plenty,
+    stopping: Callable[[], Awaitable[bool]] = goes_on,
     **changes: Any,
 ) -> AsyncIterator[Edged]:
     """An edged that runs; leaving the block stops it, as kill -9 would, with containers left as they are."""
@@ -94,6 +100,7 @@ async def running(
         mounter=mounter or PlainMounter(),
         machine=MACHINE,
         measure=measure,
+        stopping=stopping,
     )
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:

@@ -120,11 +120,13 @@ EVICTION_HARD = {
 
 
 IN_EFFECT = frozenset(
-    """address read_only_port static_pod_path pod_pids_limit pod_logs_dir cluster_domain cluster_dns cgroup_root cgroup_driver max_pods resolv_conf eviction_hard
-    system_reserved kube_reserved seccomp_default register_with_taints container_runtime_endpoint
-    container_log_max_size container_log_max_files container_log_monitor_interval image_minimum_gc_age
-    image_maximum_gc_age eviction_soft eviction_soft_grace_period eviction_minimum_reclaim
-    eviction_max_pod_grace_period eviction_pressure_transition_period image_gc_high_threshold_percent image_gc_low_threshold_percent""".split()
+    """address cgroup_driver cgroup_root cluster_dns cluster_domain container_log_max_files
+    container_log_max_size container_log_monitor_interval container_runtime_endpoint eviction_hard
+    eviction_max_pod_grace_period eviction_minimum_reclaim eviction_pressure_transition_period eviction_soft
+    eviction_soft_grace_period image_gc_high_threshold_percent image_gc_low_threshold_percent
+    image_maximum_gc_age image_minimum_gc_age kube_reserved max_pods pod_logs_dir pod_pids_limit read_only_port
+    register_with_taints resolv_conf seccomp_default shutdown_grace_period shutdown_grace_period_by_pod_priority
+    shutdown_grace_period_critical_pods static_pod_path system_reserved""".split()
 )
 """Fields of `KubeletConfig` that change what the agent does; the others are accepted and wait for their feature."""
 

@@ -45,6 +45,7 @@ from octoedge.edge.edged.relist import Relist
 from octoedge.edge.edged.report import Reporter
 from octoedge.edge.edged.rotation import Rotation, RotationSettings
 from octoedge.edge.edged.rounds import Parts
+from octoedge.edge.edged.shutdown import Shutdown, Step, is_stopping
 from octoedge.edge.edged.staticpods import StaticPods, is_mirror
 from octoedge.edge.edged.streams import Streams
 from octoedge.edge.edged.sync import Sync
@@ -65,6 +66,7 @@ _REPEAT, _REPEAT_MOST = 10.0, 600.0
 each time, so that two who disagree for good do not chatter."""
 
 _START_PATIENCE = 3.0
+_DRAIN_SECONDS = 5.0
 
 
 class EdgedSettings(msgspec.Struct, frozen=True):
@@ -85,6 +87,7 @@ class EdgedSettings(msgspec.Struct, frozen=True):
     """Directory of static pods; None: there are none."""
     dead_kept: int = 1
     pod_pids: int = 0
+    shutdown: tuple[Step, ...] = ()
     report_events: bool = True
 
 
@@ -105,6 +108,7 @@ class Edged:
         mounter: Mounter | None = None,
         machine: Machine | None = None,
         measure: Callable[[], Awaitable[Measured]] | None = None,
+        stopping: Callable[[], Awaitable[bool]] = is_stopping,
     ) -> None:
         clock = clock or SystemClock()
         layout = Layout(settings.root, settings.logs)
@@ -162,6 +166,8 @@ class Edged:
             self._collector.remove_unused,
             self.node.press,
         )
+        self._shutdown = Shutdown(settings.shutdown, self.sync, self.node.leave, stopping)
+        self.drain_seconds = max(self._shutdown.seconds, _DRAIN_SECONDS)
         self._rotation = Rotation(settings.rotation, runtime, self.observer, layout, clock)
         self._repeats: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -198,6 +204,10 @@ class Edged:
             for timer in self._timers.values():
                 timer.cancel()
             await self._runtime.close()
+
+    async def drain(self) -> None:
+        """The agent is to stop: pods go on, unless the machine goes down too."""
+        await self._shutdown.run()
 
     @property
     def health(self) -> str:
@@ -348,7 +358,7 @@ class Edged:
             labels = None  # Nothing of the node is stored yet.
         else:
             labels = node.metadata.labels or {}
-        return Surroundings(labels, self.node.allocatable, self._eviction.conditions)
+        return Surroundings(labels, self.node.allocatable, self._eviction.conditions, self._shutdown.under_way)
 
     async def _measure(self) -> Measured:
         """One look at the machine."""

@@ -10,10 +10,9 @@ either: the Host must be an address of this machine, not a name that somebody el
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
 
 import msgspec
 
@@ -28,6 +27,7 @@ log = logging.getLogger(__name__)
 _MOST_HEAD = 16 * 1024
 _HEAD_SECONDS, _WRITE_SECONDS = 10.0, 30.0
 _CONNECTIONS = 32
+_PHRASES = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 503: "Service Unavailable"}
 _ACTING = frozenset(("exec", "attach", "portForward", "run"))
 
 
@@ -123,11 +123,17 @@ def is_local(host: str) -> bool:
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
     if name in ("", "localhost"):
         return True
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
+    return _is_address(name.strip("[]"))
+
+
+def _is_address(text: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
 
 
 def _refusal(code: int, text: str) -> HttpAnswer:
@@ -141,9 +147,11 @@ def _refusal(code: int, text: str) -> HttpAnswer:
 
 async def _send(writer: asyncio.StreamWriter, answer: HttpAnswer) -> None:
     """The answer in chunks, so that a reader can tell its end from a break; a reader that stalls is let go."""
-    phrase = HTTPStatus(answer.status).phrase if answer.status in HTTPStatus._value2member_map_ else ""
     headers = {**answer.headers, "Transfer-Encoding": "chunked", "Connection": "close"}
-    lines = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"HTTP/1.1 {answer.status} {_PHRASES.get(answer.status, 'Answer')}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
     try:
         async for chunk in answer.body:

@@ -15,6 +15,7 @@ from octoedge.edge.edged.machine import interface_address
 from octoedge.edge.edged.nodestatus import NodeSettings
 from octoedge.edge.edged.pressure import EvictionSettings
 from octoedge.edge.edged.rotation import RotationSettings
+from octoedge.edge.edged.shutdown import steps
 from octoedge.edge.ports import Change, Metadata
 from octoedge.errors import ConfigError
 from octoedge.runtime.channel import Receiver
@@ -70,6 +71,14 @@ def settings(config: EdgedConfig, api_server: tuple[str, str] = ("", "")) -> Edg
             reclaim=dict(kubelet.eviction_minimum_reclaim),
             max_pod_grace=kubelet.eviction_max_pod_grace_period,
             transition=kubelet.eviction_pressure_transition_period,
+        ),
+        shutdown=steps(
+            kubelet.shutdown_grace_period,
+            kubelet.shutdown_grace_period_critical_pods,
+            [
+                (row.priority, float(row.shutdown_grace_period_seconds))
+                for row in kubelet.shutdown_grace_period_by_pod_priority
+            ],
         ),
         pod_pids=max(kubelet.pod_pids_limit or 0, 0),
         dead_kept=max(config.max_per_pod_container_count, 0),

@@ -64,6 +64,7 @@ class NodeKeeper:
         self.pressures: frozenset[str] = frozenset()
         self.allocatable: dict[str, str] = {}
         self._devices: dict[str, tuple[int, int]] = {}
+        self._leaving = False
         self._away_since: float | None = None
         self._conditions: list[Condition] = []
         self._sent: NodeStatus | None = None
@@ -88,10 +89,19 @@ class NodeKeeper:
             group.create_task(self._keep_status(), name="node status")
             group.create_task(self._keep_lease(), name="lease")
 
+    def leave(self) -> None:
+        """The machine goes down: the node takes nothing new."""
+        self._leaving = True
+        self._changed.set()
+
     def offer(self, devices: dict[str, tuple[int, int]]) -> None:
         """What device plugins offer has changed."""
         self._devices = devices
         self._changed.set()
+
+    async def until_registered(self) -> None:
+        """Return once the cloud knows the Node."""
+        await self._registered.wait()
 
     @property
     def uid(self) -> str:
@@ -257,7 +267,8 @@ class NodeKeeper:
     def _reading(self) -> Reading:
         if not self._settings.ip:
             self.addresses = (system.default_address(),)
-        return Reading(system.disk(self._root), self.addresses, self.health, self.pressures, self._devices)
+        space = system.disk(self._root)
+        return Reading(space, self.addresses, self.health, self.pressures, self._devices, self._leaving)
 
 
 def _now() -> float:

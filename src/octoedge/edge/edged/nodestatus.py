@@ -57,6 +57,8 @@ class Reading(msgspec.Struct, frozen=True):
     """Pressure conditions that are true."""
     devices: dict[str, tuple[int, int]] = {}
     """(all, healthy) of what device plugins offer."""
+    leaving: bool = False
+    """The machine goes down."""
 
 
 def labels(settings: NodeSettings, machine: Machine) -> dict[str, str]:
@@ -161,7 +163,7 @@ def _conditions(reading: Reading) -> list[Condition]:
         _pressure("MemoryPressure", "MemoryPressure" in true, _MEMORY),
         _pressure("DiskPressure", "DiskPressure" in true, _DISK),
         _pressure("PIDPressure", "PIDPressure" in true, _PIDS),
-        _ready(reading.runtime),
+        _ready(reading),
     ]
 
 
@@ -175,8 +177,9 @@ def _pressure(kind: str, high: bool, words: tuple[str, str, str, str]) -> Condit
     return Condition(kind, "True" if high else "False", f"KubeletHas{reason}", f"kubelet has {text}")
 
 
-def _ready(runtime: RuntimeHealth) -> Condition:
-    reasons = [reason for reason in (runtime.runtime, runtime.network) if reason]
+def _ready(reading: Reading) -> Condition:
+    said = (reading.runtime.runtime, reading.runtime.network, "node is shutting down" if reading.leaving else "")
+    reasons = [reason for reason in said if reason]
     if reasons:
         return Condition("Ready", "False", "KubeletNotReady", ", ".join(reasons))
     return Condition("Ready", "True", "KubeletReady", "kubelet is posting ready status")
