@@ -72,9 +72,18 @@ def config(wish: Wish, root: Root) -> str:
     modules["cloudHub"]["unixsocket"]["enable"] = False
     modules["cloudStream"]["enable"] = True
     modules["iptablesManager"]["enable"] = False
+    tree["octoedge"] = {"keptLogs": {"directory": str(root.lib / "logs")}}
+    if wish.kubeconfig is not None:
+        # The embedded API asks CloudCore itself; any other dials the address that a node shows.
+        tree["octoedge"]["kubeletAddress"] = _reachable(modules["cloudHub"]["advertiseAddress"])
     text = dump(setting.changed(tree, [_field(item) for given in wish.sets for item in setting.split(given)]))
     parse_cloudcore(text.encode(), "cloudcore.yaml of these flags")
     return text
+
+
+def _reachable(addresses: Sequence[str]) -> str:
+    """The first address that is not this machine's loopback."""
+    return next((address for address in addresses if not address.startswith("127.")), addresses[0])
 
 
 def admin(wish: Wish, root: Root) -> Path:

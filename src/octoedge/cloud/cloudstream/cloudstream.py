@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _CA_SECONDS = 3.0
+_LOOK_SECONDS = 30.0
 _MAX_PEM = 1024 * 1024
 
 
@@ -93,6 +94,7 @@ class CloudStream:
         async with asyncio.TaskGroup() as group, listener.listening():
             self.tunnel_port = listener.port
             group.create_task(trust.run(), name="stream server's client CA")
+            group.create_task(self._follow_files(trust, stream), name="stream server's certificate")
             late = asyncio.get_running_loop().call_later(_CA_SECONDS, ready)
             try:
                 async with server.listening(await trust.context()):
@@ -110,13 +112,31 @@ class CloudStream:
             x509.certificate_to_pem(authority.server.certificate), x509.key_to_pem(authority.server.key), ca
         )
 
-    def _stream_certificate(self) -> _Served:
-        """The administrator's files; else one that is made now, so that nothing needs to be kept."""
+    async def _follow_files(self, trust: ClientTrust, shown: _Served) -> None:
+        """An administrator's certificate is replaced while we run; made ones outlive us."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                given = await asyncio.to_thread(self._given_certificate)
+            except CertificateError as error:
+                log.warning("%s; the stream server goes on with the one it has", error)
+                continue
+            if given is not None and given != shown:
+                shown = given
+                trust.serve_with(given.certificate, given.key)
+
+    def _given_certificate(self) -> _Served | None:
+        """The administrator's files."""
         settings = self._settings
         ca = _read(settings.tls_stream_ca_file)
-        given = _pair(settings.tls_stream_cert_file, settings.tls_stream_private_key_file, ca)
+        return _pair(settings.tls_stream_cert_file, settings.tls_stream_private_key_file, ca)
+
+    def _stream_certificate(self) -> _Served:
+        """The administrator's files; else one that is made now, so that nothing needs to be kept."""
+        given = self._given_certificate()
         if given is not None:
             return given
+        ca = _read(self._settings.tls_stream_ca_file)
         made = x509.new_server(self._authority().ca, self._addresses, self._clock.now())
         return _Served(x509.certificate_to_pem(made.certificate), x509.key_to_pem(made.key), ca)
 

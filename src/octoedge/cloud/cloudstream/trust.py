@@ -52,6 +52,7 @@ class ClientTrust:
         self._certificate = certificate_pem
         self._key = key_pem
         self._own_ca = own_ca_pem
+        self._client_ca = b""
         self._context: ssl.SSLContext | None = None
         self._known = asyncio.Event()
         self._said = SaidOnce(log)
@@ -64,6 +65,17 @@ class ClientTrust:
         if self._own_ca:
             self._use(b"")
         await self._informer.run()
+
+    def serve_with(self, certificate_pem: bytes, key_pem: bytes) -> None:
+        """Show another certificate from the next handshake on; one that is of no use is told of and left."""
+        before = self._certificate, self._key
+        self._certificate, self._key = certificate_pem, key_pem
+        if not self._known.is_set():
+            return
+        if self._use(self._client_ca):
+            log.info("the stream server shows its new certificate")
+        else:
+            self._certificate, self._key = before
 
     async def context(self) -> ssl.SSLContext:
         """A context for the listener, once a CA is known; every handshake uses what is current then."""
@@ -84,19 +96,21 @@ class ClientTrust:
             return
         self._use(pem)
 
-    def _use(self, pem: bytes) -> None:
+    def _use(self, pem: bytes) -> bool:
+        """Whether this is of use."""
         try:
             context = server_context(
                 self._certificate, self._key, self._own_ca + b"\n" + pem, ClientCertificate.REQUIRED
             )
         except CertificateError as error:
-            self._said.trouble(_SUBJECT, f"{KEY} in ConfigMap {NAMESPACE}/{CONFIGMAP} is of no use: {error}")
-            return
+            self._said.trouble(_SUBJECT, f"its certificate, or {KEY} in ConfigMap {CONFIGMAP}, is of no use: {error}")
+            return False
         # A context cannot forget a CA and a listener keeps its context: each handshake moves on to the current one.
         context.sni_callback = self._move
-        self._context = context
+        self._context, self._client_ca = context, pem
         self._said.over(_SUBJECT, "the client CA is known again")
         self._known.set()
+        return True
 
     def _move(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
         if self._context is not None:
