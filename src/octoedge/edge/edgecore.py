@@ -248,8 +248,14 @@ def _edgestream(config: EdgeCoreConfig, edged: Edged | None) -> Module:
     node = edged.node
     dial = tunnel_dial(given, config.modules.edged.hostname_override, lambda: next(iter(node.addresses), ""))
     tails = config.octoedge.log_tails
+
+    async def dial_once_known() -> Connection:
+        """A Go CloudCore looks for the Node of a new tunnel, and sleeps for 20 s where there is none yet."""
+        await node.until_registered()
+        return await dial()
+
     return EdgeStream(
-        dial,
+        dial_once_known,
         edged,
         needs=("edged",),
         write_seconds=given.write_deadline,
