@@ -120,8 +120,7 @@ class Cloud:
             self.kubectl("apply", "--server-side", "-f", str(folder))
         if not found:
             self.kubectl("create", "namespace", "kubeedge")
-        if self.go is not None:
-            network.iptables("-A", self._way_to_nodes)
+        network.iptables("-A", self._way_to_nodes)
 
     @property
     def _way_to_nodes(self) -> network.Rule:
