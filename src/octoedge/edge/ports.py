@@ -321,6 +321,18 @@ class ContainerStreams(Protocol):
         ...
 
 
+class HeldPods(Protocol):
+    """Edged, as MetaServer sees it where pods wait to be released (`keadm ctl unhold-upgrade`)."""
+
+    def release(self, namespace: str, name: str) -> int:
+        """Let the held pod of that name start; how many there were."""
+        ...
+
+    def release_all(self) -> int:
+        """Let every held pod of this node start; how many there were."""
+        ...
+
+
 class NodePages(Protocol):
     """Edged, as EdgeStream sees it where plain pages of the kubelet are asked for (/pods, /stats/summary, …)."""
 

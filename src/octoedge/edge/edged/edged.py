@@ -209,6 +209,14 @@ class Edged:
         """The agent is to stop: pods go on, unless the machine goes down too."""
         await self._shutdown.run()
 
+    def release(self, namespace: str, name: str) -> int:
+        """`HeldPods` for MetaServer."""
+        return self.sync.release(namespace, name)
+
+    def release_all(self) -> int:
+        """`HeldPods` for MetaServer."""
+        return self.sync.release()
+
     @property
     def health(self) -> str:
         """How the container runtime is, in words; empty when it is well."""

@@ -121,6 +121,8 @@ class History:
     """By container id; the grace that the failed probe gives."""
     logged_attempts: dict[str, int] = field(default_factory=dict)
     """Highest attempt per container that a log file tells of, for a runtime that lost its records."""
+    was_held: bool = False
+    """Whether the pod was held and is released now."""
     dead_kept: int = 1
     """Dead instances of a container that are kept beside the current one."""
     start_time: float = 0.0

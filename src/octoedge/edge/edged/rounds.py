@@ -58,6 +58,9 @@ class Record:
     wish: tuple[bool, int | None] = (False, None)
     hooked: set[str] = field(default_factory=set)
     """Containers whose preStop hook has begun."""
+    held: bool = False
+    """Whether the pod waits for somebody on this node to release it."""
+    released: bool = False
     admitted: bool = False
     """Whether the pod was let in; until then nothing of it is made."""
     doubted: bool = False

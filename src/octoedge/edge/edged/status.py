@@ -28,7 +28,8 @@ from octoedge.api.core import (
 )
 from octoedge.edge.edged import resources
 from octoedge.edge.edged.cri.fields import ContainerState
-from octoedge.edge.edged.observed import ContainerSeen, Failure, Health, History, PodSeen
+from octoedge.edge.edged.holding import HELD
+from octoedge.edge.edged.observed import ContainerSeen, Health, History, PodSeen
 from octoedge.edge.edged.plan import good_sandbox, is_sidecar, outcome
 from octoedge.runtime.clock import rfc3339
 
@@ -56,7 +57,7 @@ def pod_status(pod: Pod, seen: PodSeen, history: History, around: Surroundings) 
     ips = _pod_ips(pod, seen, around)
     return PodStatus(
         phase=phase,
-        conditions=_conditions(pod, seen, phase, init, main, initialized, around.now, history.failure),
+        conditions=_conditions(pod, seen, phase, init, main, initialized, around.now, history),
         message=ended.message if ended is not None else history.refused,
         reason=ended.reason if ended is not None else ("Unsupported" if history.refused else ""),
         host_ip=around.host_ips[0] if around.host_ips else "",
@@ -282,7 +283,7 @@ def _conditions(
     main: list[ContainerStatus],
     initialized: bool,
     now: float,
-    failure: Failure | None,
+    history: History,
 ) -> list[Condition]:
     containers_ready = _containers_ready(phase, pod, init, main)
     pending = [status.name for status in init if not (status.ready or status.started)]
@@ -299,6 +300,9 @@ def _conditions(
         containers_ready,
         Condition("PodScheduled", "True"),
     ]
+    failure = history.failure
+    if history.was_held:
+        wanted.append(Condition(HELD, "False"))
     if failure is not None and failure.disruption:
         wanted.append(Condition("DisruptionTarget", "True", failure.disruption, failure.message))
     return [_since(condition, pod.status.conditions, now) for condition in wanted]

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import msgspec
 
 from octoedge.api.core import Pod
-from octoedge.edge.edged import plan
+from octoedge.edge.edged import holding, plan
 from octoedge.edge.edged.admission import rejection
 from octoedge.edge.edged.containers import RETRY, ActionFailed
 from octoedge.edge.edged.downward import Facts
@@ -94,6 +94,19 @@ class Sync:
         record.interrupt()
         self._queue.add(uid)
 
+    def release(self, namespace: str = "", name: str = "") -> int:
+        """Let held pods start: the one of that name, or all; how many there were."""
+        found = [pod for pod in self._pods.all() if self._is_held(pod, namespace, name)]
+        for pod in found:
+            record = self._records[pod.metadata.uid]
+            record.held, record.released, record.history.was_held = False, True, True
+            self._queue.add(pod.metadata.uid)
+        return len(found)
+
+    def _is_held(self, pod: Pod, namespace: str, name: str) -> bool:
+        record, meta = self._records.get(pod.metadata.uid), pod.metadata
+        return record is not None and record.held and (not name or (meta.namespace, meta.name) == (namespace, name))
+
     def runs(self, uid: str) -> bool:
         """Whether a container of the pod is alive."""
         seen = self._parts.observer.pods.get(uid)
@@ -154,6 +167,9 @@ class Sync:
         if record.admitted or pod is None or pod.metadata.deletion_timestamp is not None:
             return True
         known = bool(round_.seen.sandboxes or round_.seen.containers or pod.status.start_time)
+        if not known and holding.wants_hold(pod) and not record.released:
+            await self._hold(pod, record)
+            return False
         others = [other for other in self.active() if other.metadata.uid != round_.uid]
         refused = None if known else rejection(pod, others, await self._parts.surroundings())
         if refused is not None and refused.reason == "NodeAffinity" and not record.doubted:
@@ -165,6 +181,16 @@ class Sync:
             self._parts.recorder.pod(pod, "Warning", refused.reason, refused.message)
             record.history.failure = Failure(refused.reason, f"Pod was rejected: {refused.message}")
         return True
+
+    async def _hold(self, pod: Pod, record: Record) -> None:
+        """Keep a pod from starting until it is released here, and say so once."""
+        if record.held:
+            return
+        meta = pod.metadata
+        log.info("pod %s/%s is held until it is released on this node", meta.namespace, meta.name)
+        resource = Resource(meta.namespace, "pod", meta.name)
+        await self._parts.metadata.report_pod_status(resource, meta.uid, holding.patch(pod, self._parts.clock.now()))
+        record.held = True
 
     async def _tell(self, round_: Round, pod: Pod) -> None:
         """Report the pod's status; a disk that takes no report must not keep the pod from running."""
