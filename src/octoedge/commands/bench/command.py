@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-
-import uvloop
 
 from octoedge.commands.bench import report
 from octoedge.commands.bench.scenarios import ALONE, SCENARIOS
@@ -24,7 +24,11 @@ def main(line: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
     chosen = parser.parse_args(line)
     openfiles.allow_many()
-    samples = uvloop.run(_measure(chosen.only))
+    try:
+        samples = asyncio.run(_measure(chosen.only))
+    except asyncio.CancelledError:
+        print("octoedge bench: ended before its end", file=sys.stderr)
+        return 130
     print(report.table(samples))
     print(report.as_json(samples))
     if chosen.json:
@@ -35,6 +39,10 @@ def main(line: Sequence[str]) -> int:
 
 
 async def _measure(only: str) -> report.Samples:
+    task = asyncio.current_task()
+    assert task is not None
+    # What is measured is taken away again whoever ends this.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     samples: report.Samples = {}
     for title, alone in ALONE:
         if only in title:

@@ -48,13 +48,7 @@ KEEPALIVE_SECONDS = 15.0
 
 
 async def fleet() -> Samples:
-    """All figures."""
-    # The edge's WebSocket client wants asyncio's own loop.
-    return await asyncio.to_thread(lambda: asyncio.run(_measured()))
-
-
-async def _measured() -> Samples:
-    """The nodes connect once and stay."""
+    """All figures; the nodes connect once and stay."""
     small_tls_buffers()
     async with plane() as api, Client(api.access) as client:
         await _register(client)
