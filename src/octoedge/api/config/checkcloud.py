@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from octoedge.api.config.check import level, positive
 from octoedge.api.config.cloudcore import CloudCoreConfig, CloudHub
+
+_DOOR = re.compile(r"(\*\.)?[0-9A-Za-z]([0-9A-Za-z.:-]*[0-9A-Za-z])?")
 
 
 def cloudcore_problems(config: CloudCoreConfig) -> list[str]:
@@ -25,6 +28,9 @@ def cloudcore_problems(config: CloudCoreConfig) -> list[str]:
         problems += _port("modules.cloudStream.tunnelPort", modules.cloud_stream.tunnel_port)
     if modules.iptables_manager.mode not in ("internal", "external"):
         problems.append("modules.iptablesManager.mode must be internal or external")
+    door = config.octoedge.kubelet_address
+    if door and not _DOOR.fullmatch(door):
+        problems.append(f"octoedge.kubeletAddress must be an IP address, a name, or *.DOMAIN, not {door!r}")
     kept = config.octoedge.kept_logs
     if kept.enable and not kept.directory.startswith("/"):
         problems.append(f"octoedge.keptLogs.directory must be an absolute path, not {kept.directory!r}")

@@ -342,7 +342,8 @@ class OctoedgeCloud(Section, frozen=True):
     """Path of a Unix socket that answers health as JSON; empty: none."""
     kubelet_address: str = ""
     """IP or name by which a Kubernetes API server reaches `cloudStream.streamPort`. Edge nodes then show it as theirs,
-    and `kubectl logs`, `exec` and the like need no iptables; empty: nodes show their own."""
+    and `kubectl logs`, `exec` and the like need no iptables; empty: nodes show their own. `*.DOMAIN`: each shows
+    NODE.DOMAIN, so that whoever asks a node itself (metrics-server) is understood; all must lead here."""
     log_level: str = "info"
     """debug, info, warning or error."""
     kept_logs: KeptLogs = KeptLogs()

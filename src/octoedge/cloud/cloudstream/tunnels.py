@@ -68,10 +68,13 @@ class Tunnels:
                 self._changed.set()
 
     def find(self, node: str) -> Tunnel:
-        """The tunnel of a node, by its name or internal IP; `ApiError` 503 says since when there is none."""
-        tunnel = self._tunnels.get(node)
-        if tunnel is None:
-            tunnel = next((one for one in self._tunnels.values() if one.address == node), None)
+        """The tunnel of a node, by its name (a domain behind it does no harm) or internal IP.
+
+        `ApiError` 503 says since when there is none.
+        """
+        ways = (self._tunnels.get, self._by_address, self._by_domain)
+        # A tunnel without streams counts as false.
+        tunnel = next((found for way in ways if (found := way(node)) is not None), None)
         if tunnel is not None and tunnel.silent > SILENT_SECONDS:
             # The tunnel has not broken yet, but whoever asks now would only wait for that.
             raise self.cut(tunnel)
@@ -86,6 +89,17 @@ class Tunnels:
                 "is the node up, and modules.edgeStream.enable true in its edgecore.yaml?"
             )
         raise ApiError(503, "ServiceUnavailable", why)
+
+    def _by_address(self, address: str) -> Tunnel | None:
+        return next((one for one in self._tunnels.values() if one.address == address), None)
+
+    def _by_domain(self, name: str) -> Tunnel | None:
+        """`edge-1.edges.example` → edge-1; a node's name may have dots itself."""
+        while "." in name:
+            name = name.rpartition(".")[0]
+            if name in self._tunnels:
+                return self._tunnels[name]
+        return None
 
     def cut(self, tunnel: Tunnel) -> ApiError:
         """What is said of a node whose tunnel is open, but which is not there."""

@@ -30,7 +30,12 @@ class Door:
     """Where the API server reaches CloudCore's stream server."""
 
     address: str
+    """An IP, a name, or `*.` and a domain, whose every name leads here."""
     port: int
+
+    def of(self, node: str) -> Door:
+        """The door of one node: a name of its own, where there is a domain."""
+        return Door(node + self.address[1:], self.port) if self.address.startswith("*.") else self
 
     @property
     def addresses(self) -> list[dict[str, str]]:

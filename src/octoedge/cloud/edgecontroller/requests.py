@@ -79,9 +79,10 @@ class Requests:
     async def node_status_patch(self, node: str, payload: p.Payload) -> Reply:
         """Patch the node's status."""
         patch = payload.body
-        if self._door is not None:
-            await self._note_addresses(node, patch, self._door)
-            patch = addresses.shown_patch(patch, self._door)
+        door = self._door_of(node)
+        if door is not None:
+            await self._note_addresses(node, patch, door)
+            patch = addresses.shown_patch(patch, door)
         patched = await self._client.patch(NODES, "", node, patch, how=STRATEGIC, sub="status")
         return Reply(p.succeeded(addresses.own(typed(patched, "v1", "Node"))), _version(patched))
 
@@ -98,16 +99,21 @@ class Requests:
         """Replace the node's status, as old edges report it."""
         live = await self._client.get(NODES, "", node)
         changed = with_status(live, payload.body)
-        if self._door is not None:
-            await self._note_addresses(node, changed, self._door)
-            changed = addresses.shown(changed, self._door)
+        door = self._door_of(node)
+        if door is not None:
+            await self._note_addresses(node, changed, door)
+            changed = addresses.shown(changed, door)
         updated = await self._client.update(NODES, "", node, changed, sub="status")
         return Reply(OK, _version(updated))
 
     def _registration(self, node: str, body: bytes) -> bytes:
         annotations = {**(view(body).metadata.annotations or {}), "cloudcore": self._address}
         whole = splice(typed(body, "v1", "Node"), metadata={"name": node, "annotations": annotations})
-        return whole if self._door is None else addresses.shown(whole, self._door)
+        door = self._door_of(node)
+        return whole if door is None else addresses.shown(whole, door)
+
+    def _door_of(self, node: str) -> addresses.Door | None:
+        return None if self._door is None else self._door.of(node)
 
     async def _note_addresses(self, node: str, patch: bytes, door: addresses.Door) -> None:
         """Keep the node's own addresses before they are replaced."""
@@ -124,7 +130,7 @@ class Requests:
         if (view(live).metadata.annotations or {}).get("cloudcore") != self._address:
             patch = {"metadata": {"annotations": {"cloudcore": self._address}}}
             await self._client.patch(NODES, "", node, msgspec.json.encode(patch))
-        correction = addresses.corrected(live, self._door)
+        correction = addresses.corrected(live, self._door_of(node))
         if correction is not None:
             note, status = correction
             if self._door is not None:

@@ -149,6 +149,9 @@ CLOUD_MISTAKES = {
     "kubeAPIConfig: {kubeConfig: here}": "kubeAPIConfig.kubeConfig must be an absolute path",
     "commonConfig: {monitorServer: {bindAddress: '9091'}}": "bindAddress must be IP:port",
     "octoedge: {logLevel: loud}": "octoedge.logLevel must be one of",
+    "octoedge: {kubeletAddress: 'https://cloud'}": "octoedge.kubeletAddress must be an IP address, a name, or *.DOMAIN",
+    "octoedge: {keptLogs: {directory: logs}}": "octoedge.keptLogs.directory must be an absolute path",
+    "octoedge: {keptLogs: {totalMiB: 0}}": "octoedge.keptLogs.totalMiB must be above 0",
 }
 
 

@@ -145,6 +145,7 @@ def test_a_node_is_found_by_its_address_too() -> None:
         task = asyncio.create_task(tunnels.serve(cloud_end))
         await tunnels.wait("edge-1", connected=True)
         assert tunnels.find("192.0.2.7").node == "edge-1"
+        assert tunnels.find("edge-1.edges.example").node == "edge-1"
         assert "node 192.0.2.8 has had no tunnel" in why(tunnels, "192.0.2.8")
         await tunnels.end_all("stopping")
         await task

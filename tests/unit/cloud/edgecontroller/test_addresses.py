@@ -51,6 +51,12 @@ def test_a_name_is_shown_as_a_name() -> None:
     ]
 
 
+def test_in_a_domain_every_node_has_a_name_of_its_own() -> None:
+    door = Door("*.edges.example", 10003).of("edge-1")
+    assert addresses_of(shown(node(), door)) == ([{"type": "InternalDNS", "address": "edge-1.edges.example"}], 10003)
+    assert DOOR.of("edge-1") == DOOR
+
+
 def test_a_patch_replaces_the_whole_list_and_leaves_the_rest_alone() -> None:
     patch = msgspec.json.encode({"status": {"addresses": OWN, "phase": "y"}})
     assert read(shown_patch(patch, DOOR)) == {"status": {"addresses": [*SHOWN, {"$patch": "replace"}], "phase": "y"}}
