@@ -58,6 +58,7 @@ async def streams(world: World) -> Samples:
 def _measured(world: World) -> Samples:
     samples: Samples = {}
     kubectl = [str(cached_kubectl(Path(sys.executable))), "--kubeconfig", str(world.layout.kubeconfig)]
+    _until_reachable(kubectl)
     alone = [_timed(lambda: _run(kubectl, "version", "--client")) for _ in range(EXECS)]
     samples["exec_round_trip"] = [
         _timed(lambda: _run(kubectl, "exec", "talker", "--", "/bin/busybox", "true")) for _ in range(EXECS)
@@ -147,6 +148,18 @@ def _until_served(port: int = SERVED) -> None:
             return
         time.sleep(0.05)
     raise DeadlineError(f"nobody listened on port {port} in {DEADLINE:.0f} s")
+
+
+def _until_reachable(kubectl: list[str]) -> None:
+    """Wait until exec works: the node's tunnel opens a moment after the node is Ready."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return _run(kubectl, "exec", "talker", "--", "/bin/busybox", "true")
+        except DeadlineError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _fetch(path: str) -> int:
