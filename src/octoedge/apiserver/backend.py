@@ -203,7 +203,8 @@ class Backend:
     async def change(self, decide: Decide, *, dry_run: bool = False) -> list[Item]:
         """Let `decide` say what to write; the written items, in its order, once they are on disk."""
         if len(self._waiting) >= MAX_WAITING:
-            raise ApiError(429, "TooManyRequests", "the store has too many changes to write; try again later")
+            text = "the store has too many changes to write; try again later"
+            raise ApiError(429, "TooManyRequests", text, {"retryAfterSeconds": 1})
         request = _Request(decide, dry_run, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         self._wake.set()

@@ -76,7 +76,9 @@ class Turns:
         """Hold one turn; 429 when all are taken."""
         reads = method in ("GET", "HEAD", "OPTIONS")
         if not self._free[reads]:
-            raise ApiError(429, "TooManyRequests", "Too many requests, please try again later.")
+            raise ApiError(
+                429, "TooManyRequests", "Too many requests, please try again later.", {"retryAfterSeconds": 1}
+            )
         self._free[reads] -= 1
         try:
             yield

@@ -224,9 +224,9 @@ WORKLOADS = (
     Kind(_NETWORK, "v1", "ingressclasses", "IngressClass", (), False),
     Kind(_NETWORK, "v1", "networkpolicies", "NetworkPolicy", ("netpol",)),
     Kind("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", (), False),
-    # Kept for the clients that ask for them; nothing acts on them, and whoever writes one is told (behaviour.py).
     Kind("", "v1", "resourcequotas", "ResourceQuota", ("quota",), True, (_status("ResourceQuota"),)),
     Kind("", "v1", "limitranges", "LimitRange", ("limits",)),
+    # Kept for the clients that ask for them; nothing acts on them, and whoever writes one is told (behaviour.py).
     Kind(
         "",
         "v1",

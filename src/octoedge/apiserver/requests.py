@@ -126,8 +126,9 @@ def json_answer(obj: Any, code: int = 200, headers: Mapping[str, str] | None = N
 
 
 def error_answer(error: ApiError) -> Answer:
-    """An error as metav1.Status."""
-    headers = {"Retry-After": "1"} if error.code == 429 else {}
+    """An error as metav1.Status. Clients repeat by themselves, and in silence, what has a Retry-After."""
+    seconds = error.details.get("retryAfterSeconds")
+    headers = {"Retry-After": str(seconds)} if seconds else {}
     return json_answer(error.status(), error.code, headers)
 
 

@@ -157,8 +157,10 @@ def test_unknown_fields_are_warned_of_unless_they_are_to_be_ignored(server: ApiS
 
 
 def test_what_is_kept_but_not_acted_on_is_told(server: ApiServerProcess, place: str) -> None:
-    quota: dict[str, Any] = {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}}
-    made = server.ask("POST", f"/api/v1/namespaces/{place}/resourcequotas", quota)
-    assert (made.code, made.headers["Warning"]) == (
-        201, '299 - "this API server keeps the object, but no quota is enforced"',
-    )  # fmt: skip
+    target = {"kind": "Deployment", "name": "d"}
+    scaler: dict[str, Any] = {"metadata": {"name": "h"}, "spec": {"scaleTargetRef": target, "maxReplicas": 2}}
+    for version in ("v1", "v2"):
+        path = f"/apis/autoscaling/{version}/namespaces/{place}/horizontalpodautoscalers?dryRun=All"
+        made = server.ask("POST", path, scaler)
+        assert made.body["apiVersion"] == f"autoscaling/{version}"
+        assert made.headers["Warning"] == '299 - "this API server keeps the object, but nothing scales by it"'
