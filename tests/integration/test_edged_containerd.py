@@ -140,7 +140,7 @@ def _images(home: Path) -> list[Path]:
 def _remove_cgroups() -> None:
     cgroups = Cgroups()
     deadline = time.monotonic() + 5
-    while not cgroups.remove(CGROUP_ROOT):
+    while not asyncio.run(cgroups.remove(CGROUP_ROOT)):
         assert time.monotonic() < deadline, "processes are left in the cgroups of the test"
         time.sleep(0.05)
 

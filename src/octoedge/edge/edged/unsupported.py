@@ -70,6 +70,11 @@ def refused_debuggers(obj: bytes, pod: Pod) -> dict[str, str]:
     return {name: "this node cannot run the container: " + "; ".join(why) for name, why in reasons.items() if why}
 
 
+def reason(path: str) -> str:
+    """Why a field is refused."""
+    return _REASONS.get(path, f"{path} is not supported yet")
+
+
 def message(reasons: list[str]) -> str:
     """The sentence that users read."""
     return "this node cannot run the pod: " + "; ".join(reasons) if reasons else ""
@@ -78,17 +83,16 @@ def message(reasons: list[str]) -> str:
 def _unknown(value: object, kind: object, path: str) -> Iterator[str]:
     """Fields of `value` that the view `kind` does not have."""
     if isinstance(value, list):
-        inner = _inner(kind)
         for item in value:
-            yield from _unknown(item, inner, f"{path}[]")
+            yield from _unknown(item, element(kind), f"{path}[]")
     elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        known = dict(zip(kind.__struct_encode_fields__, _hints(kind), strict=True))
+        known = fields(kind)
         for name, item in value.items():
             here = f"{path}.{name}"
             if name in known:
                 yield from _unknown(item, known[name], here)
             elif here not in ELSEWHERE and not _unset(name, item):
-                yield _REASONS.get(here, f"{here} is not supported yet")
+                yield reason(here)
 
 
 def _unset(name: str, item: object) -> bool:
@@ -96,9 +100,13 @@ def _unset(name: str, item: object) -> bool:
     return item in (None, "", _SAME_AS_UNSET[name]) if name in _SAME_AS_UNSET else item in _EMPTY
 
 
-def _hints(kind: type[msgspec.Struct]) -> list[object]:
+def fields(kind: type[msgspec.Struct]) -> dict[str, object]:
+    """The fields of a view as they are called in objects, and their types."""
     hints = typing.get_type_hints(kind)
-    return [_without_none(hints[name]) for name in kind.__struct_fields__]
+    return {
+        shown: _without_none(hints[name])
+        for shown, name in zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
+    }
 
 
 def _without_none(hint: object) -> object:
@@ -108,7 +116,8 @@ def _without_none(hint: object) -> object:
     return hint
 
 
-def _inner(kind: object) -> object:
+def element(kind: object) -> object:
+    """The type of a list's elements."""
     arguments = getattr(kind, "__args__", ())
     return arguments[0] if arguments else None
 
