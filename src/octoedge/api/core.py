@@ -285,6 +285,11 @@ class SeccompProfile(View, frozen=True):
     localhost_profile: str = ""
 
 
+class AppArmorProfile(View, frozen=True):
+    type: str = "Unconfined"
+    localhost_profile: str = ""
+
+
 class SecurityContext(View, frozen=True):
     """A container's."""
 
@@ -296,6 +301,7 @@ class SecurityContext(View, frozen=True):
     allow_privilege_escalation: bool | None = None
     capabilities: Capabilities | None = None
     seccomp_profile: SeccompProfile | None = None
+    app_armor_profile: AppArmorProfile | None = None
     proc_mount: str = "Default"
 
 
@@ -348,6 +354,7 @@ class PodSecurityContext(View, frozen=True):
     fs_group: int | None = None
     fs_group_change_policy: str = "Always"
     seccomp_profile: SeccompProfile | None = None
+    app_armor_profile: AppArmorProfile | None = None
     sysctls: list[Sysctl] = []
 
 

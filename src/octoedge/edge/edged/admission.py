@@ -14,6 +14,7 @@ import msgspec
 from octoedge.api.core import Pod
 from octoedge.api.quantity import milli, whole
 from octoedge.edge.edged import ranking
+from octoedge.edge.edged.compose import apparmor_profile
 from octoedge.edge.edged.resources import pod_request
 
 _RESOURCES: tuple[tuple[str, Callable[[str], int]], ...] = (
@@ -38,6 +39,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     allocatable: Mapping[str, str]
     conditions: frozenset[str] = frozenset()
     shutting_down: bool = False
+    apparmor: bool = True
+    """Whether this system enforces AppArmor profiles."""
 
 
 def rejection(pod: Pod, others: Iterable[Pod], around: Surroundings) -> Rejection | None:
@@ -54,7 +57,14 @@ def rejection(pod: Pod, others: Iterable[Pod], around: Surroundings) -> Rejectio
     if _ports(pod) & {port for other in others for port in _ports(other)}:
         text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
         return Rejection("NodePorts", text)
+    if not around.apparmor and _needs_apparmor(pod):
+        return Rejection("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
     return _short(pod, others, around.allocatable)
+
+
+def _needs_apparmor(pod: Pod) -> bool:
+    profiles = (apparmor_profile(pod, spec) for spec in pod.spec.everyone())
+    return any(profile is not None and profile.type != "Unconfined" for profile in profiles)
 
 
 def _short(pod: Pod, others: list[Pod], allocatable: Mapping[str, str]) -> Rejection | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from octoedge.api.core import Container, Pod, PodSecurityContext, SecurityContext
+from octoedge.api.core import AppArmorProfile, Container, Pod, PodSecurityContext, SecurityContext
 from octoedge.api.core import SeccompProfile as Seccomp
 from octoedge.edge.edged import names, plan, resources
 from octoedge.edge.edged.cri import fields as f
@@ -18,7 +18,7 @@ _PROPAGATION = {
     "HostToContainer": f.Propagation.HOST_TO_CONTAINER,
     "Bidirectional": f.Propagation.BIDIRECTIONAL,
 }
-_SECCOMP = {
+_PROFILES = {
     "RuntimeDefault": f.ProfileType.RUNTIME_DEFAULT,
     "Unconfined": f.ProfileType.UNCONFINED,
     "Localhost": f.ProfileType.LOCALHOST,
@@ -228,13 +228,26 @@ def _container_security(pod: Pod, spec: Container, place: Place, target_id: str)
         masked_paths=() if unmasked else MASKED_PATHS,
         readonly_paths=() if unmasked else READONLY_PATHS,
         seccomp=_seccomp(context.seccomp_profile or _pod_context(pod).seccomp_profile, place),
+        apparmor=_apparmor(apparmor_profile(pod, spec)),
     )
+
+
+def apparmor_profile(pod: Pod, spec: Container) -> AppArmorProfile | None:
+    """The AppArmor profile of a container: its own, else the pod's."""
+    own = spec.security_context.app_armor_profile if spec.security_context is not None else None
+    return own or _pod_context(pod).app_armor_profile
+
+
+def _apparmor(profile: AppArmorProfile | None) -> f.SecurityProfile | None:
+    if profile is None:
+        return None
+    return f.SecurityProfile(_PROFILES.get(profile.type, f.ProfileType.RUNTIME_DEFAULT), profile.localhost_profile)
 
 
 def _seccomp(profile: Seccomp | None, place: Place) -> f.SecurityProfile | None:
     if profile is None:
         return f.SecurityProfile(f.ProfileType.RUNTIME_DEFAULT) if place.seccomp_default else None
-    return f.SecurityProfile(_SECCOMP.get(profile.type, f.ProfileType.RUNTIME_DEFAULT), profile.localhost_profile)
+    return f.SecurityProfile(_PROFILES.get(profile.type, f.ProfileType.RUNTIME_DEFAULT), profile.localhost_profile)
 
 
 def _groups(pod: Pod) -> tuple[int, ...]:

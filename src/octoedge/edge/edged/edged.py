@@ -28,7 +28,7 @@ from octoedge.edge.edged.imagegc import ImageCollector, ImagePolicy
 from octoedge.edge.edged.images import Images
 from octoedge.edge.edged.layout import Layout, remove_tree
 from octoedge.edge.edged.logs import Logs
-from octoedge.edge.edged.machine import Machine, disk, memory, processes
+from octoedge.edge.edged.machine import Machine, disk, enforces_apparmor, memory, processes
 from octoedge.edge.edged.manifests import Manifests
 from octoedge.edge.edged.meter import Meter
 from octoedge.edge.edged.mounts import Mounter, SystemMounter
@@ -366,7 +366,8 @@ class Edged:
             labels = None  # Nothing of the node is stored yet.
         else:
             labels = node.metadata.labels or {}
-        return Surroundings(labels, self.node.allocatable, self._eviction.conditions, self._shutdown.under_way)
+        pressures, leaving = self._eviction.conditions, self._shutdown.under_way
+        return Surroundings(labels, self.node.allocatable, pressures, leaving, enforces_apparmor())
 
     async def _measure(self) -> Measured:
         """One look at the machine."""

@@ -108,6 +108,11 @@ def processes() -> tuple[int, int]:
     return used, int(_text("/proc/sys/kernel/pid_max") or 32768)
 
 
+def enforces_apparmor() -> bool:
+    """Whether the kernel enforces AppArmor profiles."""
+    return _text("/sys/module/apparmor/parameters/enabled") == "Y"
+
+
 def default_address() -> str:
     """The address that the default route leaves from; empty when there is none."""
     for target in ("192.0.2.1", "10.255.255.255"):

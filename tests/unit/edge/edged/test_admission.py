@@ -97,3 +97,17 @@ def test_labels_that_are_not_known_forbid_nothing() -> None:
 def test_a_node_that_ends_or_is_short_of_something_takes_nothing() -> None:
     assert reason(make(), around=Surroundings(LABELS, {}, shutting_down=True)) == "NodeShutdown"
     assert reason(make(), around=Surroundings(LABELS, {}, frozenset({"DiskPressure"}))) == "Evicted"
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "refused"),
+    [
+        ("pod", "RuntimeDefault", True), ("container", "Localhost", True), ("pod", "Unconfined", False),
+        ("container", "Unconfined", False),
+    ],
+)  # fmt: skip
+def test_a_profile_that_nobody_enforces_refuses_the_pod(where: str, kind: str, refused: bool) -> None:
+    context: dict[str, Any] = {"securityContext": {"appArmorProfile": {"type": kind, "localhostProfile": "x"}}}
+    pod = make(**context) if where == "pod" else make(containers=[node.container(**context)])
+    assert reason(pod, around=Surroundings(LABELS, {}, apparmor=False)) == ("AppArmor" if refused else "")
+    assert reason(pod) == ""

@@ -176,3 +176,22 @@ def test_hosts_files() -> None:
     shared = hosts.hosts_file(pod.spec.host_aliases, host_file="127.0.0.1 localhost", ip="", name="web")
     assert shared.splitlines()[1] == "127.0.0.1 localhost"
     assert shared.endswith("1.2.3.4\ta\tb\n")
+
+
+def test_the_apparmor_profile_is_the_containers_or_the_pods() -> None:
+    own = {"appArmorProfile": {"type": "Localhost", "localhostProfile": "k8s-mine"}}
+    obj = node.pod(
+        securityContext={"appArmorProfile": {"type": "RuntimeDefault"}},
+        containers=[node.container("a"), node.container("b", securityContext=own)],
+    )
+    pod = view(Pod, msgspec.json.encode(obj))
+    found = [compose.apparmor_profile(pod, spec) for spec in pod.spec.containers]
+    assert [(one.type, one.localhost_profile) for one in found if one is not None] == [
+        ("RuntimeDefault", ""), ("Localhost", "k8s-mine"),
+    ]  # fmt: skip
+    parts = ContainerParts(0, "sha256:0", {}, (), "a/0.log")
+    config = compose.container(pod, pod.spec.containers[1], parts, PLACE)
+    assert config.linux is not None
+    assert config.linux.security_context is not None
+    profile = config.linux.security_context.apparmor
+    assert profile == f.SecurityProfile(f.ProfileType.LOCALHOST, "k8s-mine")

@@ -303,10 +303,11 @@ class ContainerSecurityContext(Message, frozen=True):
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
     seccomp: SecurityProfile | None = None
+    apparmor: SecurityProfile | None = None
     WIRE: ClassVar[str] = (
         "capabilities:1:Capability privileged:2:b namespace_options:3:NamespaceOption run_as_user:5:Int64Value "
         "readonly_rootfs:7:b supplemental_groups:8:*i no_new_privs:11:b run_as_group:12:Int64Value "
-        "masked_paths:13:*s readonly_paths:14:*s seccomp:15:SecurityProfile"
+        "masked_paths:13:*s readonly_paths:14:*s seccomp:15:SecurityProfile apparmor:16:SecurityProfile"
     )
 
 
