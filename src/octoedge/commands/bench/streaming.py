@@ -55,10 +55,27 @@ async def streams(world: World) -> Samples:
         await world.delete_pod("talker")
 
 
+def flat_out(world: World, name: str, count: int) -> contextlib.ExitStack:
+    """Let a pod write as fast as it can to so many clients, until the stack is closed."""
+    kubectl = _kubectl(world)
+    _until_reachable(kubectl, name)
+    held = contextlib.ExitStack()
+    for _ in range(count):
+        program = ["/bin/busybox", "cat", "/dev/zero"]
+        process = subprocess.Popen([*kubectl, "exec", name, "--", *program], stdout=subprocess.DEVNULL)
+        held.callback(process.wait, DEADLINE)
+        held.callback(process.kill)
+    return held
+
+
+def _kubectl(world: World) -> list[str]:
+    return [str(cached_kubectl(Path(sys.executable))), "--kubeconfig", str(world.layout.kubeconfig)]
+
+
 def _measured(world: World) -> Samples:
     samples: Samples = {}
-    kubectl = [str(cached_kubectl(Path(sys.executable))), "--kubeconfig", str(world.layout.kubeconfig)]
-    _until_reachable(kubectl)
+    kubectl = _kubectl(world)
+    _until_reachable(kubectl, "talker")
     alone = [_timed(lambda: _run(kubectl, "version", "--client")) for _ in range(EXECS)]
     samples["exec_round_trip"] = [
         _timed(lambda: _run(kubectl, "exec", "talker", "--", "/bin/busybox", "true")) for _ in range(EXECS)
@@ -150,12 +167,12 @@ def _until_served(port: int = SERVED) -> None:
     raise DeadlineError(f"nobody listened on port {port} in {DEADLINE:.0f} s")
 
 
-def _until_reachable(kubectl: list[str]) -> None:
+def _until_reachable(kubectl: list[str], name: str) -> None:
     """Wait until exec works: the node's tunnel opens a moment after the node is Ready."""
     deadline = time.monotonic() + DEADLINE
     while True:
         try:
-            return _run(kubectl, "exec", "talker", "--", "/bin/busybox", "true")
+            return _run(kubectl, "exec", name, "--", "/bin/busybox", "true")
         except DeadlineError:
             if time.monotonic() > deadline:
                 raise
