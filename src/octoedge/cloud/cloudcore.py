@@ -1,7 +1,8 @@
 """CloudCore put together: who exists, who needs whom, and which way things flow between them.
 
     authority ─► tokens · https (10002) · WebSocket (10000) · cloudStream (10003, 10004)
-    edgeController ─► syncController ─► cloudHub ─► WebSocket: nobody is let in before the cloud knows its mind
+    edgeController, deviceController ─► syncController ─► cloudHub ─► WebSocket: nobody is let in before the cloud
+    knows its mind
 
 Tests leave the listeners out (`listen=False`) and hand connections to `hub.serve` themselves.
 """
@@ -21,10 +22,13 @@ from octoedge.cloud.cloudhub.hub import CloudHub, Sessions
 from octoedge.cloud.cloudstream.cloudstream import CloudStream
 from octoedge.cloud.cloudstream.iptables import Iptables
 from octoedge.cloud.cloudstream.tunnelport import TunnelPorts
+from octoedge.cloud.devicecontroller import downstream as devices
+from octoedge.cloud.devicecontroller import upstream as reports
 from octoedge.cloud.edgecontroller.addresses import Door
 from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.requests import Requests
 from octoedge.cloud.edgecontroller.upstream import Enforcement, Upstream
+from octoedge.cloud.joined import Dispatch, Intents
 from octoedge.cloud.monitor import Monitor, Readings
 from octoedge.cloud.synccontroller.checkpoints import ObjectSyncs
 from octoedge.cloud.synccontroller.controller import SyncController
@@ -53,16 +57,20 @@ class CloudCore:
         self.sessions = Sessions()
         self.downstream = Downstream(client, self.sessions)
         self.checkpoints = ObjectSyncs(client)
-        sync = SyncController(client, self.downstream, self.sessions, self.checkpoints)
+        self.devices = _devices(config, client, self.sessions, clock)
+        both = (self.downstream, self.devices) if self.devices else (self.downstream,)
+        needs = ("edgeController", "deviceController")[: len(both)]
+        sync = SyncController(client, Intents(*both), self.sessions, self.checkpoints, needs)
         requests = Requests(
             client, self.downstream, address=_reachable(hub_config.advertise_address), door=_door(config)
         )
         upstream = Upstream(
             requests, self.downstream, self.sessions, clock, enforcement=_enforcement(hub_config.authorization)
         )
+        of_devices = reports.Upstream(client, self.devices, self.sessions, clock) if self.devices else None
         self.hub = CloudHub(
             self.sessions,
-            upstream,
+            Dispatch(upstream, dict.fromkeys(reports.PAYLOADS, of_devices) if of_devices else {}),
             self.checkpoints,
             clock,
             node_limit=hub_config.node_limit,
@@ -73,7 +81,8 @@ class CloudCore:
         self.sessions.listen(began=upstream.connected)
         self.downstream.listen(node_deleted=sync.node_deleted)
         tokens = TokenKeeper(client, self._authority.get, clock, hours=hub_config.token_refresh_duration)
-        modules: list[Module] = [self._authority, tokens, self.downstream, sync, upstream, self.hub]
+        modules: list[Module] = [self._authority, tokens, *both, sync, upstream, self.hub]
+        modules += [of_devices] if of_devices else []
         if listen:
             modules += self._listeners(client, clock)
         self._supervisor = Supervisor(modules)
@@ -212,6 +221,12 @@ def _tunnel_ports(config: CloudCoreConfig, client: Client) -> TunnelPorts | None
         return None
     rules = Iptables(config.modules.cloud_stream.stream_port).reconcile if manager.mode == "internal" else None
     return TunnelPorts(client, _reachable(hub.advertise_address), rules)
+
+
+def _devices(config: CloudCoreConfig, client: Client, sessions: Sessions, clock: Clock) -> devices.Downstream | None:
+    if not config.modules.device_controller.enable:
+        return None
+    return devices.Downstream(client, sessions, clock, mirror=config.octoedge.device_status_twins)
 
 
 def _enforcement(settings: Authorization) -> Enforcement:

@@ -3,7 +3,7 @@
     API ──informers──► edgecontroller.downstream ──Downlink──► cloudhub ══ edge
     API ◄──client───── edgecontroller.upstream  ◄──Upstream── cloudhub ══ edge
                        synccontroller ──Downlink──► cloudhub ──Checkpoints──► synccontroller
-                       synccontroller ◄──Intent── edgecontroller.downstream
+                       synccontroller ◄──Intent── edgecontroller.downstream, devicecontroller.downstream
 
 Calls between modules do not wait: they note what there is to do and return. Every queue behind them is bounded.
 """
@@ -26,6 +26,10 @@ class Downlink(Protocol):
     @property
     def connected(self) -> Collection[str]:
         """Names of the nodes that have a session now."""
+        ...
+
+    def ours(self, node: str) -> bool:
+        """Whether the node is connected and runs an edge of ours, not KubeEdge's."""
         ...
 
     def offer(self, node: str, item: Item) -> None:
@@ -89,10 +93,14 @@ class Live:
 
     uid: str
     version: int
+    node: str | None = None
+    """The only node that may have it (empty: none may); None when any node may keep it."""
+    raw: bytes = b""
+    """The object, where a delete must carry all of it."""
 
 
 class Intent(Protocol):
-    """EdgeController, as SyncController sees it: what should be where."""
+    """EdgeController and DeviceController, as SyncController sees them: what should be where."""
 
     def wanted(self, node: str) -> Iterable[Wanted]:
         """Everything that the node should have, in the order in which it should get it."""

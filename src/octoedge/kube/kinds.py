@@ -41,6 +41,9 @@ SIGNINGREQUESTS = Kind(
     "certificatesigningrequests", "CertificateSigningRequest", "certificates.k8s.io", namespaced=False
 )
 OBJECTSYNCS = Kind("objectsyncs", "ObjectSync", "reliablesyncs.kubeedge.io", "v1alpha1")
+DEVICES = Kind("devices", "Device", "devices.kubeedge.io", "v1beta1")
+DEVICEMODELS = Kind("devicemodels", "DeviceModel", "devices.kubeedge.io", "v1beta1")
+DEVICESTATUSES = Kind("devicestatuses", "DeviceStatus", "devices.kubeedge.io", "v1beta1")
 CLUSTEROBJECTSYNCS = Kind(
     "clusterobjectsyncs", "ClusterObjectSync", "reliablesyncs.kubeedge.io", "v1alpha1", namespaced=False
 )

@@ -336,7 +336,9 @@ class KeptLogs(Section, frozen=True):
 class OctoedgeCloud(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
-    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "kubelet_address", "kept_logs"})
+    hidden_when_empty: ClassVar[frozenset[str]] = frozenset(
+        {"status_socket", "kubelet_address", "kept_logs", "device_status_twins"}
+    )
 
     status_socket: str = ""
     """Path of a Unix socket that answers health as JSON; empty: none."""
@@ -347,6 +349,8 @@ class OctoedgeCloud(Section, frozen=True):
     log_level: str = "info"
     """debug, info, warning or error."""
     kept_logs: KeptLogs = KeptLogs()
+    device_status_twins: bool = False
+    """Write what devices report into `Device.status` too, where KubeEdge before 1.23 had it: for pages that read it."""
 
 
 class CloudCoreConfig(Section, frozen=True):

@@ -48,6 +48,11 @@ class Sessions:
         """How many objects each connected node has not confirmed yet."""
         return {node: len(session) for node, session in self._sessions.items()}
 
+    def ours(self, node: str) -> bool:
+        """Whether the node is connected and runs an edge of ours: those name their database."""
+        session = self._sessions.get(node)
+        return session is not None and bool(session.store)
+
     def offer(self, node: str, item: Item) -> None:
         """Deliver an object to a node, if it is connected."""
         session = self._sessions.get(node)

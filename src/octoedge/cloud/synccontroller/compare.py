@@ -34,9 +34,11 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Surplus:
-    """The object with this uid is gone and the node may still have it."""
+    """The object with this uid is gone, or belongs elsewhere, and the node may still have it."""
 
     known: Known
+    now: Live | None = None
+    """The object, where it lives on and belongs to another node."""
 
 
 Repair = Missing | Surplus
@@ -47,8 +49,9 @@ def compare(
     wanted: Iterable[Wanted],
     tracks: Callable[[str], bool],
     live: Callable[[Resource], Live | None],
+    node: str = "",
 ) -> list[Repair]:
-    """What to send to one node: removals first, then what it lacks in the order of the intent.
+    """What to send to `node`: removals first, then what it lacks in the order of the intent.
 
     `known` is by uid. Objects that exist but are not wanted (a ConfigMap that no pod of the node uses any more) stay;
     kinds that nobody `tracks` here say nothing by their absence.
@@ -59,6 +62,8 @@ def compare(
             now = live(checkpoint.resource)
             if now is None or now.uid != checkpoint.uid:
                 repairs.append(Surplus(checkpoint))
+            elif now.node is not None and now.node != node:
+                repairs.append(Surplus(checkpoint, now))
     for item in wanted:
         has = known.get(item.uid)
         if has is None or has.version < item.version:

@@ -10,7 +10,7 @@ import msgspec
 
 from octoedge.cloud.ports import Downlink, Intent
 from octoedge.cloud.synccontroller.checkpoints import ObjectSyncs
-from octoedge.cloud.synccontroller.compare import Known, Missing, compare
+from octoedge.cloud.synccontroller.compare import Surplus, compare
 from octoedge.errors import ApiError
 from octoedge.kube.client import Client, path
 from octoedge.kube.informer import Informer
@@ -29,10 +29,17 @@ class SyncController:
     """Module: repairs what events did not bring about."""
 
     name = "syncController"
-    needs: tuple[str, ...] = ("edgeController",)
     restart = True
 
-    def __init__(self, client: Client, intent: Intent, downlink: Downlink, checkpoints: ObjectSyncs) -> None:
+    def __init__(
+        self,
+        client: Client,
+        intent: Intent,
+        downlink: Downlink,
+        checkpoints: ObjectSyncs,
+        needs: tuple[str, ...] = ("edgeController",),
+    ) -> None:
+        self.needs = needs
         self._client = client
         self._intent = intent
         self._downlink = downlink
@@ -94,17 +101,17 @@ class SyncController:
 
     def _compare_now(self, node: str) -> None:
         intent = self._intent
-        for repair in compare(self._checkpoints.known(node), intent.wanted(node), intent.tracks, intent.live):
-            if isinstance(repair, Missing):
-                item = intent.item(repair.wanted, first=repair.first)
-            else:
-                item = _removal(repair.known)
+        for repair in compare(self._checkpoints.known(node), intent.wanted(node), intent.tracks, intent.live, node):
+            item = _removal(repair) if isinstance(repair, Surplus) else intent.item(repair.wanted, first=repair.first)
             if item is not None:
                 self._downlink.offer(node, item)
 
 
-def _removal(known: Known) -> Item:
-    """A delete that names the uid: the object itself is no longer there to be sent."""
+def _removal(surplus: Surplus) -> Item:
+    """A delete that names the uid; the object itself goes along where it still exists."""
+    known, now = surplus.known, surplus.now
+    if now is not None:
+        return Item(ObjectDelete(resource=known.resource, body=now.raw), known.uid, now.version, deletes=True)
     metadata = {"name": known.resource.name, "uid": known.uid}
     if not known.resource.cluster_scoped:
         metadata["namespace"] = known.resource.namespace
