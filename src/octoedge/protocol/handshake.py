@@ -1,13 +1,20 @@
 """How a node and the cloud introduce themselves to each other, before the first message (spec: channel, 1.1 and 9).
 
-The names of certificates, and the headers of the WebSocket handshake at 10000. Header names are as they are written;
-`Peer.headers` holds them in lower case, which those of our own are anyway.
+The names of certificates, the paths of the HTTPS port 10002, and the headers of the WebSocket handshake at 10000.
+Header names are as they are written; `Peer.headers` holds them in lower case, which those of our own are anyway.
 """
 
 from __future__ import annotations
 
 NODES_GROUP = "system:nodes"
 """Organization in every node's certificate."""
+
+CA_PATH = "/ca.crt"
+"""GET: the CA's certificate, DER."""
+CERTIFICATE_PATH = "/edge.crt"
+"""GET with a signing request as body: a certificate, DER."""
+NODE_NAME = "NodeName"
+"""Header of `CERTIFICATE_PATH`: the node that the certificate is for."""
 
 NODE = "node_id"
 """The node's name; must be that of its certificate."""

@@ -1,9 +1,9 @@
 """THE table: what the strings on the wire mean (spec: channel, sections 3 and 6; metadata, sections 1 and 2).
 
 Each row says how one kind of payload is written (source, group, operation, resource type), which way it goes, in which
-lane and dependency group it travels, and what confirms it towards one of ours and towards a Go peer. `classify` turns a
-message into a payload, `compose` a payload into a message. Nobody else compares these strings; the table of guarantees
-in the documentation is printed from here.
+lane it travels, and what confirms it towards one of ours and towards a Go peer. `classify` turns a message into a
+payload, `compose` a payload into a message, `after` says which objects come first. Nobody else compares these strings;
+the table of guarantees in the documentation is printed from here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ class Confirm(enum.Enum):
 
 
 class Lane(enum.IntEnum):
-    """Priority on a shared link, most urgent first."""
+    """Priority on a shared link, most urgent first; an answer travels in the lane of its question.
+
+    Streams (logs, exec) have a connection of their own, the tunnel.
+    """
 
     LIVENESS = 0
     CONTROL = 1
@@ -62,8 +65,6 @@ class Row:
     confirm_go: Confirm
     """… when the other end is KubeEdge's."""
     lane: Lane = Lane.CONTROL
-    dependency: str = "objects"
-    """Messages of one dependency group keep their order for one node."""
     paths: tuple[str, ...] = ()
     """The resource text, for resources that are not `<namespace>/<type>[/<name>]`; the first is written, all are read.
 
@@ -80,8 +81,7 @@ def _device_down(payload: type[p.Payload], path: str, types: str = "") -> Row:
     confirm = Confirm.SOCKET
     kinds = frozenset(types.split())
     return Row(
-        payload, Direction.DOWN, "devicecontroller", "twin", "update", kinds, confirm, confirm, dependency="devices",
-        paths=(path,),
+        payload, Direction.DOWN, "devicecontroller", "twin", "update", kinds, confirm, confirm, paths=(path,),
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def _device_up(payload: type[p.Payload], *paths: str) -> Row:
     reply = Confirm.REPLY
     return Row(
         payload, Direction.UP, "twin", "resource", "update", frozenset({"device"}), reply, reply, Lane.TELEMETRY,
-        "devices", paths,
+        paths,
     )  # fmt: skip
 
 
@@ -126,7 +126,6 @@ ROWS: tuple[Row, ...] = (
         Confirm.SOCKET,
         Confirm.SOCKET,
         Lane.LIVENESS,
-        "none",
         ("node",),
     ),
     Row(
@@ -159,7 +158,7 @@ ROWS: tuple[Row, ...] = (
     _up(p.SigningRequestInsert, "insert", "certificatesigningrequest"),
     Row(
         p.DeviceDetailQuery, Direction.UP, "twin", "resource", "get", frozenset(), Confirm.EFFECT, Confirm.SOCKET,
-        dependency="devices", paths=("membership/detail",),
+        paths=("membership/detail",),
     ),
     _device_up(p.TwinReport, "device/{namespace}/{name}/twin/edge_updated", "device/{name}/twin/edge_updated"),
     _device_up(p.DeviceStateReport, "device/{namespace}/{name}/state/update", "device/{name}/state/update"),
@@ -170,6 +169,14 @@ _SOURCES = {"device": "devicecontroller", "devicemodel": "devicecontroller"}
 
 _ANSWERED = {"twin": Route(source="devicecontroller", group="twin", operation="response", resource="twin")}
 """How requests of a source are answered, where it is not as edgecontroller, about the same resource."""
+
+_AFTER = {"device": "devicemodel"}
+"""… → what must have been acknowledged before. Everything else finds what it refers to when it needs it."""
+
+_REPORTS_OF = {"podpatch": "pod", "podstatus": "pod", "nodepatch": "node", "nodestatus": "node"}
+
+_TRANSPORT = frozenset({"ping", "pong", "config"})
+"""Operations that viaduct, the Go side's transport, answers by itself (spec: channel, section 3.2)."""
 
 _CLOUD_SOURCES = frozenset({"cloudhub", "cloudStream", "devicecontroller", "edgecontroller", "synccontroller"})
 """An edge must not use these as source of a request (spec: channel, section 3.6); acknowledgements do carry them."""
@@ -242,8 +249,7 @@ def answer(request: Message, body: bytes, *, message_id: str, timestamp: int, ve
             timestamp=timestamp,
             resourceversion=version,
         ),
-        route=_ANSWERED.get(request.route.source)
-        or Route(source="edgecontroller", group="resource", operation="response", resource=request.route.resource),
+        route=_ANSWERED.get(request.route.source) or _answer_route(request.route),
         content=_content(body, False),
     )
 
@@ -262,9 +268,41 @@ def acknowledge(received: Message, *, message_id: str, timestamp: int, error: st
     )
 
 
-def dependency_key(payload: p.Payload) -> str:
-    """Messages with equal keys keep their order."""
-    return f"{row_of(payload).dependency}:{payload.resource}"
+def after(kind: str) -> str:
+    """The resource type whose objects must be there before one of type `kind` is sent; empty: none."""
+    return _AFTER.get(kind, "")
+
+
+def subject(resource: Resource) -> Resource:
+    """What a report is about: a `podpatch` changes the `pod` of that name. Requests about it keep their order."""
+    kind = _REPORTS_OF.get(resource.type)
+    return resource if kind is None else Resource(resource.namespace, kind, resource.name)
+
+
+def is_transport(message: Message) -> bool:
+    """Whether this is a question of the Go side's transport layer, which means nothing to anybody above it."""
+    return message.route.operation in _TRANSPORT
+
+
+def is_farewell(message: Message) -> bool:
+    """Whether this is what a Go edge writes when it stops: nothing at all."""
+    return not message.header.msg_id and not message.route.operation
+
+
+def answer_transport(question: Message, *, message_id: str, timestamp: int) -> Message | None:
+    """The answer to a question of the transport; None when it is itself an answer."""
+    if question.header.parent_msg_id:
+        return None
+    header = Header(msg_id=message_id, parent_msg_id=question.header.msg_id, timestamp=timestamp)
+    route = msgspec.structs.replace(question.route, operation="response")
+    return Message(header=header, route=route, content=msgspec.Raw(b'"ack"'))
+
+
+def _answer_route(asked: Route) -> Route:
+    resource = asked.resource
+    if asked.operation in ("insert", "update") and "/nodestatus/" in resource:
+        resource = str(subject(parse(resource)))  # edges before 1.12 wait for the answer under the node itself
+    return Route(source="edgecontroller", group="resource", operation="response", resource=resource)
 
 
 def _source(row: Row, resource: Resource) -> str:
@@ -363,9 +401,13 @@ __all__ = [
     "Lane",
     "Row",
     "acknowledge",
+    "after",
     "answer",
+    "answer_transport",
     "classify",
     "compose",
-    "dependency_key",
+    "is_farewell",
+    "is_transport",
     "row_of",
+    "subject",
 ]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octoedge.protocol.delivery import Delivery, Item, Sending
-from octoedge.protocol.payloads import ObjectDelete, ObjectUpdate
+from octoedge.protocol.payloads import ObjectDelete, ObjectUpdate, TwinReport
 from octoedge.protocol.resource import Resource
 
 
@@ -36,10 +36,10 @@ def test_an_item_is_sent_once_and_is_done_when_acknowledged() -> None:
     [sending] = delivery.due(0.0)
     assert delivery.due(1.0) == []
     assert delivery.next_due() == 5.0
-    assert delivery.acknowledge(sending.message_id) == sending.item
+    assert delivery.acknowledge(sending.message_id, 0.1) == sending.item
     assert len(delivery) == 0
     assert delivery.next_due() is None
-    assert delivery.acknowledge(sending.message_id) is None
+    assert delivery.acknowledge(sending.message_id, 0.1) is None
 
 
 def test_what_waits_is_replaced_by_what_is_newer() -> None:
@@ -51,14 +51,14 @@ def test_what_waits_is_replaced_by_what_is_newer() -> None:
     assert not delivery.offer(_item("a", 2))
     assert not delivery.offer(_item("a", 3))
     assert delivery.due(1.0) == []
-    delivery.acknowledge(first[0].message_id)
+    delivery.acknowledge(first[0].message_id, 0.1)
     assert _sent(delivery.due(1.0)) == [("a", 3, False)]
 
 
 def test_what_the_node_has_is_not_sent_again() -> None:
     delivery = _ids()
     delivery.offer(_item("a", 5))
-    delivery.acknowledge(delivery.due(0.0)[0].message_id)
+    delivery.acknowledge(delivery.due(0.0)[0].message_id, 0.1)
     assert not delivery.offer(_item("a", 5))
     assert not delivery.offer(_item("a", 4))
     assert delivery.offer(_item("a", 6))
@@ -71,12 +71,12 @@ def test_a_delete_comes_after_its_update_and_nothing_after_it() -> None:
     assert delivery.offer(_item("a", 2, deletes=True))
     assert not delivery.offer(_item("a", 3))
     assert delivery.due(0.0) == []
-    delivery.acknowledge(update.message_id)
+    delivery.acknowledge(update.message_id, 0.1)
     [delete] = delivery.due(0.0)
     assert delete.item.deletes
     assert not delivery.offer(_item("a", 9))
-    delivery.acknowledge(delete.message_id)
-    assert not delivery.offer(_item("a", 10))
+    delivery.acknowledge(delete.message_id, 0.1)
+    assert not delivery.offer(_item("a", 2))
 
 
 def test_an_object_made_again_under_its_name_waits_for_the_delete() -> None:
@@ -85,7 +85,7 @@ def test_an_object_made_again_under_its_name_waits_for_the_delete() -> None:
     delivery.offer(_item("a", 2, "new"))
     [delete] = delivery.due(0.0)
     assert delete.item.uid == "old"
-    delivery.acknowledge(delete.message_id)
+    delivery.acknowledge(delete.message_id, 0.1)
     assert [sending.item.uid for sending in delivery.due(0.0)] == ["new"]
 
 
@@ -111,7 +111,7 @@ def test_a_repetition_gives_way_to_what_is_newer() -> None:
     delivery.offer(_item("a", 2))
     [second] = delivery.due(5.0)
     assert (second.item.version, second.attempt) == (2, 1)
-    assert delivery.acknowledge(first.message_id) is None
+    assert delivery.acknowledge(first.message_id, 0.1) is None
 
 
 def test_the_window_counts_answers_too() -> None:
@@ -123,9 +123,77 @@ def test_the_window_counts_answers_too() -> None:
     assert delivery.next_due() == 2.0
     assert _sent(delivery.due(2.0)) == [("c", 1, False)]
     delivery.occupy("answer 2", 2.0)
-    delivery.acknowledge("answer 2")
-    delivery.acknowledge("0")
+    delivery.acknowledge("answer 2", 0.1)
+    delivery.acknowledge("0", 0.1)
     assert _sent(delivery.due(2.0)) == [("d", 1, False)]
+
+
+def _device(kind: str, name: str, version: int = 1) -> Item:
+    return Item(ObjectUpdate(resource=Resource("default", kind, name), version=str(version)), name, version)
+
+
+def test_a_device_waits_for_all_models_and_they_for_nothing() -> None:
+    delivery = _ids()
+    for name in ("lamp", "meter"):
+        delivery.offer(_device("devicemodel", name))
+    for name in ("lamp-1", "lamp-2"):
+        delivery.offer(_device("device", name))
+    delivery.offer(_item("pod", 1))
+    first = delivery.due(0.0)
+    assert [sending.item.uid for sending in first] == ["lamp", "meter", "pod"]
+    delivery.acknowledge(first[0].message_id, 0.1)
+    assert delivery.due(0.1) == []
+    delivery.acknowledge(first[1].message_id, 0.1)
+    assert [sending.item.uid for sending in delivery.due(0.1)] == ["lamp-1", "lamp-2"]
+
+
+def test_a_model_that_is_not_taken_does_not_keep_devices_away() -> None:
+    delivery = _ids()
+    delivery.offer(_device("devicemodel", "lamp"))
+    delivery.offer(_device("device", "lamp-1"))
+    assert [sending.item.uid for sending in delivery.due(0.0)] == ["lamp"]
+    assert [(sending.item.uid, sending.attempt) for sending in delivery.due(5.0)] == [("lamp", 2), ("lamp-1", 1)]
+
+
+def test_a_device_that_comes_back_is_sent_again() -> None:
+    delivery = _ids()
+    delivery.offer(_item("lamp", 3, deletes=True))
+    delivery.acknowledge(delivery.due(0.0)[0].message_id, 0.1)
+    assert not delivery.offer(_item("lamp", 3))
+    assert delivery.offer(_item("lamp", 4))
+
+
+def test_the_resend_timer_follows_what_acknowledgements_take() -> None:
+    delivery = _ids()
+    assert delivery.resend_seconds == 5.0
+    for number in range(20):
+        delivery.offer(_item(f"slow-{number}", 1))
+        [sending] = delivery.due(number * 20.0)
+        delivery.acknowledge(sending.message_id, number * 20.0 + 12.0)
+    assert 12.0 < delivery.resend_seconds < 20.0
+    for number in range(40):
+        delivery.offer(_item(f"fast-{number}", 1))
+        [sending] = delivery.due(500.0 + number)
+        delivery.acknowledge(sending.message_id, 500.05 + number)
+    assert delivery.resend_seconds == 5.0
+
+
+def test_what_was_sent_twice_is_no_measure() -> None:
+    delivery = _ids()
+    delivery.offer(_item("a", 1))
+    [sending] = delivery.due(0.0)
+    delivery.due(5.0)
+    delivery.acknowledge(sending.message_id, 50.0)
+    assert delivery.resend_seconds == 5.0
+
+
+def test_what_is_more_urgent_goes_first() -> None:
+    delivery = _ids()
+    report = TwinReport(resource=Resource("default", "device", "lamp"))
+    delivery.offer(Item(report, "lamp", 1))
+    delivery.offer(_item("pod", 1))
+    assert [sending.item.uid for sending in delivery.due(0.0, 1)] == ["pod"]
+    assert [sending.item.uid for sending in delivery.due(0.0, 1)] == ["lamp"]
 
 
 @dataclass
@@ -196,7 +264,7 @@ class World:
                 self.acks.append(sending.message_id)
         self.wire = kept
         for message_id in self.acks:
-            done = self.delivery.acknowledge(message_id)
+            done = self.delivery.acknowledge(message_id, self.now)
             if done is not None:
                 self._record(done)
         self.acks.clear()
@@ -282,5 +350,5 @@ def test_a_window_is_never_exceeded(count: int) -> None:
         assert delivery.due(0.0) == []
         got += len(sendings)
         for sending in sendings:
-            delivery.acknowledge(sending.message_id)
+            delivery.acknowledge(sending.message_id, 0.1)
     assert got == count

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from octoedge.errors import RouteError
 from octoedge.protocol import payloads as p
+from octoedge.protocol import routes
 from octoedge.protocol.codec import decode, encode
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.resource import Resource
@@ -21,7 +22,6 @@ from octoedge.protocol.routes import (
     answer,
     classify,
     compose,
-    dependency_key,
     row_of,
 )
 
@@ -137,7 +137,22 @@ def test_no_body_can_break_the_wire(body: bytes) -> None:
     assert read in (body, text) or body[:1] == b'"'
 
 
-def test_order_is_kept_per_object() -> None:
-    one, other = (p.ObjectUpdate(resource=Resource("ns", "pod", name)) for name in ("a", "b"))
-    assert dependency_key(one) != dependency_key(other)
-    assert dependency_key(one) == dependency_key(p.ObjectDelete(resource=one.resource))
+def test_what_a_report_is_about_and_what_comes_first() -> None:
+    assert routes.subject(Resource("ns", "podpatch", "a")) == Resource("ns", "pod", "a")
+    assert routes.subject(Resource("null", "lease", "a")) == Resource("null", "lease", "a")
+    assert (routes.after("device"), routes.after("devicemodel"), routes.after("pod")) == ("devicemodel", "", "")
+
+
+@pytest.mark.parametrize("operation", ["insert", "update"])
+def test_old_edges_get_the_answer_to_a_node_status_under_the_node(operation: str) -> None:
+    asked = Message(Header(msg_id="q"), Route("edged", "", "meta", operation, "default/nodestatus/edge-1"))
+    assert answer(asked, b"OK", message_id="a", timestamp=1).route.resource == "default/node/edge-1"
+
+
+def test_questions_of_the_transport_are_answered_and_their_answers_are_not() -> None:
+    question = Message(Header(msg_id="q"), Route(operation="ping"))
+    assert routes.is_transport(question)
+    reply = routes.answer_transport(question, message_id="a", timestamp=1)
+    assert reply is not None
+    assert (reply.header.parent_msg_id, reply.route.operation) == ("q", "response")
+    assert routes.answer_transport(reply, message_id="b", timestamp=1) is None

@@ -21,6 +21,7 @@ from octoedge.errors import ApiError, CertificateError, OctoedgeError, TokenErro
 from octoedge.kube.client import Client
 from octoedge.kube.kinds import NODES
 from octoedge.pki.authority import Authority
+from octoedge.protocol import handshake
 from octoedge.protocol.handshake import NODES_GROUP, certificate_name
 from octoedge.runtime.clock import Clock
 from octoedge.transport.tls import common_name, organization
@@ -70,7 +71,7 @@ class Endpoints:
         elif request.path == "/nodeupgrade" or request.path.startswith("/task/"):
             method, answer = "POST", self._task
         else:
-            found = {"/ca.crt": self._ca, "/edge.crt": self._edge}.get(request.path)
+            found = {handshake.CA_PATH: self._ca, handshake.CERTIFICATE_PATH: self._edge}.get(request.path)
             if found is None:
                 raise _Refusal(404, "404: Page Not Found")
             method, answer = "GET", found
@@ -82,7 +83,7 @@ class Endpoints:
         return web.Response(body=self.authority().ca.certificate, content_type="application/octet-stream")
 
     async def _edge(self, request: web.BaseRequest) -> web.StreamResponse:
-        node = request.headers.get("NodeName", "")
+        node = request.headers.get(handshake.NODE_NAME, "")
         self._authenticate(request, node)
         body = await _read(request)
         try:
@@ -104,7 +105,7 @@ class Endpoints:
             return
         self._check_token(request.headers.get("Authorization", ""))
         if not node:
-            raise _Refusal(400, "header NodeName must name the node that the certificate is for")
+            raise _Refusal(400, f"header {handshake.NODE_NAME} must name the node that the certificate is for")
         if node in self.connected():
             raise _Refusal(
                 409,

@@ -2,7 +2,7 @@
 
     receive → Keepalive: the timer · Ack: delivery → checkpoint · everything else: upstream
     offer → (first time: a checkpoint, in order) → delivery → send, again until acknowledged
-    answer → send, once, before what is offered
+    answer → send, once, in the lane of its question: at most control before what is offered, the rest after it
 
 Ends when the connection does, when no keepalive comes in time, or when somebody calls `end`.
 """
@@ -17,14 +17,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-import msgspec
-
 from octoedge.cloud.ports import Checkpoints
 from octoedge.errors import ConnectionClosed, MessageError, RouteError, TransportError
 from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.delivery import Delivery, Item, Sending
-from octoedge.protocol.message import Header, Message
+from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Ack, Keepalive, Nack, Payload
+from octoedge.protocol.routes import Confirm, Lane, Row
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Connection
 
@@ -32,7 +31,10 @@ log = logging.getLogger(__name__)
 
 _MAX_ANSWERS = 1024
 """Answers that may wait for the socket; a node that does not read them loses the oldest and asks again."""
-_VIADUCT = ("ping", "pong", "config")
+_WINDOW, _GO_WINDOW = 128, 32
+"""Messages under way to an edge of ours, which reads as fast as it stores, and to one of KubeEdge."""
+_MAX_QUESTIONS = 4096
+"""Questions whose lane is remembered; the answer to an older one counts as control."""
 
 Receive = Callable[[str, Message, Payload], None]
 
@@ -62,12 +64,12 @@ class Session:
         self._clock = clock
         self._keepalive_seconds = keepalive_seconds
         self._write_seconds = write_seconds
-        self._delivery = Delivery(_new_id)
+        self._delivery = Delivery(_new_id, window=_WINDOW if self.store else _GO_WINDOW)
         self._expecting: dict[str, Item] = {}
         self._expected: set[str] = set()
-        self._answers: deque[Message] = deque(maxlen=_MAX_ANSWERS)
-        self._unanswered: set[str] = set()
-        """Ids of what a Go edge wants no answer to: it would not acknowledge one, and so keep the window occupied."""
+        self._answers: dict[Lane, deque[Message]] = {lane: deque(maxlen=_MAX_ANSWERS) for lane in Lane}
+        self._asked: dict[str, Row] = {}
+        """The rows of questions that are not answered yet, by message id."""
         self._wake = asyncio.Event()
         self._heard = asyncio.Event()
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -90,10 +92,10 @@ class Session:
 
     def answer(self, message: Message) -> None:
         """Send an answer once, if the node waits for one."""
-        if message.header.parent_msg_id in self._unanswered:
-            self._unanswered.discard(message.header.parent_msg_id)
-            return
-        self._answers.append(message)
+        row = self._asked.pop(message.header.parent_msg_id, None)
+        if row is not None and not self.store and row.confirm_go is Confirm.SOCKET:
+            return  # a Go edge would not acknowledge it, and so keep the window occupied
+        self._answers[row.lane if row is not None else Lane.CONTROL].append(message)
         self._wake.set()
 
     def end(self, why: str) -> None:
@@ -141,11 +143,11 @@ class Session:
             self._take(message)
 
     def _take(self, message: Message) -> None:
-        if message.route.operation in _VIADUCT:
-            self._answer_viaduct(message)
+        if routes.is_transport(message):
+            self._answer_transport(message)
             return
-        if not message.header.msg_id and not message.route.operation:
-            return  # what a Go edge writes when it stops
+        if routes.is_farewell(message):
+            return
         try:
             payload = routes.classify(routes.Direction.UP, message)
         except (RouteError, MessageError) as error:
@@ -159,23 +161,21 @@ class Session:
             reason = payload.body[:300].decode(errors="replace")
             log.warning("node %s could not store %s: %s", self.node, message.route.resource, reason)
         else:
-            if not self.store and routes.row_of(payload).confirm_go is routes.Confirm.SOCKET:
-                self._unanswered.add(message.header.msg_id)
+            self._asked[message.header.msg_id] = routes.row_of(payload)
+            if len(self._asked) > _MAX_QUESTIONS:
+                del self._asked[next(iter(self._asked))]
             self._receive(self.node, message, payload)
 
     def _confirm(self, message_id: str) -> None:
-        item = self._delivery.acknowledge(message_id)
+        item = self._delivery.acknowledge(message_id, asyncio.get_running_loop().time())
         if item is not None:
             self._checkpoints.reached(self.node, item, self.store)
         self._wake.set()
 
-    def _answer_viaduct(self, message: Message) -> None:
-        """Transport questions of the Go side (spec: channel, section 3.2); answers to them are not answered."""
-        if message.header.parent_msg_id:
-            return
-        header = Header(msg_id=_new_id(), parent_msg_id=message.header.msg_id, timestamp=self._milliseconds())
-        route = msgspec.structs.replace(message.route, operation="response")
-        self.answer(Message(header=header, route=route, content=msgspec.Raw(b'"ack"')))
+    def _answer_transport(self, message: Message) -> None:
+        reply = routes.answer_transport(message, message_id=_new_id(), timestamp=self._milliseconds())
+        if reply is not None:
+            self.answer(reply)
 
     # ---- out -------------------------------------------------------------------------------------------------------
 
@@ -183,17 +183,32 @@ class Session:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            while self._answers:
-                message = self._answers.popleft()
-                if not self.store:  # an edge of ours acknowledges no answers, and lets them wait in the socket
-                    self._delivery.occupy(message.header.msg_id, loop.time())
+            while (message := self._next(loop.time())) is not None:
                 await self._send(message)
-            for sending in self._delivery.due(loop.time()):
-                await self._send(self._message(sending))
             for item in self._delivery.expired:
                 log.warning("node %s has not acknowledged %s; it is compared again later", self.node, item.key)
             self._delivery.expired.clear()
             await self._sleep(self._delivery.next_due())
+
+    def _next(self, now: float) -> Message | None:
+        """What goes out now: looked up anew for each message, since something more urgent may have come meanwhile."""
+        urgent = self._next_answer(now, Lane.CONTROL)
+        if urgent is not None:
+            return urgent
+        sendings = self._delivery.due(now, 1)
+        return self._message(sendings[0]) if sendings else self._next_answer(now, Lane.BULK)
+
+    def _next_answer(self, now: float, least: Lane) -> Message | None:
+        """The most urgent answer, down to the lane `least`; a Go edge gets it when its buffer has room."""
+        if not self.store and self._delivery.room <= 0:
+            return None
+        for lane, answers in self._answers.items():
+            if answers and lane <= least:
+                message = answers.popleft()
+                if not self.store:  # an edge of ours acknowledges no answers, and lets them wait in the socket
+                    self._delivery.occupy(message.header.msg_id, now)
+                return message
+        return None
 
     async def _sleep(self, until: float | None) -> None:
         if until is None:

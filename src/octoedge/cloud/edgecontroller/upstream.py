@@ -16,16 +16,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from octoedge.cloud.edgecontroller.authorize import Belongings, refusal
 from octoedge.cloud.edgecontroller.requests import Reply, Requests, failure
 from octoedge.cloud.ports import Downlink
 from octoedge.errors import ApiError, MessageError, TransportError, bad_request, forbidden
 from octoedge.protocol import routes
 from octoedge.protocol.message import Message
-from octoedge.protocol.payloads import NodeStatusInsert, NodeStatusReport, Payload
-from octoedge.protocol.resource import Resource
+from octoedge.protocol.payloads import Payload
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.keyed import KeyedQueue
@@ -40,7 +37,6 @@ _PATIENCE_SECONDS = 15.0
 
 Key = tuple[str, str, str, str]
 """(node, namespace, type, name)"""
-_SAME_OBJECT = {"podpatch": "pod", "podstatus": "pod", "nodepatch": "node", "nodestatus": "node"}
 
 
 class Enforcement(enum.Enum):
@@ -78,12 +74,12 @@ class Upstream:
 
     def receive(self, node: str, message: Message, payload: Payload) -> None:
         """Take one request; too many are answered with 429."""
-        resource = payload.resource
-        key = (node, resource.namespace, _SAME_OBJECT.get(resource.type, resource.type), resource.name)
+        resource = routes.subject(payload.resource)
+        key = (node, resource.namespace, resource.type, resource.name)
         waiting = self._pending.setdefault(key, deque())
         if len(waiting) >= _PER_OBJECT or self._of_node[node] >= _PER_NODE:
             error = ApiError(429, "TooManyRequests", f"node {node} has too many requests waiting; send slower")
-            self._answer(node, message, payload, Reply(failure(payload, error)))
+            self._answer(node, message, Reply(failure(payload, error)))
             return
         waiting.append(_Request(message, payload))
         self._of_node[node] += 1
@@ -118,7 +114,7 @@ class Upstream:
                 del self._pending[key]
             if not self._of_node[key[0]]:
                 del self._of_node[key[0]]
-        self._answer(key[0], request.message, request.payload, reply)
+        self._answer(key[0], request.message, reply)
 
     async def _carry_out(self, node: str, payload: Payload) -> Reply:
         try:
@@ -155,7 +151,7 @@ class Upstream:
                     raise ApiError(503, "ServiceUnavailable", text) from error
             await asyncio.sleep(backoff.next())
 
-    def _answer(self, node: str, message: Message, payload: Payload, reply: Reply) -> None:
+    def _answer(self, node: str, message: Message, reply: Reply) -> None:
         answer = routes.answer(
             message,
             reply.body,
@@ -163,11 +159,6 @@ class Upstream:
             timestamp=int(self._clock.now() * 1000),
             version=reply.version,
         )
-        if isinstance(payload, NodeStatusInsert | NodeStatusReport):
-            # Old edges wait for the answer under the node itself.
-            resource = Resource(payload.resource.namespace, "node", payload.resource.name)
-            route = msgspec.structs.replace(answer.route, resource=str(resource))
-            answer = msgspec.structs.replace(answer, route=route)
         self._downlink.answer(node, answer)
 
     async def _mark(self, node: str) -> None:

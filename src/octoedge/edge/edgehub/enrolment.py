@@ -22,6 +22,7 @@ from pathlib import Path
 
 from octoedge.edge.edgehub import certificate, https
 from octoedge.errors import CertificateError, ConnectError, PkiError, TokenError
+from octoedge.protocol import handshake
 from octoedge.protocol.handshake import certificate_name
 from octoedge.runtime.clock import Clock
 
@@ -163,9 +164,9 @@ class Enrolment:
         unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         unverified.check_hostname = False
         unverified.verify_mode = ssl.CERT_NONE  # the CA is recognised by its hash in the token, see below
-        answer = await https.get(f"{self.http_server}/ca.crt", unverified, limits=self.limits)
+        answer = await https.get(f"{self.http_server}{handshake.CA_PATH}", unverified, limits=self.limits)
         if answer.status != 200:
-            raise ConnectError(f"{self.http_server}/ca.crt answered HTTP {answer.status}: {answer.text}")
+            raise ConnectError(f"{self.http_server}{handshake.CA_PATH} answered HTTP {answer.status}: {answer.text}")
         check_ca(token, answer.body)
         return _pem(answer.body)
 
@@ -175,16 +176,22 @@ class Enrolment:
         from octoedge.pki.token import split
 
         made = await request_key_and_csr(self.node)
-        headers = {"NodeName": self.node}
+        headers = {handshake.NODE_NAME: self.node}
         if token:
             headers["Authorization"] = f"Bearer {split(token)[1]}"
         answer = await https.get(
-            f"{self.http_server}/edge.crt", context, body=made.csr_der, headers=headers, limits=self.limits
+            f"{self.http_server}{handshake.CERTIFICATE_PATH}",
+            context,
+            body=made.csr_der,
+            headers=headers,
+            limits=self.limits,
         )
         if answer.status in _REFUSED:
             raise TokenError(f"the cloud refuses a certificate for node {self.node}: {answer.text}")
         if answer.status != 200:
-            raise ConnectError(f"{self.http_server}/edge.crt answered HTTP {answer.status}: {answer.text}")
+            raise ConnectError(
+                f"{self.http_server}{handshake.CERTIFICATE_PATH} answered HTTP {answer.status}: {answer.text}"
+            )
         issued = certificate.parse(answer.body)
         if issued.common_name != certificate_name(self.node):
             raise CertificateError(f"the cloud issued a certificate for {issued.common_name!r}, not for {self.node}")

@@ -1,7 +1,8 @@
 """The way up: requests find their answers by parent id, whatever connection is up at the moment.
 
 The hub attaches each new connection and detaches it when it dies; everyone else keeps one `Uplink` for good. Whoever
-waits for an answer when the connection dies gets `OfflineError` at once.
+waits for an answer when the connection dies gets `OfflineError` at once. While the socket takes one message, the others
+wait in their lanes: what is most urgent by the route table is written next.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from octoedge.errors import ConnectionClosed, DeadlineError, OfflineError
 from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Keepalive, Payload
+from octoedge.protocol.routes import Lane
 from octoedge.runtime.clock import Clock
+from octoedge.runtime.precedence import Turns
 from octoedge.transport.connection import Connection
 
 
@@ -45,6 +48,7 @@ class Uplink:
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._down.set()
+        self._turns = Turns()
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
 
     @property
@@ -68,8 +72,7 @@ class Uplink:
         self._waiting[message_id] = waiting
         try:
             async with asyncio.timeout(timeout):
-                await self._hold_back()
-                await self._write(message)
+                await self._write(message, routes.row_of(payload).lane)
                 return await waiting
         except TimeoutError as error:
             what = f"{message.route.operation} {message.route.resource}"
@@ -78,15 +81,11 @@ class Uplink:
             del self._waiting[message_id]
 
     async def send(self, payload: Payload) -> None:
-        if not isinstance(payload, Keepalive):
-            await self._hold_back()
-        await self._write(self._compose(payload))
+        await self._write(self._compose(payload), routes.row_of(payload).lane, held=not isinstance(payload, Keepalive))
 
     async def acknowledge(self, message: Message, error: str = "") -> None:
-        await self._hold_back()
-        await self._write(
-            routes.acknowledge(message, message_id=self._make_id(), timestamp=self._timestamp(), error=error)
-        )
+        message = routes.acknowledge(message, message_id=self._make_id(), timestamp=self._timestamp(), error=error)
+        await self._write(message, Lane.CONTROL)
 
     def attach(self, connection: Connection) -> None:
         """From now on messages go out through `connection`."""
@@ -123,10 +122,18 @@ class Uplink:
     def _compose(self, payload: Payload) -> Message:
         return routes.compose(payload, message_id=self._make_id(), timestamp=self._timestamp())
 
-    async def _write(self, message: Message) -> None:
+    async def _write(self, message: Message, lane: Lane, *, held: bool = True) -> None:
         connection = self._connection
         if connection is None:
-            raise OfflineError(f"{message.route.operation} {message.route.resource}: not connected to the cloud")
+            raise _offline(message, "not connected to the cloud")
+        async with self._turns.mine(lane):
+            if held:
+                await self._hold_back()
+            if self._connection is not connection:
+                raise _offline(message, "the connection to the cloud was lost")
+            await self._put(connection, message)
+
+    async def _put(self, connection: Connection, message: Message) -> None:
         try:
             async with asyncio.timeout(self._write_seconds):
                 await connection.send(codec.encode(message))
@@ -135,7 +142,11 @@ class Uplink:
             await connection.close()
             raise OfflineError(f"the cloud took nothing for {self._write_seconds:g} s; connecting anew") from error
         except ConnectionClosed as error:
-            raise OfflineError(f"{message.route.operation} {message.route.resource}: {error}") from error
+            raise _offline(message, str(error)) from error
 
     def _timestamp(self) -> int:
         return int(self._clock.now() * 1000)
+
+
+def _offline(message: Message, why: str) -> OfflineError:
+    return OfflineError(f"{message.route.operation} {message.route.resource}: {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -305,6 +306,33 @@ def test_answers_hold_up_objects_for_a_go_edge_only(store: str, waits: bool) -> 
     run(main())
 
 
+@pytest.mark.parametrize(("store", "at_once"), [("", 32), ("s-1", 100)])
+def test_a_go_edge_never_has_more_in_its_buffer_than_the_window(store: str, at_once: int) -> None:
+    """Its buffer holds 100 messages and drops the oldest: answers count as objects do."""
+
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect(store=store)
+            await asyncio.sleep(0)
+            for number in range(100):
+                request = Message(Header(msg_id=f"q{number}"), Route(operation="query", resource="default/secret/c"))
+                world.sessions.answer("edge-1", routes.answer(request, b"{}", message_id=f"r{number}", timestamp=0))
+            await asyncio.sleep(0.5)
+            got = 0
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    async with asyncio.timeout(0.1):
+                        await edge.receive()
+                    got += 1
+            assert got == at_once
+            await asyncio.sleep(10)  # what was not acknowledged leaves the window after two seconds
+            async with asyncio.timeout(1):
+                for _ in range(100 - got):
+                    await edge.receive()
+
+    run(main())
+
+
 @pytest.mark.parametrize(("store", "is_answered"), [("", False), ("s-1", True)])
 def test_a_go_edge_gets_no_answer_to_an_event(store: str, is_answered: bool) -> None:
     """It waits for none and acknowledges none, so that answers would fill the window."""
@@ -318,7 +346,7 @@ def test_a_go_edge_gets_no_answer_to_an_event(store: str, is_answered: bool) -> 
             world.sessions.answer("edge-1", routes.answer(request, b"{}", message_id="r", timestamp=0))
             request = Message(Header(msg_id="q"), Route(operation="query", resource="default/configmap/c"))
             world.sessions.answer("edge-1", routes.answer(request, b"{}", message_id="s", timestamp=0))
-            wanted = ["event", "q"] if is_answered else ["q"]
+            wanted = ["q", "event"] if is_answered else ["q"]  # telemetry comes last
             assert [(await _next(edge)).header.parent_msg_id for _ in wanted] == wanted
 
     run(main())
