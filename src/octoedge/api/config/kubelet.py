@@ -121,9 +121,9 @@ EVICTION_HARD = {
 
 IN_EFFECT = frozenset(
     """address cgroup_driver cgroup_root cluster_dns cluster_domain container_log_max_files
-    container_log_max_size container_log_monitor_interval container_runtime_endpoint eviction_hard
-    eviction_max_pod_grace_period eviction_minimum_reclaim eviction_pressure_transition_period eviction_soft
-    eviction_soft_grace_period image_gc_high_threshold_percent image_gc_low_threshold_percent
+    container_log_max_size container_log_monitor_interval container_runtime_endpoint enforce_node_allocatable
+    eviction_hard eviction_max_pod_grace_period eviction_minimum_reclaim eviction_pressure_transition_period
+    eviction_soft eviction_soft_grace_period image_gc_high_threshold_percent image_gc_low_threshold_percent
     image_maximum_gc_age image_minimum_gc_age kube_reserved max_pods pod_logs_dir pod_pids_limit read_only_port
     register_with_taints resolv_conf seccomp_default shutdown_grace_period shutdown_grace_period_by_pod_priority
     shutdown_grace_period_critical_pods static_pod_path system_reserved""".split()

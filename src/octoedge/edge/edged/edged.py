@@ -33,7 +33,7 @@ from octoedge.edge.edged.manifests import Manifests
 from octoedge.edge.edged.meter import Meter
 from octoedge.edge.edged.mounts import Mounter, SystemMounter
 from octoedge.edge.edged.node import NodeKeeper
-from octoedge.edge.edged.nodestatus import NodeSettings
+from octoedge.edge.edged.nodestatus import NodeSettings, pod_root_limits
 from octoedge.edge.edged.objects import Objects
 from octoedge.edge.edged.observe import Observer
 from octoedge.edge.edged.pages import Pages
@@ -180,6 +180,9 @@ class Edged:
     async def run(self, ready: Callable[[], None]) -> None:
         """Keep this node's pods running until cancelled."""
         self._volumes.start()
+        limits = pod_root_limits(self._settings.node, self.node.machine)
+        if limits is not None:
+            await self._cgroups.create(self._settings.cgroup_root, limits)
         await self._briefly(self.node.check_runtime())
         self._static.start()
         for obj in await self._metadata.list("pod"):

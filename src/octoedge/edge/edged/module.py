@@ -111,4 +111,5 @@ def node_settings(config: EdgedConfig) -> NodeSettings:
         max_pods=kubelet.max_pods,
         reserved=(dict(kubelet.system_reserved), dict(kubelet.kube_reserved)),
         eviction=dict(kubelet.eviction_hard),
+        enforce="pods" in kubelet.enforce_node_allocatable,
     )

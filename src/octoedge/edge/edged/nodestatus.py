@@ -15,8 +15,10 @@ from octoedge.api.core import (
     NodeSystemInfo,
 )
 from octoedge.api.quantity import milli, whole
+from octoedge.edge.edged.limits import PodLimits
 from octoedge.edge.edged.machine import Disk, Machine
 from octoedge.edge.edged.pressure import bytes_of
+from octoedge.edge.edged.resources import shares
 from octoedge.runtime.clock import rfc3339
 
 _PORT = 10350
@@ -36,6 +38,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     """systemReserved and kubeReserved."""
     eviction: dict[str, str] = {}
     """evictionHard."""
+    enforce: bool = True
+    """Whether what is reserved is kept from pods by the kernel (enforceNodeAllocatable: pods)."""
 
 
 class RuntimeHealth(msgspec.Struct, frozen=True):
@@ -122,6 +126,15 @@ def node_status(
         daemon_endpoints=DaemonEndpoints(DaemonEndpoint(_PORT)),
         node_info=info(machine, reading.runtime),
     )
+
+
+def pod_root_limits(settings: NodeSettings, machine: Machine) -> PodLimits | None:
+    """What all pods together may use where something is reserved; None where nothing is."""
+    if not settings.enforce or not any(settings.reserved):
+        return None
+    cpu = machine.cpus * 1000 - sum(milli(table["cpu"]) for table in settings.reserved if "cpu" in table)
+    memory = machine.memory - sum(whole(table["memory"]) for table in settings.reserved if "memory" in table)
+    return PodLimits(shares=shares(max(cpu, 0)), memory=max(memory, 1))
 
 
 def info(machine: Machine, runtime: RuntimeHealth) -> NodeSystemInfo:

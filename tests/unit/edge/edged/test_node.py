@@ -72,6 +72,14 @@ def test_allocatable_is_capacity_less_what_is_reserved_and_evicted_at() -> None:
     }  # fmt: skip
 
 
+def test_what_is_reserved_is_kept_from_all_pods_together() -> None:
+    assert nodestatus.pod_root_limits(SETTINGS, node.MACHINE) is None
+    settings = NodeSettings(node.NODE, reserved=({"cpu": "500m", "memory": "1Gi"}, {"memory": "512Mi"}))
+    limits = nodestatus.pod_root_limits(settings, node.MACHINE)
+    assert limits is not None
+    assert (limits.shares, limits.memory) == (1536, (4 << 30) - (1536 << 20))
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
