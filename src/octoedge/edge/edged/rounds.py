@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+
+import msgspec
 
 from octoedge.api.core import Pod
 from octoedge.edge.edged.admission import Surroundings
@@ -13,14 +16,17 @@ from octoedge.edge.edged.containers import Containers
 from octoedge.edge.edged.cri.interface import ContainerRuntime
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.events import Recorder
-from octoedge.edge.edged.layout import Layout
+from octoedge.edge.edged.layout import Layout, make_private, write_file
+from octoedge.edge.edged.manifests import is_static_uid
 from octoedge.edge.edged.observe import Observer
-from octoedge.edge.edged.observed import History, PodSeen
+from octoedge.edge.edged.observed import Failure, History, PodSeen
 from octoedge.edge.edged.report import Reporter
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Volumes
 from octoedge.edge.ports import Metadata
 from octoedge.runtime.clock import Clock, parse_rfc3339
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Record:
     wish: tuple[bool, int | None] = (False, None)
     hooked: set[str] = field(default_factory=set)
     """Containers whose preStop hook has begun."""
+    recalled: bool = False
+    """Whether what was written down about the pod has been read."""
     held: bool = False
     """Whether the pod waits for somebody on this node to release it."""
     released: bool = False
@@ -82,6 +90,28 @@ class Round:
     seen: PodSeen
     record: Record
     refused_debuggers: dict[str, str]
+
+
+def keep_failure(layout: Layout, uid: str, failure: Failure) -> None:
+    """Write down that a pod ended for good, before anything follows from it: a restart must not begin it anew.
+
+    A static pod is begun anew by every boot, as its file says.
+    """
+    if is_static_uid(uid):
+        return
+    try:
+        make_private(layout.pod(uid))
+        write_file(layout.mark(uid), msgspec.json.encode(failure), 0o600)
+    except OSError as error:
+        log.warning("that pod %s ended cannot be written down: %s", uid, error)
+
+
+def kept_failure(layout: Layout, uid: str) -> Failure | None:
+    """What `keep_failure` wrote; None for a pod that has not failed as a whole."""
+    try:
+        return msgspec.json.decode(layout.mark(uid).read_bytes() or b"null", type=Failure | None)
+    except (OSError, ValueError, msgspec.DecodeError):
+        return None
 
 
 def started(pod: Pod | None) -> float:

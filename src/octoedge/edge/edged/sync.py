@@ -22,7 +22,7 @@ from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.observed import Failure, History, PodSeen, Waiting
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.probes import Prober
-from octoedge.edge.edged.rounds import Parts, Record, Round, logged_attempts, started
+from octoedge.edge.edged.rounds import Parts, Record, Round, keep_failure, kept_failure, logged_attempts, started
 from octoedge.edge.edged.volumes import VolumeFailed
 from octoedge.errors import ApiError, DeadlineError, OctoedgeError, OfflineError, RuntimeUnavailable, StoreError
 from octoedge.protocol.resource import Resource
@@ -90,7 +90,7 @@ class Sync:
     def fail(self, uid: str, reason: str, message: str, grace: float | None) -> None:
         """End a pod for good; `grace`: seconds that its containers get, None: the pod's own."""
         record = self._records.setdefault(uid, Record())
-        record.history.failure = Failure(reason, message, grace, disruption="TerminationByKubelet")
+        self._end(uid, record, Failure(reason, message, grace, disruption="TerminationByKubelet"))
         record.interrupt()
         self._queue.add(uid)
 
@@ -167,6 +167,8 @@ class Sync:
         if record.admitted or pod is None or pod.metadata.deletion_timestamp is not None:
             return True
         known = bool(round_.seen.sandboxes or round_.seen.containers or pod.status.start_time)
+        # After a boot without a cloud only the pod's directory tells that it was here.
+        known = known or self._parts.layout.mark(round_.uid).exists()
         if not known and holding.wants_hold(pod) and not record.released:
             await self._hold(pod, record)
             return False
@@ -179,8 +181,12 @@ class Sync:
         record.admitted = True
         if refused is not None:
             self._parts.recorder.pod(pod, "Warning", refused.reason, refused.message)
-            record.history.failure = Failure(refused.reason, f"Pod was rejected: {refused.message}")
+            self._end(round_.uid, record, Failure(refused.reason, f"Pod was rejected: {refused.message}"))
         return True
+
+    def _end(self, uid: str, record: Record, failure: Failure) -> None:
+        keep_failure(self._parts.layout, uid, failure)
+        record.history.failure = failure
 
     async def _hold(self, pod: Pod, record: Record) -> None:
         """Keep a pod from starting until it is released here, and say so once."""
@@ -251,6 +257,9 @@ class Sync:
     def _note(self, round_: Round) -> None:
         """Bring memory up to what was seen."""
         history, seen, now = round_.record.history, round_.seen, _now()
+        if not round_.record.recalled:
+            round_.record.recalled = True
+            history.failure = history.failure or kept_failure(self._parts.layout, round_.uid)
         history.dead_kept = self._parts.dead_kept
         history.start_time = history.start_time or started(round_.pod) or self._parts.clock.now()
         if round_.refused and round_.pod is not None and history.refused != round_.refused:
@@ -264,19 +273,19 @@ class Sync:
         if pod is None or pod.metadata.deletion_timestamp is not None:
             history.stopping_since = now if history.stopping_since is None else history.stopping_since
         else:
-            self._check_deadline(pod, history)
+            self._check_deadline(pod, round_.record)
             if not history.logged_attempts and not seen.containers:
                 history.logged_attempts = logged_attempts(self._parts.layout, pod)
         self.prober.track(round_.uid, pod, seen, history)
 
-    def _check_deadline(self, pod: Pod, history: History) -> None:
-        limit = pod.spec.active_deadline_seconds
-        if limit is None or pod.status.phase in ("Succeeded", "Failed"):
+    def _check_deadline(self, pod: Pod, record: Record) -> None:
+        limit, history = pod.spec.active_deadline_seconds, record.history
+        if limit is None or history.failure is not None or pod.status.phase in ("Succeeded", "Failed"):
             return
         left = history.start_time + limit - self._parts.clock.now()
         if left <= 0:
             text = "Pod was active on the node longer than the specified deadline"
-            history.failure = history.failure or Failure("DeadlineExceeded", text)
+            self._end(pod.metadata.uid, record, Failure("DeadlineExceeded", text))
         else:
             self._queue.add_later(pod.metadata.uid, left)
 

@@ -199,6 +199,48 @@ def test_what_runs_is_not_asked_again_after_a_restart(tmp_path: Path) -> None:
     run(main())
 
 
+def test_what_ended_for_good_stays_so_after_a_boot_without_a_cloud(tmp_path: Path) -> None:
+    async def main() -> None:
+        world, machine = World(tmp_path), Machine()
+        world.metadata.set_online(False)
+        eviction = EvictionSettings(hard={"memory.available": "100Mi"})
+        async with world.edged(eviction=eviction, measure=machine.measure):
+            await up(world, "evicted")
+            machine.memory = 1
+            await world.metadata.until_status("uid-evicted", failed)
+            await world.metadata.put("pod", pod("late"))
+            await world.metadata.until_status("uid-late", failed)
+            machine.memory = 2000
+        # The store has the pods as they came; the runtime may have lost its records.
+        for lost in (False, True):
+            if lost:
+                world.runtime.containers.clear()
+                world.runtime.sandboxes.clear()
+            async with world.edged():
+                await asyncio.sleep(600)
+                assert world.runtime.running() == []
+                assert world.metadata.status("uid-evicted")["reason"] == "Evicted"
+                assert world.metadata.status("uid-late")["phase"] == "Failed"
+
+    run(main())
+
+
+def test_a_pod_that_was_here_before_a_boot_is_not_asked_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        world = World(tmp_path)
+        async with world.edged():
+            await up(world, "one", nodeSelector={"disk": "ssd"})
+        world.runtime.containers.clear()
+        world.runtime.sandboxes.clear()
+        about = {"name": "edge-1", "namespace": "null", "labels": {"disk": "hdd"}}
+        await world.metadata.put("node", {"metadata": about})
+        async with world.edged():
+            await asyncio.sleep(60)
+            assert len(world.runtime.running()) == 1
+
+    run(main())
+
+
 def test_the_size_of_a_tree(tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/file").write_bytes(b"x" * 10_000)
