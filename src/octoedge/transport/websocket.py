@@ -23,6 +23,7 @@ from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, Connect
 from octoedge.protocol.codec import MAX_BYTES
 from octoedge.transport import rfc6455
 from octoedge.transport.connection import Peer
+from octoedge.transport.leaf import show_alone
 from octoedge.transport.rfc6455 import Close, FrameError, FrameReader, Message, Opcode, Ping, Pong, Upgraded
 
 _READ_BYTES = 64 * 1024
@@ -117,6 +118,10 @@ class WebSocketConnection:
 
     async def send(self, data: bytes) -> None:
         await self._write(rfc6455.encode(Opcode.TEXT, data))
+
+    async def send_binary(self, data: bytes) -> None:
+        """As `send`, in a binary frame."""
+        await self._write(rfc6455.encode(Opcode.BINARY, data))
 
     async def receive(self) -> bytes:
         while not self._messages:
@@ -219,6 +224,7 @@ def _context(endpoint: Endpoint) -> ssl.SSLContext:
     try:
         context.load_verify_locations(endpoint.ca_file)
         context.load_cert_chain(endpoint.certificate_file, endpoint.key_file)
+        show_alone(context)
     except (OSError, ssl.SSLError) as error:
         raise ConnectError(
             f"cannot use the certificate files {endpoint.ca_file}, {endpoint.certificate_file}, {endpoint.key_file}: "
