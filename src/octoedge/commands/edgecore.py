@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from octoedge.commands.later import postpone
 from octoedge.errors import ConfigError, OctoedgeError, TokenError, first_of
 from octoedge.version import VERSION
 
@@ -64,6 +65,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def _run(config_file: Path) -> int:
+    postpone()
     config = _read_in_child(config_file)
     from octoedge.runtime import logs
 
