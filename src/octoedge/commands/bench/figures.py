@@ -30,6 +30,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("idle_traffic", "bytes of an idle node a day, both ways", "MB", 22, 2),
     Figure("first_start_ready", "first start → Ready", "s", 0.740, 0.7),
     Figure("restart_ready", "restart → Ready", "s", 10.6, 0.5),
+    Figure("offline_restart", "offline, containers gone: restart → a pod serves its token", "s", None, 0.8),
     Figure("apply_ready", "apply → Ready in the API", "s", 0.995, 0.5),
     Figure("apply_ready_own", "… without the runtime's own time", "s", None, 0.03),
     Figure("configmap_volume", "ConfigMap change → in the mounted volume", "s", 73, 1),

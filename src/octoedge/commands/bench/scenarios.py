@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from octoedge.commands.bench.fleet import fleet
 from octoedge.commands.bench.process import cpu_seconds, memory, traffic
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.streaming import flat_out, streams
-from octoedge.commands.bench.world import DEADLINE, World, is_ready, pod
+from octoedge.commands.bench.world import DEADLINE, PORT_OFFSET, World, is_ready, pod
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.errors import DeadlineError
@@ -32,6 +33,8 @@ IDLE_SECONDS = 60.0
 DAY = 86_400.0
 SETTLE_SECONDS = 10.0
 POLL = 0.002
+ANSWERS = 8090 + PORT_OFFSET
+TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount"
 STREAMS = 4
 
 
@@ -100,6 +103,45 @@ async def configmaps(world: World) -> Samples:
         await world.client.delete(CONFIGMAPS, "default", "bench")
 
 
+async def offline_restarts(world: World) -> Samples:
+    """No cloud, containers gone, edgecore starts: until a pod serves its service account token again."""
+    command = ["/bin/busybox", "httpd", "-f", "-p", f"127.0.0.1:{ANSWERS}", "-h", TOKENS]
+    await world.apply_pod("server", containers=[{**pod("server")["spec"]["containers"][0], "command": command}])
+    await asyncio.to_thread(_until, _token_is_served)
+    for name in ("cloudcore", "apiserver"):
+        world.stop(name)
+    try:
+        return {"offline_restart": [await _offline_restart(world) for _ in range(3)]}
+    finally:
+        for name in ("apiserver", "cloudcore"):
+            world.daemon(name).start()
+        await asyncio.to_thread(_until, lambda: cluster.is_ready(world.layout.kubeconfig))
+        await world.delete_pod("server")
+
+
+async def _offline_restart(world: World) -> float:
+    world.stop("edgecore")
+    runtime = CriClient(str(world.layout.runtime_socket))
+    try:
+        for sandbox in await runtime.list_sandboxes({}):
+            await runtime.stop_sandbox(sandbox.id)
+            await runtime.remove_sandbox(sandbox.id)
+    finally:
+        await runtime.close()
+    began = time.monotonic()
+    world.daemon("edgecore").start()
+    await asyncio.to_thread(_until, _token_is_served)
+    return time.monotonic() - began
+
+
+def _token_is_served() -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{ANSWERS}/token", timeout=1) as answer:
+            return len(answer.read()) > 100
+    except OSError:
+        return False
+
+
 async def control_plane(world: World) -> Samples:
     """The embedded API server, started → ready."""
     samples: list[float] = []
@@ -124,6 +166,7 @@ SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
     ("ConfigMap → volume", configmaps),
     ("streams: logs, exec, port-forward", streams),
     ("memory and idle CPU (two minutes and a half)", memory_and_idle),
+    ("offline restart", offline_restarts),
     ("first start → Ready", first_starts),
     ("control plane start", control_plane),
 )
