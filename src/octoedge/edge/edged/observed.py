@@ -103,6 +103,8 @@ class Failure(msgspec.Struct, frozen=True):
     """Seconds that its containers get; None: the pod's own."""
     disruption: str = ""
     """Reason of the condition DisruptionTarget, where somebody else's need ended the pod."""
+    rejected: bool = False
+    """The pod was never let in: nothing is said of its containers, so that `kubectl get` shows the reason."""
 
 
 @dataclass

@@ -55,6 +55,7 @@ def pod_status(pod: Pod, seen: PodSeen, history: History, around: Surroundings) 
     main = [_main_status(pod, spec, seen, history, around, initialized) for spec in pod.spec.containers]
     phase = ended.phase if ended is not None else _phase(main, initialized)
     ips = _pod_ips(pod, seen, around)
+    let_in = history.failure is None or not history.failure.rejected
     return PodStatus(
         phase=phase,
         conditions=_conditions(pod, seen, phase, init, main, initialized, around.now, history),
@@ -65,8 +66,8 @@ def pod_status(pod: Pod, seen: PodSeen, history: History, around: Surroundings) 
         pod_ip=ips[0] if ips else "",
         pod_ips=[IpAddress(ip) for ip in ips],
         start_time=pod.status.start_time or rfc3339(history.start_time or around.now),
-        init_container_statuses=init,
-        container_statuses=main,
+        init_container_statuses=init if let_in else [],
+        container_statuses=main if let_in else [],
         ephemeral_container_statuses=[
             _debugger_status(pod, spec, seen, history, around) for spec in pod.spec.ephemeral_containers
         ],

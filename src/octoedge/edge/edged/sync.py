@@ -181,7 +181,9 @@ class Sync:
         record.admitted = True
         if refused is not None:
             self._parts.recorder.pod(pod, "Warning", refused.reason, refused.message)
-            self._end(round_.uid, record, Failure(refused.reason, f"Pod was rejected: {refused.message}"))
+            self._end(
+                round_.uid, record, Failure(refused.reason, f"Pod was rejected: {refused.message}", rejected=True)
+            )
         return True
 
     def _end(self, uid: str, record: Record, failure: Failure) -> None:
