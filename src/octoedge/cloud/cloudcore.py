@@ -24,12 +24,15 @@ from octoedge.cloud.cloudstream.iptables import Iptables
 from octoedge.cloud.cloudstream.tunnelport import TunnelPorts
 from octoedge.cloud.devicecontroller import downstream as devices
 from octoedge.cloud.devicecontroller import upstream as reports
+from octoedge.cloud.dynamiccontroller.controller import PAYLOADS as DYNAMIC_PAYLOADS
+from octoedge.cloud.dynamiccontroller.controller import DynamicController
 from octoedge.cloud.edgecontroller.addresses import Door
 from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.requests import Requests
 from octoedge.cloud.edgecontroller.upstream import Enforcement, Upstream
 from octoedge.cloud.joined import Dispatch, Intents
 from octoedge.cloud.monitor import Monitor, Readings
+from octoedge.cloud.ports import Upstream as Requested
 from octoedge.cloud.synccontroller.checkpoints import ObjectSyncs
 from octoedge.cloud.synccontroller.controller import SyncController
 from octoedge.errors import ApiError, TransportError
@@ -37,6 +40,7 @@ from octoedge.kube.client import Client
 from octoedge.pki import x509
 from octoedge.pki.authority import Authority, Files, TokenKeeper, load
 from octoedge.protocol.codec import MAX_BYTES
+from octoedge.protocol.payloads import Payload
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
@@ -68,9 +72,13 @@ class CloudCore:
             requests, self.downstream, self.sessions, clock, enforcement=_enforcement(hub_config.authorization)
         )
         of_devices = reports.Upstream(client, self.devices, self.sessions, clock) if self.devices else None
+        dynamic = _dynamic(config, client, self.sessions, clock, self.downstream)
+        by_payload: dict[type[Payload], Requested] = {}
+        by_payload |= dict.fromkeys(reports.PAYLOADS, of_devices) if of_devices else {}
+        by_payload |= dict.fromkeys(DYNAMIC_PAYLOADS, dynamic) if dynamic else {}
         self.hub = CloudHub(
             self.sessions,
-            Dispatch(upstream, dict.fromkeys(reports.PAYLOADS, of_devices) if of_devices else {}),
+            Dispatch(upstream, by_payload),
             self.checkpoints,
             clock,
             node_limit=hub_config.node_limit,
@@ -83,6 +91,7 @@ class CloudCore:
         tokens = TokenKeeper(client, self._authority.get, clock, hours=hub_config.token_refresh_duration)
         modules: list[Module] = [self._authority, tokens, *both, sync, upstream, self.hub]
         modules += [of_devices] if of_devices else []
+        modules += [dynamic] if dynamic else []
         if listen:
             modules += self._listeners(client, clock)
         self._supervisor = Supervisor(modules)
@@ -227,6 +236,21 @@ def _devices(config: CloudCoreConfig, client: Client, sessions: Sessions, clock:
     if not config.modules.device_controller.enable:
         return None
     return devices.Downstream(client, sessions, clock, mirror=config.octoedge.device_status_twins)
+
+
+def _dynamic(
+    config: CloudCoreConfig, client: Client, sessions: Sessions, clock: Clock, downstream: Downstream
+) -> DynamicController | None:
+    """The Kubernetes API for MetaServers; a service account counts where a pod of the node runs as it."""
+    if not config.modules.dynamic_controller.enable:
+        return None
+
+    def runs_as(node: str, namespace: str, name: str) -> bool:
+        return any((pod.namespace, pod.service_account) == (namespace, name) for pod in downstream.pods_of(node))
+
+    made = DynamicController(client, sessions, clock, runs_as)
+    sessions.listen(ended=made.disconnected)
+    return made
 
 
 def _enforcement(settings: Authorization) -> Enforcement:

@@ -55,6 +55,14 @@ class Listing:
     items: list[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class SpeakingAs:
+    """In whose name a request is made (impersonation), where it is not our own."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+
+
 class WatchEvent(msgspec.Struct, frozen=True):
     """One line of a watch: ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
 
@@ -163,10 +171,12 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = _JSON,
+        speaking_as: SpeakingAs | None = None,
     ) -> bytes:
         """Any request; the body of a successful answer."""
         timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS, sock_connect=_CONNECT_SECONDS)
-        async with self._slots, self._answer(method, where, query or {}, body, content_type, timeout) as response:
+        answer = self._answer(method, where, query or {}, body, content_type, timeout, speaking_as)
+        async with self._slots, answer as response:
             return await _body(response, _MAX_BODY)
 
     @asynccontextmanager
@@ -178,11 +188,15 @@ class Client:
         body: bytes | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
+        speaking_as: SpeakingAs | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url = URL(self.access.server + where, encoded=True).update_query(query)
-        headers = {"Accept": _JSON, **await self._authorization()}
+        headers = [("Accept", _JSON), *(await self._authorization()).items()]
         if body is not None:
-            headers["Content-Type"] = content_type
+            headers.append(("Content-Type", content_type))
+        if speaking_as is not None:
+            headers += [("Impersonate-User", speaking_as.user)]
+            headers += [("Impersonate-Group", group) for group in speaking_as.groups]
         try:
             async with self._connected().request(
                 method,

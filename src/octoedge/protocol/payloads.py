@@ -64,6 +64,18 @@ class TwinSync(Payload, frozen=True, kw_only=True):
     """Desired values of a device, as clouds before 1.15 send them; its `resource` has no namespace."""
 
 
+class WatchedInsert(Payload, frozen=True, kw_only=True):
+    """An object that a watch of the node's MetaServer sees is there. From a cloud, or to an edge, of KubeEdge."""
+
+
+class WatchedUpdate(Payload, frozen=True, kw_only=True):
+    """An object that a watch of the node's MetaServer sees has changed."""
+
+
+class WatchedDelete(Payload, frozen=True, kw_only=True):
+    """An object that a watch of the node's MetaServer sees is gone."""
+
+
 class Answer(Payload, frozen=True, kw_only=True):
     """The answer to a request; which one says the envelope's parent id."""
 
@@ -168,6 +180,14 @@ class DeviceStateReport(Payload, frozen=True, kw_only=True):
 
 class CaQuery(Payload, frozen=True, kw_only=True):
     """The edge asks for the API server's CA certificate."""
+
+
+class ApplicationRequest(Payload, frozen=True, kw_only=True):
+    """The edge's MetaServer asks the Kubernetes API; the body is an `application.Application`."""
+
+
+class WatchSync(Payload, frozen=True, kw_only=True):
+    """All watches of an edge's MetaServer: `{id: Application}`; the cloud answers with those that failed."""
 
 
 # ---- bodies --------------------------------------------------------------------------------------------------------

@@ -72,6 +72,9 @@ class Row:
     """
 
 
+DYNAMIC = "dynamiccontroller"
+
+
 def _down(payload: type[p.Payload], operation: str) -> Row:
     return Row(payload, Direction.DOWN, "edgecontroller", "resource", operation, frozenset(), Confirm.ACK, Confirm.ACK)
 
@@ -92,6 +95,19 @@ def _device_up(payload: type[p.Payload], *paths: str) -> Row:
         payload, Direction.UP, "twin", "resource", "update", frozenset({"device"}), reply, reply, Lane.TELEMETRY,
         paths,
     )  # fmt: skip
+
+
+def _metaserver(payload: type[p.Payload], path: str) -> Row:
+    reply = Confirm.REPLY
+    return Row(
+        payload, Direction.UP, "metaserver", DYNAMIC, "null", frozenset(), reply, reply, Lane.BULK, (path,),
+    )  # fmt: skip
+
+
+def _watched(payload: type[p.Payload], operation: str) -> Row:
+    """Only with a peer of KubeEdge's; one of ours asks for changes by Application, and the answer confirms."""
+    confirm = Confirm.ACK
+    return Row(payload, Direction.DOWN, DYNAMIC, "resource", operation, frozenset(), confirm, confirm, Lane.BULK)
 
 
 def _up(
@@ -139,6 +155,11 @@ ROWS: tuple[Row, ...] = (
         Confirm.REPLY,
         paths=("k8s/ca.crt",),
     ),
+    _metaserver(p.ApplicationRequest, "null"),
+    _metaserver(p.WatchSync, "watchapp/sync"),
+    _watched(p.WatchedInsert, "insert"),
+    _watched(p.WatchedUpdate, "update"),
+    _watched(p.WatchedDelete, "delete"),
     _up(p.ObjectQuery, "query", QUERIED),
     _up(p.TokenQuery, "query", "serviceaccounttoken"),
     _up(p.NodeInsert, "insert", "node"),
@@ -209,7 +230,11 @@ def classify(direction: Direction, message: Message) -> p.Payload:
         resource = parse(route.resource)
     except ResourceError as error:
         raise RouteError(f"{_text(route)}: {error}") from error
-    row = _BY_TYPE.get((direction, route.operation, resource.type)) or _BY_TYPE.get((direction, route.operation, ""))
+    if direction is Direction.DOWN and route.source == DYNAMIC:  # of other nodes too: never what this node must run
+        row = _WATCHED.get(route.operation)
+    else:
+        by_type, any_type = (direction, route.operation, resource.type), (direction, route.operation, "")
+        row = _BY_TYPE.get(by_type) or _BY_TYPE.get(any_type)
     if row is None:
         raise RouteError(f"no row of the route table knows {_text(route)}")
     if direction is Direction.DOWN and route.group not in ("resource", "func"):
@@ -239,8 +264,8 @@ def compose(payload: p.Payload, *, message_id: str, timestamp: int, sent_as_text
 def answer(request: Message, body: bytes, *, message_id: str, timestamp: int, version: str = "") -> Message:
     """The cloud's answer to an edge's request: source edgecontroller, group resource, same resource.
 
-    What devices report is answered by devicecontroller, about `twin`. `body` is JSON, or text such as `OK`, which
-    travels as a JSON string.
+    What devices report is answered by devicecontroller, about `twin`; Applications by dynamiccontroller. `body` is
+    JSON, or text such as `OK`, which travels as a JSON string.
     """
     return Message(
         header=Header(
@@ -300,6 +325,9 @@ def answer_transport(question: Message, *, message_id: str, timestamp: int) -> M
 
 def _answer_route(asked: Route) -> Route:
     resource = asked.resource
+    if asked.group == DYNAMIC:
+        about = resource if resource == "watchapp/sync" else "ignore/Application/ignore"
+        return Route(source=DYNAMIC, group="resource", operation="applicationResponse", resource=about)
     if asked.operation in ("insert", "update") and "/nodestatus/" in resource:
         resource = str(subject(parse(resource)))  # edges before 1.12 wait for the answer under the node itself
     return Route(source="edgecontroller", group="resource", operation="response", resource=resource)
@@ -388,7 +416,8 @@ def _index_paths(rows: Iterable[Row]) -> dict[tuple[Direction, str, int], list[t
 _documents = msgspec.json.Decoder(msgspec.Raw)
 _AS_TEXT = frozenset({p.NodeStatusPatch, p.PodStatusPatch, p.DeviceStateReport, p.DeviceDetailQuery})
 _BY_PAYLOAD = {row.payload: row for row in ROWS}
-_BY_TYPE = _index(ROWS)
+_WATCHED = {row.operation: row for row in ROWS if row.source == DYNAMIC}
+_BY_TYPE = _index(row for row in ROWS if row.source != DYNAMIC)
 _BY_PATH = _index_paths(ROWS)
 _PLACEHOLDERS = frozenset({"{namespace}", "{name}"})
 _LONGEST_PATH = max(path.count("/") for row in ROWS for path in row.paths) + 1

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from octoedge.errors import ApiError, ConnectError, already_exists, conflict, gone, not_found
+from octoedge.errors import ApiError, ConnectError, already_exists, conflict, forbidden, gone, not_found
 from octoedge.kube.access import Access
-from octoedge.kube.client import Client, WatchEvent
+from octoedge.kube.client import Client, SpeakingAs, WatchEvent
 from octoedge.kube.kinds import Kind
 from octoedge.kube.patch import apply_merge
 
@@ -30,6 +30,8 @@ class MemoryApi:
         self.objects: dict[tuple[str, str], Json] = {}
         """(collection path, name) → object"""
         self.away = False
+        self.trusted: set[str] = set()
+        """Users that others may speak as; they may do everything."""
         self.requests: list[tuple[str, str]] = []
         """(method, path) of every request, for tests that count them."""
         self._version = itertools.count(1)
@@ -123,12 +125,15 @@ class MemoryClient(Client):
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "",  # noqa: ARG002 - every patch counts as a merge patch
+        speaking_as: SpeakingAs | None = None,
     ) -> bytes:
         """One request."""
         self.api.requests.append((method, where))
         await asyncio.sleep(0.001)
         if self.api.away:
             raise ConnectError("the API server in memory is away")
+        if speaking_as is not None and speaking_as.user not in self.api.trusted:
+            raise forbidden(f"User {speaking_as.user!r} may not {method} {where}")
         answer = await getattr(self, f"_{method.lower()}")(where, body, query or {})
         return msgspec.json.encode(answer)
 
@@ -169,6 +174,8 @@ class MemoryClient(Client):
     async def _post(self, where: str, body: bytes | None, _query: Mapping[str, str]) -> Json:
         collection, name, sub = split(where)
         obj: Json = msgspec.json.decode(body or b"{}")
+        if collection.endswith("/subjectaccessreviews"):
+            return {**obj, "status": {"allowed": obj["spec"]["user"] in self.api.trusted}}
         if sub == "token":
             return {**obj, "status": {"token": f"token-of-{name}", "expirationTimestamp": "2030-01-01T00:00:00Z"}}
         return await self.api.create(collection, obj)

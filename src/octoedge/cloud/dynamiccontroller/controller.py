@@ -1,0 +1,134 @@
+"""DynamicController itself: nodes' Applications in, answers out.
+
+    receive(node, message) → in whose name? → a request, or a shared watch → Downlink.answer
+
+Requests of one node overlap, up to a limit; what a node waits for when its session ends is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+
+import msgspec
+
+from octoedge.cloud.dynamiccontroller.callers import Callers
+from octoedge.cloud.dynamiccontroller.requests import Requests
+from octoedge.cloud.dynamiccontroller.shared import Watches, What
+from octoedge.cloud.ports import Downlink
+from octoedge.errors import ApiError, MessageError, TransportError, bad_request
+from octoedge.kube.client import Client, SpeakingAs
+from octoedge.kube.selector import parse_fields, parse_labels
+from octoedge.protocol import application as a
+from octoedge.protocol import payloads as p
+from octoedge.protocol import routes
+from octoedge.protocol.message import Message
+from octoedge.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+PAYLOADS = (p.ApplicationRequest, p.WatchSync)
+_PER_NODE = 256
+_FOLLOW_SECONDS = 240.0
+"""The longest that a question for changes waits; the edge asks again."""
+
+
+class _Following(msgspec.Struct, frozen=True, rename="camel"):
+    """Options of `follow`."""
+
+    resource_version: str = "0"
+    label_selector: str = ""
+    field_selector: str = ""
+    timeout_seconds: float = _FOLLOW_SECONDS
+
+
+class DynamicController:
+    """A module; implements `ports.Upstream`."""
+
+    name = "dynamicController"
+    needs: tuple[str, ...] = ("edgeController",)
+
+    def __init__(
+        self, client: Client, downlink: Downlink, clock: Clock, runs_as: Callable[[str, str, str], bool]
+    ) -> None:
+        self._downlink = downlink
+        self._clock = clock
+        self._requests = Requests(client)
+        self.watches = Watches(client)
+        self._callers = Callers(client, runs_as, lambda: asyncio.get_running_loop().time())
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[str, set[asyncio.Task[None]]] = {}
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self.watches.run(), name="shared watches")
+            await asyncio.sleep(0)
+            ready()
+
+    def receive(self, node: str, message: Message, payload: p.Payload) -> None:
+        """Take one request; too many at once are answered with 429."""
+        tasks = self._tasks.setdefault(node, set())
+        try:
+            asked = a.decode(payload.body) if isinstance(payload, p.ApplicationRequest) else None
+        except MessageError as error:
+            log.warning("dropped an Application of node %s: %s", node, error)
+            return
+        if asked is None:
+            self._answer(node, message, b"{}")
+            return
+        if len(tasks) >= _PER_NODE or self._group is None:
+            refusal = ApiError(429, "TooManyRequests", f"node {node} asks {_PER_NODE} things at once; ask less")
+            self._answer(node, message, a.encode(a.rejected(asked, refusal)))
+            return
+        task = self._group.create_task(self._serve(node, message, asked), name=f"{node} {asked.verb} {asked.key[:80]}")
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def disconnected(self, node: str) -> None:
+        """A session ended: nobody waits for its answers."""
+        for task in self._tasks.pop(node, ()):
+            task.cancel()
+
+    async def _serve(self, node: str, message: Message, asked: a.Application) -> None:
+        try:
+            body = await self._body(node, asked)
+            answer = a.approved(asked, body)
+        except ApiError as error:
+            log.debug("node %s, %s %s: %s", node, asked.verb, asked.key[:200], error)
+            answer = a.rejected(asked, error)
+        except MessageError as error:
+            answer = a.rejected(asked, bad_request(str(error)))
+        except TransportError as error:
+            text = f"CloudCore cannot reach the API server: {error}"
+            answer = a.rejected(asked, ApiError(503, "ServiceUnavailable", text))
+        except Exception as error:
+            log.exception("an Application of node %s failed: %s %s", node, asked.verb, asked.key[:200])
+            answer = a.rejected(asked, ApiError(500, "InternalError", f"CloudCore failed on this request: {error}"))
+        self._answer(node, message, a.encode(answer))
+
+    async def _body(self, node: str, asked: a.Application) -> bytes | None:
+        account = asked.account if isinstance(asked.account, str) else ""
+        caller = self._callers.caller(node, account)
+        if asked.verb == a.FOLLOW:
+            return await self._follow(caller, asked)
+        return await self._requests.carry_out(asked, caller)
+
+    async def _follow(self, caller: SpeakingAs, asked: a.Application) -> bytes:
+        options = a.option_as(asked, _Following)
+        key = a.parse_key(asked.key)
+        labels, fields = str(parse_labels(options.label_selector)), options.field_selector
+        parse_fields(fields)
+        if not options.resource_version.isdecimal():
+            raise bad_request(f"resourceVersion {options.resource_version[:40]!r} is no version")
+        await self._callers.check_watch(caller, key, fields)
+        seconds = min(max(options.timeout_seconds, 0.1), _FOLLOW_SECONDS)
+        batch = await self.watches.follow(What(key, labels, fields), int(options.resource_version), seconds)
+        return msgspec.json.encode(batch)
+
+    def _answer(self, node: str, message: Message, body: bytes) -> None:
+        stamp = int(self._clock.now() * 1000)
+        self._downlink.answer(node, routes.answer(message, body, message_id=str(uuid.uuid4()), timestamp=stamp))

@@ -1,0 +1,217 @@
+"""Applications of nodes: in whose name they are carried out, what is watched together, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from octoedge.errors import ApiError, MessageError
+from octoedge.kube.kinds import CONFIGMAPS
+from octoedge.protocol import application as a
+from octoedge.protocol import payloads as p
+from octoedge.protocol import routes
+from octoedge.testing.clock import run
+from octoedge.testing.dynamiclink import NODE, DynamicLink
+from octoedge.testing.kube import MemoryApi
+
+MAPS = "/core/v1/configmaps/default/null"
+ACCOUNT = "default/reader"
+USER = "system:serviceaccount:default:reader"
+
+
+async def ask(link: DynamicLink, key: str, verb: str, option: Any = None, **more: Any) -> Any:
+    """The body of the answer, decoded."""
+    asked = a.make(NODE, key, verb, option=msgspec.json.encode(option or {}), **more)
+    reply = await link.request(p.ApplicationRequest(body=a.encode(asked)), 300.0)
+    answer = a.decode(reply.body)
+    assert answer.id == asked.id
+    body = a.outcome(answer)
+    return msgspec.json.decode(body) if body else None
+
+
+def play(test: Callable[[DynamicLink, MemoryApi], Awaitable[None]], *trusted: str) -> None:
+    async def main() -> None:
+        api = MemoryApi()
+        api.trusted |= set(trusted or ("system:node:edge-1", USER))
+        link = DynamicLink(api, [ACCOUNT])
+        ready = asyncio.Event()
+        task = asyncio.create_task(link.controller.run(ready.set))
+        await ready.wait()
+        try:
+            await test(link, api)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    run(main())
+
+
+async def make_map(api: MemoryApi, name: str, **data: str) -> dict[str, Any]:
+    obj = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name}, "data": data}
+    made = await api.client().create(CONFIGMAPS, "default", msgspec.json.encode(obj))
+    return dict(msgspec.json.decode(made))
+
+
+def test_get_list_and_writes_go_to_the_api_in_the_nodes_name() -> None:
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        body = msgspec.json.encode({"metadata": {"name": "one"}, "data": {"a": "1"}})
+        await ask(link, MAPS, "create", body=body)
+        assert (await ask(link, "/core/v1/configmaps/default/one", "get"))["data"] == {"a": "1"}
+        assert len((await ask(link, MAPS, "list"))["items"]) == 1
+        patch = a.PatchInfo(name="one", patch_type="application/merge-patch+json", data=b'{"data":{"a":"2"}}')
+        changed = await ask(link, "/core/v1/configmaps/default/one", "patch", msgspec.to_builtins(patch))
+        assert changed["data"] == {"a": "2"}
+        assert await ask(link, "/core/v1/configmaps/default/one", "delete") is None
+        with pytest.raises(ApiError) as caught:
+            await ask(link, "/core/v1/configmaps/default/one", "get")
+        assert caught.value.code == 404
+
+    play(test)
+
+
+def test_who_may_not_is_refused_by_the_api_and_a_foreign_account_at_once() -> None:
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        with pytest.raises(ApiError) as caught:
+            await ask(link, MAPS, "list")
+        assert caught.value.code == 403
+        assert await ask(link, MAPS, "list", account=ACCOUNT)
+        before = len(api.requests)
+        with pytest.raises(ApiError, match="none of its pods runs as it"):
+            await ask(link, MAPS, "list", account="kube-system/admin")
+        with pytest.raises(ApiError, match="forbidden"):
+            await ask(link, MAPS, a.FOLLOW, {"resourceVersion": "0"})
+        assert len(api.requests) == before + 1
+        with pytest.raises(ApiError, match="forbidden"):
+            await ask(link, MAPS, a.FOLLOW, {"resourceVersion": "0"})
+        assert len(api.requests) == before + 1, "the decision is remembered"
+
+    play(test, USER)
+
+
+def test_what_is_followed_is_watched_once_and_let_go_again() -> None:
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        await make_map(api, "one")
+        listed = await ask(link, MAPS, "list")
+        after = listed["metadata"]["resourceVersion"]
+        both = [
+            asyncio.create_task(ask(link, MAPS, a.FOLLOW, {"resourceVersion": after}, account=account))
+            for account in ("", ACCOUNT)
+        ]
+        await asyncio.sleep(5)
+        assert len(link.controller.watches) == 1
+        await make_map(api, "two")
+        for batch in await asyncio.gather(*both):
+            assert [event["type"] for event in batch["events"]] == ["ADDED"]
+            assert int(batch["version"]) > int(after)
+        quiet = await ask(link, MAPS, a.FOLLOW, {"resourceVersion": batch["version"], "timeoutSeconds": 20})
+        assert quiet == {"version": batch["version"], "events": []}
+        with pytest.raises(ApiError) as caught:
+            await ask(link, MAPS, a.FOLLOW, {"resourceVersion": "0"})
+        assert caught.value.code == 410
+        await asyncio.sleep(300)
+        assert not len(link.controller.watches)
+
+    play(test)
+
+
+def test_a_session_that_ends_takes_its_questions_along() -> None:
+    async def test(link: DynamicLink, _: MemoryApi) -> None:
+        waiting = asyncio.create_task(ask(link, MAPS, a.FOLLOW, {"resourceVersion": "0"}))
+        await asyncio.sleep(1)
+        link.cut()
+        with pytest.raises(Exception, match="lost"):
+            await waiting
+
+    play(test)
+
+
+def test_so_many_questions_of_one_node_at_once_and_no_more() -> None:
+    async def test(link: DynamicLink, _: MemoryApi) -> None:
+        many = [
+            asyncio.create_task(ask(link, MAPS, a.FOLLOW, {"resourceVersion": "0", "timeoutSeconds": 60}))
+            for _ in range(257)
+        ]
+        done = await asyncio.gather(*many, return_exceptions=True)
+        refused = [one for one in done if isinstance(one, ApiError)]
+        assert [one.code for one in refused] == [429]
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    ("key", "verb"),
+    [
+        ("/core/v1/secrets/../x", "get"),
+        ("/core/v1/configmaps/default", "list"),
+        ("/metrics", "get"),
+        ("/api/v1/secrets", "get"),
+        ("/core/v1/configmaps/default/null", "get"),
+        ("/core/v1/configmaps/default/a", "connect"),
+    ],
+)
+def test_what_is_no_request_is_refused_before_the_api_sees_it(key: str, verb: str) -> None:
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        with pytest.raises(ApiError) as caught:
+            await ask(link, key, verb)
+        assert caught.value.code == 400
+        assert not api.requests
+
+    play(test)
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_a_path_outside_its_collection(text: str) -> None:
+    key = f"/core/v1/configmaps/default/{text}"
+    try:
+        path = a.parse_key(key).path
+    except MessageError:
+        return
+    assert path.startswith("/api/v1/namespaces/default/configmaps")
+    assert not {"?", "#", "%"} & set(path)
+    assert "/../" not in f"{path}/"
+
+
+@given(st.text(max_size=80))
+def test_discovery_hands_through_nothing_else(text: str) -> None:
+    if a.is_discovery(f"/{text}"):
+        assert text.split("/")[0] in (*a.DISCOVERY, "openapi")
+
+
+@given(st.binary(max_size=300))
+def test_no_content_of_a_message_breaks_the_door(body: bytes) -> None:
+    try:
+        decoded = a.decode(body)
+    except MessageError:
+        return
+    assert a.decode(a.encode(decoded)) == decoded
+
+
+def test_the_message_is_as_a_go_edge_sends_it() -> None:
+    asked = a.make(NODE, "/core/v1/pods/default/web-1", "get")
+    message = routes.compose(p.ApplicationRequest(body=a.encode(asked)), message_id="m", timestamp=1)
+    assert (message.route.source, message.route.group) == ("metaserver", "dynamiccontroller")
+    assert (message.route.operation, message.route.resource) == ("null", "null")
+    said = msgspec.json.decode(message.content)
+    assert said == {
+        "ID": asked.id,
+        "Key": "/core/v1/pods/default/web-1",
+        "Verb": "get",
+        "Nodename": "edge-1",
+        "Option": "e30=",
+        "ReqBody": None,
+        "Subresource": "",
+        "RespBody": None,
+        "Status": "InApplying",
+        "Reason": "",
+        "Error": {"ErrStatus": {"metadata": {}}},
+        "Timestamp": "0001-01-01T00:00:00Z",
+    }
+    answer = routes.answer(message, a.encode(a.approved(asked, b"{}")), message_id="r", timestamp=2)
+    assert answer.route.operation == "applicationResponse"
+    assert (answer.route.source, answer.route.resource) == ("dynamiccontroller", "ignore/Application/ignore")
