@@ -214,11 +214,11 @@ class Edged:
 
     def release(self, namespace: str, name: str) -> int:
         """`HeldPods` for MetaServer."""
-        return self.sync.release(namespace, name)
+        return self.sync.door.release(namespace, name)
 
     def release_all(self) -> int:
         """`HeldPods` for MetaServer."""
-        return self.sync.release()
+        return self.sync.door.release()
 
     @property
     def health(self) -> str:

@@ -15,14 +15,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import msgspec
 
 from octoedge.api.core import Pod
-from octoedge.edge.edged import holding, plan
-from octoedge.edge.edged.admission import rejection
+from octoedge.edge.edged import plan
 from octoedge.edge.edged.containers import RETRY, ActionFailed
+from octoedge.edge.edged.door import Door
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.observed import Failure, History, PodSeen, Waiting
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.probes import Prober
-from octoedge.edge.edged.rounds import Parts, Record, Round, keep_failure, kept_failure, logged_attempts, started
+from octoedge.edge.edged.rounds import Parts, Record, Round, kept_failure, logged_attempts, started
 from octoedge.edge.edged.volumes import VolumeFailed
 from octoedge.errors import ApiError, DeadlineError, OctoedgeError, OfflineError, RuntimeUnavailable, StoreError
 from octoedge.protocol.resource import Resource
@@ -38,8 +38,6 @@ _MAY_BE_CURED = ("CreateContainerConfigError", "ContainerCreating")
 """Waits that a ConfigMap or Secret may end."""
 _RUNTIME_AWAY = 1.0
 _ORPHAN_AGAIN = 30.0
-_LABELS_SETTLE = 3.0
-"""Seconds until a pod that does not fit the node's labels is looked at again."""
 
 
 class Sync:
@@ -51,6 +49,7 @@ class Sync:
         self._records: dict[str, Record] = {}
         self._queue: KeyedQueue[str] = KeyedQueue(self._work, workers=_WORKERS, name="pod")
         self._said = SaidOnce(log)
+        self.door = Door(pods, parts, self._records, self._queue.add_later)
         self.prober = Prober(parts.runtime, self._queue.add, parts.recorder)
         self._actions: dict[type[plan.Action], Callable[[Round, plan.Action], Awaitable[None]]] = {
             plan.CreateSandbox: self._create_sandbox,
@@ -80,32 +79,14 @@ class Sync:
 
     def active(self) -> Iterator[Pod]:
         """Pods that have a place here and have not ended."""
-        for pod in self._pods.all():
-            record = self._records.get(pod.metadata.uid)
-            if record is None or not record.admitted or record.history.failure is not None or record.history.refused:
-                continue
-            if self._parts.reporter.basis(pod).status.phase not in ("Succeeded", "Failed"):
-                yield pod
+        return self.door.active()
 
     def fail(self, uid: str, reason: str, message: str, grace: float | None) -> None:
         """End a pod for good; `grace`: seconds that its containers get, None: the pod's own."""
         record = self._records.setdefault(uid, Record())
-        self._end(uid, record, Failure(reason, message, grace, disruption="TerminationByKubelet"))
+        self.door.end(uid, record, Failure(reason, message, grace, disruption="TerminationByKubelet"))
         record.interrupt()
         self._queue.add(uid)
-
-    def release(self, namespace: str = "", name: str = "") -> int:
-        """Let held pods start: the one of that name, or all; how many there were."""
-        found = [pod for pod in self._pods.all() if self._is_held(pod, namespace, name)]
-        for pod in found:
-            record = self._records[pod.metadata.uid]
-            record.held, record.released, record.history.was_held = False, True, True
-            self._queue.add(pod.metadata.uid)
-        return len(found)
-
-    def _is_held(self, pod: Pod, namespace: str, name: str) -> bool:
-        record, meta = self._records.get(pod.metadata.uid), pod.metadata
-        return record is not None and record.held and (not name or (meta.namespace, meta.name) == (namespace, name))
 
     def runs(self, uid: str) -> bool:
         """Whether a container of the pod is alive."""
@@ -150,7 +131,7 @@ class Sync:
             round_ = await self._observe(uid, record)
             if round_ is None:
                 return
-            if not await self._admitted(round_):
+            if not await self.door.let_in(round_):
                 return
             thought = plan.plan(round_.pod, round_.seen, record.history, _now())
             if round_.pod is not None:
@@ -160,45 +141,6 @@ class Sync:
                 return
             await self._act(round_, thought.actions)
         self._queue.add_later(uid, RETRY)
-
-    async def _admitted(self, round_: Round) -> bool:
-        """Whether it is decided that the pod may come, or ends; False while the node's labels may be on their way."""
-        pod, record = round_.pod, round_.record
-        if record.admitted or pod is None or pod.metadata.deletion_timestamp is not None:
-            return True
-        known = bool(round_.seen.sandboxes or round_.seen.containers or pod.status.start_time)
-        # After a boot without a cloud only the pod's directory tells that it was here.
-        known = known or self._parts.layout.mark(round_.uid).exists()
-        if not known and holding.wants_hold(pod) and not record.released:
-            await self._hold(pod, record)
-            return False
-        others = [other for other in self.active() if other.metadata.uid != round_.uid]
-        refused = None if known else rejection(pod, others, await self._parts.surroundings())
-        if refused is not None and refused.reason == "NodeAffinity" and not record.doubted:
-            record.doubted = True
-            self._queue.add_later(round_.uid, _LABELS_SETTLE)
-            return False
-        record.admitted = True
-        if refused is not None:
-            self._parts.recorder.pod(pod, "Warning", refused.reason, refused.message)
-            self._end(
-                round_.uid, record, Failure(refused.reason, f"Pod was rejected: {refused.message}", rejected=True)
-            )
-        return True
-
-    def _end(self, uid: str, record: Record, failure: Failure) -> None:
-        keep_failure(self._parts.layout, uid, failure)
-        record.history.failure = failure
-
-    async def _hold(self, pod: Pod, record: Record) -> None:
-        """Keep a pod from starting until it is released here, and say so once."""
-        if record.held:
-            return
-        meta = pod.metadata
-        log.info("pod %s/%s is held until it is released on this node", meta.namespace, meta.name)
-        resource = Resource(meta.namespace, "pod", meta.name)
-        await self._parts.metadata.report_pod_status(resource, meta.uid, holding.patch(pod, self._parts.clock.now()))
-        record.held = True
 
     async def _tell(self, round_: Round, pod: Pod) -> None:
         """Report the pod's status; a disk that takes no report must not keep the pod from running."""
@@ -287,7 +229,7 @@ class Sync:
         left = history.start_time + limit - self._parts.clock.now()
         if left <= 0:
             text = "Pod was active on the node longer than the specified deadline"
-            self._end(pod.metadata.uid, record, Failure("DeadlineExceeded", text))
+            self.door.end(pod.metadata.uid, record, Failure("DeadlineExceeded", text))
         else:
             self._queue.add_later(pod.metadata.uid, left)
 
