@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from octoedge.commands.later import postpone
@@ -16,9 +15,11 @@ from octoedge.errors import ConfigError, OctoedgeError, TokenError, first_of
 from octoedge.version import VERSION
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from octoedge.api.config.edgecore import EdgeCoreConfig
 
-DEFAULT_CONFIG = Path("/etc/kubeedge/config/edgecore.yaml")
+DEFAULT_CONFIG = "/etc/kubeedge/config/edgecore.yaml"
 USAGE = f"""usage: edgecore [--config FILE] [--version] [--defaultconfig] [--minconfig]
 
 Run the agent of an edge node.
@@ -50,7 +51,7 @@ def _main(arguments: list[str]) -> int:
             _PRINTS[word]()
             return 0
         if name == "--config" and (has_value or rest):
-            config_file = Path(value if has_value else rest.pop(0))
+            config_file = value if has_value else rest.pop(0)
             continue
         print(f"edgecore: {word!r} is not understood\n\n{USAGE}", file=sys.stderr)
         return EXIT_USAGE
@@ -64,8 +65,11 @@ def _main(arguments: list[str]) -> int:
         return 0
 
 
-def _run(config_file: Path) -> int:
+def _run(given: str) -> int:
     postpone()
+    from pathlib import Path
+
+    config_file = Path(given)
     config = _read_in_child(config_file)
     from octoedge.runtime import logs
 

@@ -3,5 +3,6 @@
     MQTT, DMI ──► twin ──► merge ──► records (SQLite) ──► MQTT answers, the cloud, mappers
     Device objects ──────►
 
-twin (what a message says, typed) · merge (the algebra, pure) · records (the tables)
+devicetwin (the doors) · work (objects) · desk (requests) · mappers, tell (DMI) · twin (what a message says, typed) ·
+merge (the algebra, pure) · records (the tables)
 """

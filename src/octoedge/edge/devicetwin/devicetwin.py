@@ -1,36 +1,28 @@
-"""DeviceTwin, the module: brings everything that concerns devices to the desk, and mappers what they should know.
+"""DeviceTwin, the module: the doors through which everything comes that concerns devices.
 
-EventBus ──receive──────────────────► desk
-MetaManager ──changes of objects────► desk, mappers
-a KubeEdge cloud ──from_cloud───────► desk
-mappers ──dmi.sock──────────────────► manager ──► desk, mappers
+EventBus ──receive──────────────────┐
+MetaManager ──changes of objects────┤
+a KubeEdge cloud ──from_cloud───────┼──► work ──► desk, mappers
+mappers ──dmi.sock──────────────────┘
+
+What does the work is imported when there is something to do: a node without devices does without its memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from octoedge.api import devices as api
-from octoedge.dmi.services import manager_methods
-from octoedge.edge.devicetwin.desk import Desk
-from octoedge.edge.devicetwin.manager import Manager
-from octoedge.edge.devicetwin.mappers import Mappers
-from octoedge.edge.devicetwin.records import Device
-from octoedge.edge.devicetwin.twin import Twin
-from octoedge.edge.ports import Bus, Change, ChangeKind, Metadata, Reports
-from octoedge.errors import ApiError, ConfigError, DeviceUnknown, MessageError, ProtocolError, StoreCorrupt, StoreError
+from octoedge.edge.ports import Bus, Change, Metadata, Reports
+from octoedge.errors import ConfigError, DeviceUnknown, MessageError, ProtocolError, StoreCorrupt, StoreError
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
-from octoedge.protocol.resource import Resource
-from octoedge.protocol.topics import Request, parse
+from octoedge.protocol.topics import parse
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.inorder import InOrder
@@ -38,29 +30,21 @@ from octoedge.runtime.logs import SaidOnce
 from octoedge.store.sqlite import Database
 from octoedge.transport.grpc_server import serving
 
+if TYPE_CHECKING:
+    from octoedge.edge.devicetwin.work import Work
+
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 256
 """Messages of MQTT clients under way; then EventBus waits."""
 _SOCKET_MODE = 0o600
 SOCKET = "dmi.sock"
-KINDS = (api.DEVICE, api.MODEL)
+KINDS = ("device", "devicemodel")
 """Resource types of the objects that concern DeviceTwin."""
-
-
-class _Listed(msgspec.Struct, frozen=True):
-    """A device in a membership of a KubeEdge cloud."""
-
-    id: str = ""
-    name: str = ""
-    description: str = ""
-    twin: dict[str, Twin | None] | None = None
-
-
-class _Membership(msgspec.Struct, frozen=True):
-    added_devices: list[_Listed] | None = None
-    removed_devices: list[_Listed] | None = None
-    devices: list[_Listed] | None = None
+_CALLS = tuple(
+    f"/v1beta1.DeviceManagerService/{name}" for name in ("MapperRegister", "ReportDeviceStatus", "ReportDeviceStates")
+)
+"""What mappers may call; `dmi.services` says what each takes."""
 
 
 def socket_path(configured: str) -> Path:
@@ -86,38 +70,37 @@ class DeviceTwin:
         self, node: str, database: Database, metadata: Metadata, reports: Reports, bus: Bus,
         changes: Receiver[Change], clock: Clock, socket: Path,
     ) -> None:  # fmt: skip
+        self._node = node
+        self._database = database
         self._metadata = metadata
+        self._reports = reports
+        self._bus = bus
         self._changes = changes
+        self._clock = clock
         self._socket = socket
-        self._desk = Desk(node, database, reports, bus, clock)
-        self._mappers = Mappers(database, metadata)
         self._said = SaidOnce(log)
         self._lanes: InOrder | None = None
-        self._requests: dict[Request, Callable[[str, bytes], Awaitable[None]]] = {
-            Request.TWIN_UPDATE: self._desk.twin_update,
-            Request.TWIN_GET: self._desk.twin_get,
-            Request.TWIN_CLOUD_UPDATED: self._desk.twin_cloud_updated,
-            Request.STATE_UPDATE: self._desk.state_update,
-            Request.MEMBERSHIP_GET: self._desk.membership_get,
-        }
+        self._group: asyncio.TaskGroup | None = None
+        self._made: Work | None = None
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Work until cancelled."""
-        await self._take_up()
-        async with asyncio.TaskGroup() as group:
-            self._lanes = InOrder(group, _AT_ONCE)
-            group.create_task(self._follow(), name="devices")
-            group.create_task(self._mappers.run(), name="mappers")
-            group.create_task(self._serve(), name="DMI")
-            ready()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                known: bool = self._database.read_now(_holds_something)
+                if known or await self._metadata.list("device"):
+                    await self._work.take_up()
+                self._lanes = InOrder(group, _AT_ONCE)
+                group.create_task(self._follow(), name="devices")
+                group.create_task(self._serve(), name="DMI")
+                ready()
+        finally:
+            self._group = self._made = None
 
     def health(self) -> dict[str, Any]:
         """For the status socket."""
-        return {
-            "devices": len(self._desk.devices()),
-            "mappers": {r.protocol: r.name for r in self._mappers.registrations},
-            "troubles": self._mappers.troubles,
-        }
+        return self._made.health() if self._made else {"devices": 0, "mappers": {}, "troubles": {}}
 
     async def receive(self, topic: str, payload: bytes, stored: Callable[[], None]) -> None:
         """One message of an MQTT client; waits while too many are under way."""
@@ -129,93 +112,40 @@ class DeviceTwin:
         if asked is None or self._lanes is None:
             stored()
             return
-        work = functools.partial(self._requests[asked.request], asked.identity, payload)
+        work = functools.partial(self._work.requests[asked.request], asked.identity, payload)
         await self._lanes.submit(asked.identity, functools.partial(self._guarded, topic, work, stored))
 
     async def from_cloud(self, _message: Message, payload: p.Payload) -> None:
         """Membership and desired values as KubeEdge's cloud says them; it awaits no acknowledgement."""
         try:
             if isinstance(payload, p.TwinSync):
-                await self._desk.twin_cloud_updated(payload.resource.name, payload.body)
+                await self._work.desk.twin_cloud_updated(payload.resource.name, payload.body)
             else:
-                await self._membership(payload.body)
+                await self._work.membership(payload.body)
         except StoreCorrupt:
             raise
         except (MessageError, StoreError, DeviceUnknown) as error:
             log.warning("%s of the cloud is not taken: %s", type(payload).__name__, error)
 
-    # ---- objects ---------------------------------------------------------------------------------------------------
+    @property
+    def _work(self) -> Work:
+        if self._made is None:
+            from octoedge.edge.devicetwin.work import Work
 
-    async def _take_up(self) -> None:
-        """What changed while this module was not there: every stored Device counts as new, others have gone."""
-        kept = set()
-        for obj in await self._metadata.list(api.DEVICE):
-            device = await self._put(obj)
-            if device is not None:
-                kept.add(device.id)
-        for device_id in self._desk.devices():
-            # Ids without a namespace come from a cloud before 1.15, which has no objects for them.
-            if "/" in device_id and device_id not in kept:
-                await self._desk.remove(device_id)
+            self._made = Work(self._node, self._database, self._metadata, self._reports, self._bus, self._clock)
+            if self._group is not None:
+                self._group.create_task(self._made.run(), name="mappers")
+        return self._made
 
     async def _follow(self) -> None:
         async for change in self._changes:
             try:
-                await self._changed(change)
+                await self._work.changed(change)
             except StoreCorrupt:
                 raise
             except StoreError as error:
                 # The object itself is stored: the next start, or its next change, takes it up.
                 log.warning("%s is not taken up: %s", change.resource, error)
-            self._mappers.changed()
-
-    async def _changed(self, change: Change) -> None:
-        if change.resource.type == api.MODEL:
-            await self._put_devices_of(change.resource)
-        elif change.kind is ChangeKind.DELETE:
-            await self._desk.remove(f"{change.resource.namespace}/{change.resource.name}")
-        else:
-            await self._put(change.object)
-
-    async def _put(self, obj: bytes) -> api.Device | None:
-        try:
-            device = api.read(obj, api.Device)
-            await self._desk.put(device, await self._types(device))
-        except MessageError as error:
-            self._said.trouble("a Device", str(error))
-            return None
-        return device
-
-    async def _types(self, device: api.Device) -> dict[str, str]:
-        """The types of the properties, as the model says; none while it is not here."""
-        model_name = Resource(device.metadata.namespace, api.MODEL, device.model_name)
-        try:
-            model = api.read(await self._metadata.get(model_name), api.DeviceModel)
-        except (ApiError, MessageError):
-            return {}
-        return {prop.name: prop.type.lower() for prop in model.spec.properties or ()}
-
-    async def _put_devices_of(self, model: Resource) -> None:
-        """The types of their properties may be known only now."""
-        for obj in await self._metadata.list(api.DEVICE):
-            with contextlib.suppress(MessageError):
-                device = api.read(obj, api.Device)
-                if (device.metadata.namespace, device.model_name) == (model.namespace, model.name):
-                    await self._put(obj)
-
-    async def _membership(self, body: bytes) -> None:
-        try:
-            said = msgspec.json.decode(body, type=_Membership)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise MessageError(f"a membership cannot be read: {error}") from error
-        for device in [*(said.added_devices or ()), *(said.devices or ())]:
-            await self._desk.add(Device(device.id, device.name, device.description))
-            if device.twin:
-                await self._desk.twin_cloud_updated(device.id, msgspec.json.encode({"twin": device.twin}))
-        for device in said.removed_devices or ():
-            await self._desk.remove(device.id)
-
-    # ---- doors -----------------------------------------------------------------------------------------------------
 
     async def _guarded(self, topic: str, work: Callable[[], Awaitable[None]], stored: Callable[[], None]) -> None:
         """One message must not end the agent; what the disk did not take, the broker keeps."""
@@ -233,7 +163,21 @@ class DeviceTwin:
     async def _serve(self) -> None:
         """Without its socket mappers stay away, and everything else goes on."""
         try:
-            async with serving(self._socket, _SOCKET_MODE, manager_methods(Manager(self._desk, self._mappers))):
+            async with serving(self._socket, _SOCKET_MODE, {path: self._call(path) for path in _CALLS}):
                 await asyncio.Event().wait()
         except ConfigError as error:
             log.warning("mappers cannot be served: %s", error)
+
+    def _call(self, path: str) -> Callable[[bytes], Awaitable[bytes]]:
+        async def serve(request: bytes) -> bytes:
+            return await self._work.calls[path](request)
+
+        return serve
+
+
+def _holds_something(connection: sqlite3.Connection) -> bool:
+    """Whether there are devices or mappers from an earlier life."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM device) OR EXISTS (SELECT 1 FROM meta WHERE type = 'devicemapper')"
+    ).fetchone()
+    return bool(row[0])
