@@ -36,6 +36,7 @@ from octoedge.apiserver.subresources import Subresources
 from octoedge.apiserver.tables import ConvertingRenderer, PartialRenderer, TableRenderer
 from octoedge.apiserver.tokens import ISSUER, Tokens
 from octoedge.errors import ApiError, bad_request
+from octoedge.kube.pages import Held, page
 from octoedge.kube.read import (
     Item,
     PlainRenderer,
@@ -45,7 +46,6 @@ from octoedge.kube.read import (
     Watch,
     bookmark_frame,
     list_pieces,
-    page,
     parse_path,
     read_options,
 )
@@ -89,6 +89,7 @@ class Api:
         self._clock = clock
         self._health = health
         self._actions = actions
+        self._held = Held()
         self._discovery = Discovery(kinds, address)
         self._openapi = OpenApi(kinds, bodies.schema, Descriptions())
         self._plain_paths: dict[str, Callable[[], Answer]] = {
@@ -192,7 +193,7 @@ class Api:
     async def _list(self, request: Request, place: Place) -> Response:
         options = _options(request, place.kind)
         form = _form(request)
-        part = page(self._backend, place.kind.resource, place.namespace, options)
+        part = page(self._backend, place.kind.resource, place.namespace, options, self._held)
         if _is_converted(place.kind, form):
             part = replace(part, items=[place.kind.shown(item) for item in part.items])
         renderer = self._plain_renderer(request, place.kind, form)

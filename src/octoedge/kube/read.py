@@ -11,7 +11,6 @@ the embedded API server and the edge's MetaServer answer alike.
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -20,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from octoedge.errors import ApiError, bad_request, gone, invalid
+from octoedge.errors import ApiError, bad_request, invalid
 from octoedge.kube.selector import EVERYTHING, Selector, parse_fields, parse_labels
 
 BOOKMARK_SECONDS = 60.0
@@ -242,33 +241,6 @@ class Page:
     remaining: int = 0
 
 
-class _Token(msgspec.Struct):
-    """What a continue token holds: the version of the first page and the last key given out."""
-
-    v: int
-    n: str
-    k: str
-
-
-def page(reader: Reader, resource: str, namespace: str, options: ReadOptions) -> Page:
-    """The part of a list that the options ask for.
-
-    Later pages show objects as they are now under the version of the first page: a watch from that version brings
-    everything that changed meanwhile, deletions included.
-    """
-    token = _read_token(options.continue_from)
-    version = token.v if token else reader.version
-    _check_version(reader, resource, options, token)
-    items = select(reader, resource, namespace, options)
-    if token:
-        items = [item for item in items if item.key > (token.n, token.k)]
-    if not options.limit or len(items) <= options.limit:
-        return Page(version, items)
-    last = items[options.limit - 1]
-    rest = len(items) - options.limit
-    return Page(version, items[: options.limit], _write_token(_Token(version, last.namespace, last.name)), rest)
-
-
 def select(reader: Reader, resource: str, namespace: str, options: ReadOptions) -> Sequence[Item]:
     """The objects that the selectors choose, sorted by key."""
     name = options.fields.exactly("metadata.name")
@@ -289,40 +261,6 @@ def _chosen(item: Item, options: ReadOptions) -> bool:
 
 def _all_fields(item: Item) -> dict[str, str]:
     return {"metadata.name": item.name, "metadata.namespace": item.namespace, **item.fields}
-
-
-def _check_version(reader: Reader, resource: str, options: ReadOptions, token: _Token | None) -> None:
-    asked = int(options.resource_version or 0)
-    if asked > reader.version:
-        raise ApiError(
-            504,
-            "Timeout",
-            f"Too large resource version: {asked}, current: {reader.version}",
-            {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
-        )
-    if token:
-        try:
-            reader.follow(resource, token.v)
-        except ApiError as error:
-            raise gone(
-                "The provided continue parameter is too old to display a consistent list result. "
-                "You must start a new list without the continue parameter."
-            ) from error
-    elif options.match == "Exact" and asked != reader.version:
-        raise gone(f"The resourceVersion for the provided list is too old: {asked}, current: {reader.version}")
-
-
-def _read_token(text: str) -> _Token | None:
-    if not text:
-        return None
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=="), type=_Token)
-    except (ValueError, msgspec.DecodeError) as error:
-        raise bad_request("continue key is not valid: it is not one that this server gave out") from error
-
-
-def _write_token(token: _Token) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode().rstrip("=")
 
 
 def list_pieces(kind: str, api_version: str, part: Page) -> list[bytes]:

@@ -7,60 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from octoedge.apiserver.history import Follower, History
 from octoedge.errors import ApiError
 from octoedge.kube.read import (
-    Change,
     Item,
     Page,
     PlainRenderer,
-    ReadOptions,
     Target,
     Watch,
     bookmark_frame,
     list_pieces,
-    page,
     parse_path,
     read_options,
 )
 from octoedge.testing.clock import run
-
-
-class Shelf:
-    """A small Reader of one resource, in memory."""
-
-    def __init__(self, *names: str) -> None:
-        self.history = History(max_changes=8)
-        self.version = 0
-        self.objects: dict[tuple[str, str], Item] = {}
-        for name in names:
-            self.put(name)
-
-    def put(self, name: str, **labels: str) -> None:
-        self.version += 1
-        data = msgspec.json.encode({"metadata": {"name": name, "resourceVersion": str(self.version)}})
-        item = Item("ns", name, self.version, data, labels)
-        before = self.objects.get(item.key)
-        self.objects[item.key] = item
-        self._tell(Change("MODIFIED" if before else "ADDED", item, before))
-
-    def drop(self, name: str) -> None:
-        self.version += 1
-        before = self.objects.pop(("ns", name))
-        self._tell(Change("DELETED", Item("ns", name, self.version, before.data, before.labels), before))
-
-    def _tell(self, change: Change) -> None:
-        self.history.append(change)
-        self.history.publish()
-
-    def get(self, resource: str, namespace: str, name: str) -> Item | None:
-        return self.objects.get((namespace, name))
-
-    def items(self, resource: str, namespace: str = "") -> list[Item]:
-        return [self.objects[key] for key in sorted(self.objects) if not namespace or key[0] == namespace]
-
-    def follow(self, resource: str, after: int) -> Follower:
-        return Follower(self.history, after, lambda: self.version)
+from octoedge.testing.shelf import Shelf
 
 
 @pytest.mark.parametrize(
@@ -103,32 +63,6 @@ def test_options_that_contradict_each_other(query: dict[str, str], code: int) ->
     with pytest.raises(ApiError) as caught:
         read_options(query)
     assert caught.value.code == code
-
-
-def test_pages_cover_everything_once_and_a_watch_brings_the_rest() -> None:
-    async def main() -> None:
-        shelf = Shelf(*"abcde")
-        first = page(shelf, "r", "", ReadOptions(limit=2))
-        assert ([item.name for item in first.items], first.remaining) == (["a", "b"], 3)
-        shelf.drop("a")
-        shelf.put("aa")
-        rest = page(shelf, "r", "", ReadOptions(limit=9, continue_from=first.continue_token))
-        assert ([item.name for item in rest.items], rest.version) == (["c", "d", "e"], first.version)
-        assert [change.type for change in await shelf.follow("r", rest.version).next()] == ["DELETED", "ADDED"]
-        for _ in range(20):
-            shelf.put("z")
-        with pytest.raises(ApiError) as caught:
-            page(shelf, "r", "", ReadOptions(limit=2, continue_from=first.continue_token))
-        assert caught.value.code == 410
-
-    run(main())
-
-
-def test_a_version_from_the_future_is_not_waited_for() -> None:
-    shelf = Shelf("a")
-    with pytest.raises(ApiError) as caught:
-        page(shelf, "r", "", ReadOptions(resource_version="99"))
-    assert (caught.value.code, caught.value.reason) == (504, "Timeout")
 
 
 def test_a_list_is_its_items_bytes() -> None:
