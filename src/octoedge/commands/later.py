@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import Any
 
 _SELDOM = (
-    "bz2", "ipaddress", "locale", "lzma", "msgspec.inspect", "msgspec.toml", "msgspec.yaml", "textwrap", "tokenize",
+    "bz2", "copy", "ipaddress", "locale", "lzma", "msgspec.inspect", "msgspec.toml", "msgspec.yaml", "shutil",
+    "textwrap", "tokenize",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -144,8 +145,31 @@ class MqttClient:
             self._write(packets.publish(topic, payload, retain=retain))
             await self._drain()
             return
-        async with self._room:
-            await self._ask(lambda identifier: packets.publish(topic, payload, identifier=identifier, retain=retain))
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await (await self.post(topic, payload, retain=retain))
+        except TimeoutError as error:
+            raise DeadlineError(f"the MQTT broker gave no answer in {_ANSWER_SECONDS:.0f} s") from error
+
+    async def post(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[Acknowledged]:
+        """Publish with quality 1, as soon as there is room for one more under way; the future is done when the broker
+        has it, and fails with `ConnectionClosed` when nobody knows."""
+        await self._room.acquire()
+        identifier = self._identifier()
+        waiting: asyncio.Future[Acknowledged] = asyncio.get_running_loop().create_future()
+        self._waiting[identifier] = waiting
+        waiting.add_done_callback(functools.partial(self._done, identifier))
+        try:
+            self._write(packets.publish(topic, payload, identifier=identifier, retain=retain))
+            await self._drain()
+        except BaseException:
+            waiting.cancel()
+            raise
+        return waiting
+
+    def _done(self, identifier: int, _: object) -> None:
+        del self._waiting[identifier]
+        self._room.release()
 
     def acknowledge(self, message: Published | TooLarge) -> None:
         """The message is stored here; the broker may forget it. Nothing for one of quality 0."""
@@ -203,7 +227,7 @@ class MqttClient:
 
     def _fail(self, error: Exception) -> None:
         self._over = True
-        for waiting in self._waiting.values():
+        for waiting in list(self._waiting.values()):
             if not waiting.done():
                 waiting.set_exception(error)
                 waiting.exception()

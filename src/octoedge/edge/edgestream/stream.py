@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 
 from octoedge.errors import ConnectionClosed
 from octoedge.protocol.tunnel import CHUNK, WINDOW, Answer, Kind, encode, encode_answer, uvarint
@@ -124,13 +123,12 @@ class Stream:
 
 def _http(status: int, text: str) -> bytes:
     """An error as a whole HTTP answer."""
-    reason = _PHRASES.get(status, "Error")
+    from http import HTTPStatus  # seldom needed, and never small
+
+    reason = next((known.phrase for known in HTTPStatus if known == status), "Error")
     body = f"{text}\n".encode()
     head = (
         f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode("latin-1") + body
-
-
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}

@@ -24,14 +24,12 @@ from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 from octoedge.transport import mqtt
 from octoedge.transport.mqtt import MqttClient
-from octoedge.transport.mqtt_packets import TooLarge
+from octoedge.transport.mqtt_packets import Acknowledged, TooLarge
 
 log = logging.getLogger(__name__)
 
 _WAITING = 1000
 """Messages that wait for a broker."""
-_AT_ONCE = 8
-"""Publications under way at once."""
 _CLIENTS_TOPIC = "$SYS/broker/clients/connected"
 """Where mosquitto says how many clients it has."""
 
@@ -44,6 +42,8 @@ class _Session:
         self._door = door
         self._said = SaidOnce(log)
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=_WAITING)
+        self._under_way: dict[int, tuple[str, bytes]] = {}
+        self._number = 0
         self._news = asyncio.Event()
         self._backoff = Backoff(first=0.5, limit=15.0)
         self.connected = False
@@ -84,11 +84,13 @@ class _Session:
                 self._said.over(self._side.broker.url, "connected again")
                 self.connected, self.trouble = True, ""
                 self._backoff.reset()
-                for _ in range(_AT_ONCE):
-                    group.create_task(self._send(client), name=f"MQTT to {self._side.name}")
+                await self._send(client)
         finally:
             self.connected = False
             client.close()
+            # What nobody acknowledged goes again, in its order: twice is better than never.
+            self._waiting.extendleft(reversed(list(self._under_way.values())[: _WAITING - len(self._waiting)]))
+            self._under_way.clear()
 
     async def _receive(self, client: MqttClient) -> None:
         async for message in client.messages():
@@ -107,17 +109,24 @@ class _Session:
                 await self._door.receive(message.topic, message.payload, stored)
 
     async def _send(self, client: MqttClient) -> None:
+        """One after the other, without waiting for the acknowledgement of the one before."""
         while True:
             while not self._waiting:
                 self._news.clear()
                 await self._news.wait()
             topic, payload = self._waiting.popleft()
-            try:
-                await client.publish(topic, payload, quality=self._side.quality, retain=self._side.retain)
-            except BaseException:
-                if len(self._waiting) < _WAITING:
-                    self._waiting.appendleft((topic, payload))
-                raise
+            self._number = number = self._number + 1
+            self._under_way[number] = (topic, payload)
+            if self._side.quality:
+                known = await client.post(topic, payload, retain=self._side.retain)
+                known.add_done_callback(functools.partial(self._sent, number))
+            else:
+                await client.publish(topic, payload, quality=0, retain=self._side.retain)
+                del self._under_way[number]
+
+    def _sent(self, number: int, known: asyncio.Future[Acknowledged]) -> None:
+        if not known.cancelled() and known.exception() is None:
+            self._under_way.pop(number, None)
 
     def _lost(self, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):
