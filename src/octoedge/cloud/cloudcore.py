@@ -84,6 +84,7 @@ class CloudCore:
             node_limit=hub_config.node_limit,
             keepalive_seconds=hub_config.keepalive_interval,
             write_seconds=hub_config.write_timeout,
+            beat=upstream.beat,
         )
         self.sessions.listen(began=sync.connected)
         self.sessions.listen(began=upstream.connected)
@@ -132,7 +133,11 @@ class CloudCore:
             )
         )
         readings = Readings(
-            lambda: self.sessions.connected, self.sessions.unconfirmed, lambda: self._supervisor.waiting_for
+            lambda: self.sessions.connected,
+            self.sessions.unconfirmed,
+            lambda: self._supervisor.waiting_for,
+            self.sessions.usage,
+            clock.now,
         )
         self.monitor = Monitor(self._config.common_config.monitor_server.bind_address, readings)
         listeners: list[Module] = [self.monitor]

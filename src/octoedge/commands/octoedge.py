@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "down": "stop what `up` started; with --purge, remove its data too",
     "status": "say how every part is, and what is wrong first",
     "node": "further edge nodes on this machine: add, remove, list, disconnect, connect",
+    "usage": "what a node's channel has carried, by cause: bytes, messages, a day's worth",
     "kubeconfig": "print the path of the kubeconfig",
     "image": "bring an image archive onto a node, list images",
     "registry": "mirrors, insecure registries, credentials: add, list, remove",

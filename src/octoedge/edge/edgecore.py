@@ -57,6 +57,7 @@ class EdgeCore:
     devicetwin: DeviceTwin | None
     eventbus: EventBus | None
     store_id: str
+    uplink: Uplink
 
     async def run(self) -> None:
         """Run until `stop()`; raises what a module failed with."""
@@ -80,6 +81,8 @@ class EdgeCore:
             "trouble": hub.trouble if hub else "edgeHub is switched off",
             "waitingFor": self.supervisor.waiting_for,
             "outbox": len(self.metamanager.outbox),
+            "usage": self.uplink.usage.rows(),
+            "usageSince": self.uplink.usage.since,
             "runtime": (self.edged.health or "ok") if self.edged else "off",
             "store": self.store_id,
             "devices": self.devicetwin.health() if self.devicetwin else None,
@@ -112,7 +115,9 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
     devicetwin, eventbus = _devices(modules, config, metamanager, store, clock)
     made: list[EdgeCore] = []
     modules.append(StatusSocket(Path(config.status_socket), lambda: made[0].health()))
-    made.append(EdgeCore(node, Supervisor(modules), metamanager, hub, edged, devicetwin, eventbus, store.store_id))
+    made.append(
+        EdgeCore(node, Supervisor(modules), metamanager, hub, edged, devicetwin, eventbus, store.store_id, uplink)
+    )
     return made[0]
 
 
@@ -152,6 +157,8 @@ def _add_hub(
         _bootstrap_file(config_file, joining.BOOTSTRAP_FILE),
     )
 
+    speaks = handshake.speaks(handshake.KNOWN if config.modules.edged.enable else handshake.KNOWN - {handshake.LEASES})
+
     async def dial() -> Connection:
         from octoedge.transport import websocket
 
@@ -166,6 +173,7 @@ def _add_hub(
                     handshake.PROJECT: given.project_id,
                     handshake.USE: handshake.USE_MESSAGES,
                     handshake.STORE: store.store_id,
+                    handshake.FEATURES: speaks,
                 },
                 timeout=given.websocket.handshake_timeout,
             )

@@ -146,6 +146,11 @@ class Link(Protocol):
         """Whether the cloud at the other end answers such a message (a Go cloud does not answer all that ours does)."""
         ...
 
+    @property
+    def keeps_lease(self) -> bool:
+        """Whether the cloud renews the node's Lease by itself, as long as this connection lives."""
+        ...
+
     async def request(self, payload: Payload, timeout: float) -> Reply:
         """Send and wait for the answer. Raises `OfflineError`, `DeadlineError`."""
         ...

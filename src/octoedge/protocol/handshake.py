@@ -6,6 +6,8 @@ Header names are as they are written; `Peer.headers` holds them in lower case, w
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 NODES_GROUP = "system:nodes"
 """Organization in every node's certificate."""
 
@@ -28,6 +30,28 @@ STORE = "octoedge-store"
 VERSION = "octoedge-version"
 """By this header of the answer a cloud of ours shows itself: then what a Go cloud leaves unanswered (events) is
 answered too. Only who sent `STORE` gets it, so a Go edge never notices."""
+
+FEATURES = "octoedge-speaks"
+"""By this header an edge of ours names what it can beyond KubeEdge's protocol, a cloud of ours which of it holds."""
+PACKED = "deflate"
+"""Messages are packed, see `packing`."""
+BEATS = "beats"
+"""The cloud answers heartbeats: no ping is needed to know that it lives."""
+LEASES = "leases"
+"""The cloud renews the node's Lease at each heartbeat, by its own clock."""
+ACKS = "acks"
+"""Messages are numbered, and an acknowledgement may name many: `1-17,19`."""
+KNOWN = frozenset({PACKED, BEATS, LEASES, ACKS})
+
+
+def features(headers: Mapping[str, str]) -> frozenset[str]:
+    """What the other end says in its headers that it can, and we can too."""
+    return KNOWN.intersection(headers.get(FEATURES, "").split())
+
+
+def speaks(wanted: Iterable[str]) -> str:
+    """The value of the header `FEATURES`."""
+    return " ".join(sorted(wanted))
 
 
 def certificate_name(node: str) -> str:

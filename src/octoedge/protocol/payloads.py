@@ -84,7 +84,7 @@ class Answer(Payload, frozen=True, kw_only=True):
 
 
 class Keepalive(Payload, frozen=True, kw_only=True):
-    """The edge lives. Not answered; resets the session's timer."""
+    """The edge lives. Resets the session's timer; a cloud of ours answers it and renews the node's Lease."""
 
 
 class Ack(Payload, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from octoedge.errors import ResourceError, RouteError
+from octoedge.errors import MessageError, ResourceError, RouteError
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.resource import CLUSTER, Resource, parse
@@ -139,7 +139,7 @@ ROWS: tuple[Row, ...] = (
         "resource",
         "keepalive",
         frozenset(),
-        Confirm.SOCKET,
+        Confirm.REPLY,
         Confirm.SOCKET,
         Lane.LIVENESS,
         ("node",),
@@ -195,6 +195,9 @@ _AFTER = {"device": "devicemodel"}
 """… → what must have been acknowledged before. Everything else finds what it refers to when it needs it."""
 
 _REPORTS_OF = {"podpatch": "pod", "podstatus": "pod", "nodepatch": "node", "nodestatus": "node"}
+
+_DIGITS, _MANY = 19, 4096
+"""Of a number in an acknowledgement, and how many messages one may name."""
 
 _TRANSPORT = frozenset({"ping", "pong", "config"})
 """Operations that viaduct, the Go side's transport, answers by itself (spec: channel, section 3.2)."""
@@ -291,6 +294,42 @@ def acknowledge(received: Message, *, message_id: str, timestamp: int, error: st
         ),
         content=msgspec.Raw(msgspec.json.encode(error or "OK")),
     )
+
+
+def acknowledge_many(numbers: Iterable[int], *, message_id: str, timestamp: int) -> Message:
+    """The edge's `OK` for numbered messages (`handshake.ACKS`), in one."""
+    return Message(
+        header=Header(msg_id=message_id, timestamp=timestamp),
+        route=Route(source="edgecontroller", group="resource", operation="response", resource="node"),
+        content=msgspec.Raw(msgspec.json.encode(_ranges(numbers))),
+    )
+
+
+def acknowledged(message: Message) -> list[str]:
+    """The ids of the messages that this acknowledgement names; `MessageError` when it names none that can be read."""
+    if message.header.parent_msg_id:
+        return [message.header.parent_msg_id]
+    ids: list[str] = []
+    for part in message.data().decode(errors="replace").split(","):
+        first, _, last = part.partition("-")
+        if not (first.isascii() and first.isdigit() and (last or first).isascii() and (last or first).isdigit()):
+            raise MessageError(f"{part[:40]!r} names no numbered messages")
+        begin, end = int(first[:_DIGITS]), int((last or first)[:_DIGITS])
+        if end - begin + len(ids) >= _MANY:
+            raise MessageError(f"more than {_MANY} messages are acknowledged at once")
+        ids += map(str, range(begin, end + 1))
+    return ids
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """`1-17,19`"""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
 def after(kind: str) -> str:
@@ -430,6 +469,8 @@ __all__ = [
     "Lane",
     "Row",
     "acknowledge",
+    "acknowledge_many",
+    "acknowledged",
     "after",
     "answer",
     "answer_transport",

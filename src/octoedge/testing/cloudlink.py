@@ -35,6 +35,7 @@ class CloudLink:
         """May raise its answer in place of the cloud's."""
         self.tokens_expire = "2030-01-01T00:00:00Z"
         self.ours = ours
+        self.leases = False
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._versions = itertools.count(100)
@@ -59,6 +60,10 @@ class CloudLink:
     def answers(self, payload: p.Payload) -> bool:
         row = routes.row_of(payload)
         return (row.confirm if self.ours else row.confirm_go) is routes.Confirm.REPLY
+
+    @property
+    def keeps_lease(self) -> bool:
+        return self.connected and self.leases
 
     async def request(self, payload: p.Payload, timeout: float) -> Reply:
         del timeout  # this cloud answers at once, or `fail` says what happens

@@ -57,7 +57,7 @@ class Cable:
         """The node connects."""
         self.dials += 1
         cloud = self._cluster.cloud
-        peer = Peer(self._node, handshake.certificate_name(self._node), f"cable of {self._node}", headers)
+        peer = Peer(self._node, handshake.certificate_name(self._node), f"cable of {self._node}", headers=headers)
         if not self.whole or cloud is None or cloud.hub.admit(peer):
             raise ConnectError(f"nobody answers {self._node}")
         edge, far = pair(peer, Peer(address="cloud in memory", headers=cloud.hub.answer_headers(peer)))
@@ -90,6 +90,7 @@ class EdgeNode:
         self.directory = cluster.directory / name
         self.meta: MetaManager | None = None
         self.hub: EdgeHub | None = None
+        self.uplink: Uplink | None = None
         self.edged: Edged | None = None
         self._cluster = cluster
         self._rng = random.Random(seed)  # noqa: S311 - a simulation that repeats
@@ -101,9 +102,13 @@ class EdgeNode:
         store = open_store(self.directory / "edgecore.db", cluster.clock.now(), InlineDatabase.open)
         ends: tuple[Sender[Change], Receiver[Change]] = channel("changes", 1024)
         sender, receiver = ends
-        uplink = Uplink(cluster.clock)
+        self.uplink = uplink = Uplink(cluster.clock)
         self.meta = MetaManager(store, uplink, cluster.clock, sender)
-        headers = {handshake.NODE: self.name, handshake.STORE: store.store_id}
+        headers = {
+            handshake.NODE: self.name,
+            handshake.STORE: store.store_id,
+            handshake.FEATURES: handshake.speaks(handshake.KNOWN),
+        }
         self.hub = EdgeHub(lambda: self.cable.dial(headers), uplink, self.meta.receive, None, rng=self._rng)
         ours = settings(self.directory, node=NodeSettings(self.name, ip="192.0.2.7"))
         self.edged = Edged(

@@ -131,8 +131,15 @@ class AcceptedConnection:
         return self._peer
 
     async def send(self, data: bytes) -> None:
+        await self._send(data, WSMsgType.TEXT)
+
+    async def send_binary(self, data: bytes) -> None:
+        """As `send`, in a binary frame."""
+        await self._send(data, WSMsgType.BINARY)
+
+    async def _send(self, data: bytes, kind: WSMsgType) -> None:
         try:
-            await self._socket.send_frame(data, WSMsgType.TEXT)
+            await self._socket.send_frame(data, kind)
         except (ConnectionError, RuntimeError) as error:
             raise ConnectionClosed(f"the connection to {self._peer.address} is gone: {error}") from error
 

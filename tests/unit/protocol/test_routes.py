@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octoedge.errors import RouteError
+from octoedge.errors import MessageError, RouteError
 from octoedge.protocol import payloads as p
 from octoedge.protocol import routes
 from octoedge.protocol.codec import decode, encode
@@ -156,3 +156,20 @@ def test_questions_of_the_transport_are_answered_and_their_answers_are_not() -> 
     assert reply is not None
     assert (reply.header.parent_msg_id, reply.route.operation) == ("q", "response")
     assert routes.answer_transport(reply, message_id="b", timestamp=1) is None
+
+
+@given(st.sets(st.integers(1, 300), min_size=1))
+def test_many_acknowledgements_in_one(numbers: set[int]) -> None:
+    message = decode(encode(routes.acknowledge_many(numbers, message_id="a", timestamp=1)))
+    assert isinstance(classify(Direction.UP, message), p.Ack)
+    assert routes.acknowledged(message) == [str(number) for number in sorted(numbers)]
+
+
+@pytest.mark.parametrize("text", ["", "x", "1,,2", "-1", "1-99999999", "9" * 5000 + "-" + "9" * 5001])
+def test_an_acknowledgement_that_names_nothing_sensible_is_refused(text: str) -> None:
+    message = Message(Header(msg_id="a"), Route(operation="response"), msgspec.Raw(msgspec.json.encode(text)))
+    if text == "9" * 5000 + "-" + "9" * 5001:
+        assert len(routes.acknowledged(message)) == 1
+        return
+    with pytest.raises(MessageError):
+        routes.acknowledged(message)

@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from octoedge.kube.kinds import NODES, PODS
+from octoedge.protocol.routes import Direction
+from octoedge.protocol.usage import BELOW
+from octoedge.runtime.clock import parse_rfc3339
 from octoedge.testing.clock import run
 from octoedge.testing.cluster import Cluster, cluster
 
@@ -171,3 +174,43 @@ def test_a_hundred_nodes_share_a_process(tmp_path: Path) -> None:
         assert found
 
     play(tmp_path, test, *(f"edge-{number}" for number in range(100)))
+
+
+def test_an_idle_node_costs_less_than_two_megabytes_a_day(tmp_path: Path) -> None:
+    """With a pod that runs and nothing that happens; TLS, TCP and IP counted as `octoedge usage` says."""
+
+    async def main() -> None:
+        async with cluster(tmp_path, "edge-1") as world:
+            await world.create_pod("web", "edge-1")
+            await world.until(partial(is_running, world, "web"))
+            await asyncio.sleep(600)
+            assert world.cloud is not None
+            assert world.nodes["edge-1"].uplink is not None
+            here, there = world.cloud.sessions.usage["edge-1"], world.nodes["edge-1"].uplink.usage
+            before = [here.total(direction) for direction in Direction]
+            await asyncio.sleep(7200)
+            after = [here.total(direction) for direction in Direction]
+            size = sum(new.size - old.size for new, old in zip(after, before, strict=True))
+            messages = sum(new.messages - old.messages for new, old in zip(after, before, strict=True))
+            assert 12 * size < 500_000, there.rows()
+            assert 12 * (size + messages * BELOW) < 2_000_000, there.rows()
+            for direction in Direction:
+                assert abs(here.total(direction).messages - there.total(direction).messages) <= 1
+
+    run(main())
+
+
+def test_the_cloud_renews_the_lease_by_its_own_clock(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with cluster(tmp_path, "edge-1") as world:
+            await asyncio.sleep(60)
+            lease = world.api.find("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", "edge-1")
+            assert lease["spec"]["holderIdentity"] == "edge-1"
+            assert world.clock.now() - parse_rfc3339(lease["spec"]["renewTime"]) < 20
+            assert lease["metadata"]["ownerReferences"][0]["name"] == "edge-1"
+            await world.nodes["edge-1"].cable.cut()
+            await asyncio.sleep(60)
+            lease = world.api.find("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", "edge-1")
+            assert world.clock.now() - parse_rfc3339(lease["spec"]["renewTime"]) > 50, "nobody speaks for who is away"
+
+    run(main())

@@ -17,6 +17,7 @@ from octoedge.cloud.ports import Checkpoints, SessionListener, Upstream
 from octoedge.protocol import handshake
 from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Message
+from octoedge.protocol.usage import Usage
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Connection, Peer
 from octoedge.version import VERSION
@@ -24,6 +25,8 @@ from octoedge.version import VERSION
 log = logging.getLogger(__name__)
 
 _MAX_NAME = 253
+_MAX_USAGES = 20_000
+"""Nodes whose counts are kept, connected or not; beyond the largest `nodeLimit` that one CloudCore can bear."""
 
 
 class Sessions:
@@ -33,6 +36,8 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._began: list[SessionListener] = []
         self._ended: list[SessionListener] = []
+        self.usage: dict[str, Usage] = {}
+        """What each node's channel has carried since this CloudCore started."""
 
     def listen(self, *, began: SessionListener | None = None, ended: SessionListener | None = None) -> None:
         """Be told of sessions that begin and end."""
@@ -52,6 +57,12 @@ class Sessions:
         """Whether the node is connected and runs an edge of ours: those name their database."""
         session = self._sessions.get(node)
         return session is not None and bool(session.store)
+
+    def usage_of(self, node: str, now: float) -> Usage:
+        """The counts of a node, over all its sessions."""
+        if len(self.usage) >= _MAX_USAGES and node not in self.usage:
+            self.usage.pop(next((name for name in self.usage if name not in self._sessions), ""), None)
+        return self.usage.setdefault(node, Usage(now))
 
     def offer(self, node: str, item: Item) -> None:
         """Deliver an object to a node, if it is connected."""
@@ -105,7 +116,10 @@ class CloudHub:
         node_limit: int,
         keepalive_seconds: float,
         write_seconds: float = 30.0,
+        beat: Callable[[str], None] | None = None,
     ) -> None:
+        """`beat` is told of each heartbeat of a node whose Lease the cloud renews."""
+        self._beat = beat
         self._upstream = upstream
         self._checkpoints = checkpoints
         self._clock = clock
@@ -133,7 +147,10 @@ class CloudHub:
 
     def answer_headers(self, peer: Peer) -> dict[str, str]:
         """What the handshake's answer says to an edge of ours; a Go edge gets a bare one."""
-        return {handshake.VERSION: VERSION} if handshake.STORE in peer.headers else {}
+        if handshake.STORE not in peer.headers:
+            return {}
+        agreed = handshake.features(peer.headers)
+        return {handshake.VERSION: VERSION} | ({handshake.FEATURES: handshake.speaks(agreed)} if agreed else {})
 
     async def serve(self, connection: Connection) -> None:
         """Run the session of an open connection until it ends."""
@@ -150,6 +167,8 @@ class CloudHub:
             self._clock,
             keepalive_seconds=self._keepalive_seconds,
             write_seconds=self._write_seconds,
+            usage=self._sessions.usage_of(peer.node, self._clock.now()),
+            beat=self._beat,
         )
         self._checkpoints.opened(peer.node, session.store)
         with self._sessions.entered(session, f"the node connected anew from {peer.address}"):

@@ -10,6 +10,7 @@ Ends when the connection does, when no keepalive comes in time, or when somebody
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import uuid
 from collections import deque
@@ -23,9 +24,11 @@ from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.delivery import Delivery, Item, Sending
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Ack, Keepalive, Nack, Payload
-from octoedge.protocol.routes import Confirm, Lane, Row
+from octoedge.protocol.routes import Confirm, Direction, Lane, Row
+from octoedge.protocol.usage import Usage
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Connection
+from octoedge.transport.packed import PackedConnection
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +58,24 @@ class Session:
         *,
         keepalive_seconds: float,
         write_seconds: float = 30.0,
+        usage: Usage | None = None,
+        beat: Callable[[str], None] | None = None,
     ) -> None:
+        """`beat` is told of the heartbeats of nodes whose Lease the cloud renews."""
         self.node = connection.peer.node
         self.store = connection.peer.headers.get(handshake.STORE, "")[:64]
-        self._connection = connection
+        self._agreed = handshake.features(connection.peer.headers)
+        self._usage = usage or Usage(clock.now())
+        self._beat = beat
+        self._connection = PackedConnection(connection, Direction.DOWN, packed=handshake.PACKED in self._agreed)
         self._receive = receive
         self._checkpoints = checkpoints
         self._clock = clock
         self._keepalive_seconds = keepalive_seconds
         self._write_seconds = write_seconds
-        self._delivery = Delivery(_new_id, window=_WINDOW if self.store else _GO_WINDOW)
+        self._delivery = Delivery(
+            _numbers() if handshake.ACKS in self._agreed else _new_id, window=_WINDOW if self.store else _GO_WINDOW
+        )
         self._expecting: dict[str, Item] = {}
         self._expected: set[str] = set()
         self._answers: dict[Lane, deque[Message]] = {lane: deque(maxlen=_MAX_ANSWERS) for lane in Lane}
@@ -134,11 +145,13 @@ class Session:
 
     async def _reader(self) -> None:
         while True:
+            before = self._connection.received
             data = await self._connection.receive()
             try:
                 message = codec.decode(data)
             except MessageError as error:
                 raise _Over(f"node {self.node} sent what is no message: {error}") from error
+            self._usage.count(Direction.UP, message, self._connection.received - before)
             log.debug("< %s %s %s", self.node, message.route.operation, message.route.resource)
             self._take(message)
 
@@ -149,14 +162,17 @@ class Session:
         if routes.is_farewell(message):
             return
         try:
-            payload = routes.classify(routes.Direction.UP, message)
+            payload = routes.classify(Direction.UP, message)
+            confirmed = routes.acknowledged(message) if isinstance(payload, Ack) else []
         except (RouteError, MessageError) as error:
             log.warning("dropped a message of node %s: %s", self.node, error)
             return
         if isinstance(payload, Keepalive):
-            self._heard.set()
+            self._live(message)
         elif isinstance(payload, Ack):
-            self._confirm(message.header.parent_msg_id)
+            for message_id in confirmed:
+                self._confirm(message_id)
+            self._wake.set()
         elif isinstance(payload, Nack):
             reason = payload.body[:300].decode(errors="replace")
             log.warning("node %s could not store %s: %s", self.node, message.route.resource, reason)
@@ -170,7 +186,15 @@ class Session:
         item = self._delivery.acknowledge(message_id, asyncio.get_running_loop().time())
         if item is not None:
             self._checkpoints.reached(self.node, item, self.store)
-        self._wake.set()
+
+    def _live(self, heartbeat: Message) -> None:
+        self._heard.set()
+        if handshake.BEATS in self._agreed:
+            reply = routes.answer(heartbeat, b"OK", message_id="", timestamp=0)
+            self._answers[Lane.LIVENESS].append(reply)
+            self._wake.set()
+        if handshake.LEASES in self._agreed and self._beat is not None:
+            self._beat(self.node)
 
     def _answer_transport(self, message: Message) -> None:
         reply = routes.answer_transport(message, message_id=_new_id(), timestamp=self._milliseconds())
@@ -220,11 +244,13 @@ class Session:
 
     async def _send(self, message: Message) -> None:
         log.debug("> %s %s %s", self.node, message.route.operation, message.route.resource)
+        before = self._connection.sent
         try:
             async with asyncio.timeout(self._write_seconds):
                 await self._connection.send(codec.encode(message))
         except TimeoutError as error:
             raise ConnectionClosed(f"node {self.node} took no data for {self._write_seconds:.0f} s") from error
+        self._usage.count(Direction.DOWN, message, self._connection.sent - before)
 
     def _message(self, sending: Sending) -> Message:
         return routes.compose(sending.item.payload, message_id=sending.message_id, timestamp=self._milliseconds())
@@ -244,3 +270,9 @@ class Session:
 
 def _new_id() -> str:
     return str(uuid.uuid4())
+
+
+def _numbers() -> Callable[[], str]:
+    """Ids of a session's messages that can be acknowledged together."""
+    count = itertools.count(1)
+    return lambda: str(next(count))

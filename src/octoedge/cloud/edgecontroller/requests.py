@@ -14,6 +14,7 @@ import msgspec
 
 from octoedge.api.meta import splice, typed, view
 from octoedge.cloud.edgecontroller import addresses
+from octoedge.cloud.edgecontroller.authorize import LEASES_NAMESPACE
 from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.references import facts
 from octoedge.cloud.edgecontroller.reports import pod_status, with_status
@@ -36,6 +37,8 @@ from octoedge.kube.kinds import (
 from octoedge.protocol import payloads as p
 
 OK = b"OK"
+_LEASE_SECONDS = 40
+"""As the node itself would say: after so long without a renewal it counts as away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,22 @@ class Requests:
         resource = payload.resource
         body = typed(payload.body, LEASES.api_version, LEASES.kind)
         return Reply(p.succeeded(await self._client.update(LEASES, resource.namespace, resource.name, body)))
+
+    async def renew(self, node: str, now: str) -> None:
+        """Renew a node's lease in its name: its heartbeat has just come. Nothing while there is no such Node."""
+        owner = self._downstream.nodes.get("", node)
+        if owner is None:
+            return
+        spec = {"holderIdentity": node, "leaseDurationSeconds": _LEASE_SECONDS, "renewTime": now}
+        try:
+            await self._client.patch(LEASES, LEASES_NAMESPACE, node, msgspec.json.encode({"spec": spec}))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            owners = [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": view(owner).metadata.uid}]
+            metadata = {"name": node, "namespace": LEASES_NAMESPACE, "ownerReferences": owners}
+            lease = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
+            await self._client.create(LEASES, LEASES_NAMESPACE, msgspec.json.encode(lease))
 
     async def event_insert(self, _node: str, payload: p.Payload) -> Reply:
         """Create an Event; one that is there already is well."""

@@ -24,8 +24,9 @@ from octoedge.protocol import routes
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Payload
 from octoedge.runtime.backoff import Backoff
-from octoedge.runtime.clock import Clock
+from octoedge.runtime.clock import Clock, rfc3339_micro
 from octoedge.runtime.keyed import KeyedQueue
+from octoedge.runtime.logs import SaidOnce
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class Upstream:
         self._of_node: Counter[str] = Counter()
         self._queue: KeyedQueue[Key] = KeyedQueue(self._work, workers=_WORKERS, name="request about")
         self._marks: KeyedQueue[str] = KeyedQueue(self._mark, workers=4, name="mark of")
+        self._beats: KeyedQueue[str] = KeyedQueue(self._renew, workers=_WORKERS, name="lease of")
+        self._said = SaidOnce(log)
 
     def receive(self, node: str, message: Message, payload: Payload) -> None:
         """Take one request; too many are answered with 429."""
@@ -89,11 +92,16 @@ class Upstream:
         """A session began: write into the Node which CloudCore serves it."""
         self._marks.add(node)
 
+    def beat(self, node: str) -> None:
+        """A heartbeat of a node whose lease is renewed here."""
+        self._beats.add(node)
+
     async def run(self, ready: Callable[[], None]) -> None:
         """Carry out requests until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run(), name="requests of nodes")
             group.create_task(self._marks.run(), name="marks of nodes")
+            group.create_task(self._beats.run(), name="leases of nodes")
             ready()
 
     async def _work(self, key: Key) -> None:
@@ -160,6 +168,16 @@ class Upstream:
             version=reply.version,
         )
         self._downlink.answer(node, answer)
+
+    async def _renew(self, node: str) -> None:
+        try:
+            await self._requests.renew(node, rfc3339_micro(self._clock.now()))
+        except (ApiError, TransportError) as error:
+            self._said.trouble("leases of nodes", f"{error}; trying again")
+            if node in self._downlink.connected:
+                self._beats.add_later(node, 3.0)
+        else:
+            self._said.over("leases of nodes", "are renewed again")
 
     async def _mark(self, node: str) -> None:
         try:

@@ -14,11 +14,13 @@ from typing import Protocol, runtime_checkable
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.ports import Inbound
 from octoedge.errors import ConnectionClosed, MessageError, OfflineError, ProtocolError, StoreCorrupt, first_of
-from octoedge.protocol import codec, routes
+from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.message import Message
-from octoedge.protocol.payloads import Answer, Keepalive, Payload
+from octoedge.protocol.payloads import NOWHERE, Answer, Keepalive, Payload
+from octoedge.protocol.routes import Direction
 from octoedge.runtime.inorder import InOrder
 from octoedge.transport.connection import Connection
+from octoedge.transport.packed import PackedConnection
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,8 @@ class Session:
     def __init__(
         self, connection: Connection, uplink: Uplink, inbound: Inbound, dropped: Dropped, *, heartbeat: float
     ) -> None:
-        self._connection = connection
+        packed = handshake.PACKED in handshake.features(connection.peer.headers)
+        self._connection = PackedConnection(connection, Direction.UP, packed=packed)
         self._uplink = uplink
         self._inbound = inbound
         self._dropped = dropped
@@ -93,42 +96,47 @@ class Session:
     async def _live(self) -> None:
         """A keepalive at once and every heartbeat; a ping whenever the cloud was silent for one.
 
-        The cloud answers no keepalive, so only the ping tells a half-open link: within three heartbeats. While the
-        store does not keep up, nothing is read, no pong either: then the silence is ours.
+        A cloud of ours answers keepalives; from a Go cloud only the ping tells a half-open link. Either is noticed
+        within three heartbeats. While the store does not keep up, nothing is read, no pong either: then the silence is
+        ours.
         """
         loop = asyncio.get_running_loop()
         while True:
             await self._uplink.send(Keepalive(body=b'"ping"'))
             silent = not self._storing and loop.time() - self._heard >= self._heartbeat
-            if silent and isinstance(self._connection, Pingable):
-                await self._connection.ping(self._heartbeat)
+            if silent and isinstance(self._connection.inner, Pingable):
+                await self._connection.inner.ping(self._heartbeat)
                 self._heard = loop.time()
             await asyncio.sleep(self._heartbeat)
 
     async def _receive(self, lanes: InOrder) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            before = self._connection.received
             data = await self._connection.receive()
             self._heard = loop.time()
-            known = self._read(data)
+            known = self._read(data, self._connection.received - before)
             if known is None:
                 continue
             message, payload = known
-            if isinstance(payload, Answer) and self._uplink.deliver(message, payload.body):
+            if isinstance(payload, Answer) and (
+                self._uplink.deliver(message, payload.body) or payload.resource is NOWHERE
+            ):
                 continue
             self._storing = True
             await lanes.submit(str(payload.resource), functools.partial(self._handle, message, payload))
             self._storing = False
 
-    def _read(self, data: bytes) -> tuple[Message, Payload] | None:
+    def _read(self, data: bytes, size: int) -> tuple[Message, Payload] | None:
         try:
             message = codec.decode(data)
         except MessageError as error:
             self._dropped.tell("broken messages of the cloud", error)
             return None
         log.debug("< %s %s", message.route.operation, message.route.resource)
+        self._uplink.usage.count(Direction.DOWN, message, size)
         try:
-            return message, routes.classify(routes.Direction.DOWN, message)
+            return message, routes.classify(Direction.DOWN, message)
         except ProtocolError as error:
             route = message.route
             kind = f"{route.source}/{route.group}/{route.operation}"

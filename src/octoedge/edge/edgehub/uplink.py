@@ -8,6 +8,7 @@ wait in their lanes: what is most urgent by the route table is written next.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import Callable
 
@@ -17,10 +18,11 @@ from octoedge.errors import ConnectionClosed, DeadlineError, OfflineError
 from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Keepalive, Payload
-from octoedge.protocol.routes import Lane
+from octoedge.protocol.routes import Direction, Lane
+from octoedge.protocol.usage import Usage
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.precedence import Turns
-from octoedge.transport.connection import Connection
+from octoedge.transport.packed import PackedConnection
 
 
 def new_id() -> str:
@@ -43,8 +45,14 @@ class Uplink:
         self._write_seconds = write_seconds
         self._throttle = throttle
         self._make_id = make_id
-        self._connection: Connection | None = None
+        self._connection: PackedConnection | None = None
         self._ours = False
+        self._agreed: frozenset[str] = frozenset()
+        self._numbers = itertools.count(1)
+        self._stored: list[int] = []
+        """Numbers of messages that may be acknowledged, by whoever has the next turn."""
+        self.usage = Usage(clock.now())
+        """What the channel has carried since this EdgeCore started."""
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._down.set()
@@ -65,6 +73,10 @@ class Uplink:
         row = routes.row_of(payload)
         return (row.confirm if self._ours else row.confirm_go) is routes.Confirm.REPLY
 
+    @property
+    def keeps_lease(self) -> bool:
+        return self.connected and handshake.LEASES in self._agreed
+
     async def request(self, payload: Payload, timeout: float) -> Reply:
         message = self._compose(payload)
         message_id = message.header.msg_id
@@ -84,17 +96,33 @@ class Uplink:
         await self._write(self._compose(payload), routes.row_of(payload).lane, held=not isinstance(payload, Keepalive))
 
     async def acknowledge(self, message: Message, error: str = "") -> None:
-        message = routes.acknowledge(message, message_id=self._make_id(), timestamp=self._timestamp(), error=error)
+        number = message.header.msg_id
+        if not error and handshake.ACKS in self._agreed and number.isascii() and number.isdigit():
+            await self._acknowledge_number(int(number))
+            return
+        message = routes.acknowledge(message, message_id=self._new_id(), timestamp=self._timestamp(), error=error)
         await self._write(message, Lane.CONTROL)
 
-    def attach(self, connection: Connection) -> None:
+    async def _acknowledge_number(self, number: int) -> None:
+        """What is stored while others write is acknowledged together, as soon as it is this one's turn."""
+        connection = self._connected("an acknowledgement")
+        self._stored.append(number)
+        async with self._turns.mine(Lane.CONTROL):
+            numbers, self._stored = self._stored, []
+            if numbers and self._connection is connection:
+                message = routes.acknowledge_many(numbers, message_id=self._new_id(), timestamp=self._timestamp())
+                await self._put(connection, message)
+
+    def attach(self, connection: PackedConnection) -> None:
         """From now on messages go out through `connection`."""
         self._connection = connection
         self._ours = handshake.VERSION in connection.peer.headers
+        self._agreed = handshake.features(connection.peer.headers)
+        self._stored.clear()
         self._down.clear()
         self._up.set()
 
-    def detach(self, connection: Connection) -> None:
+    def detach(self, connection: PackedConnection) -> None:
         """`connection` is over; nothing happens when another one took its place."""
         if self._connection is not connection:
             return
@@ -120,12 +148,19 @@ class Uplink:
             await asyncio.sleep(self._throttle.take(asyncio.get_running_loop().time()))
 
     def _compose(self, payload: Payload) -> Message:
-        return routes.compose(payload, message_id=self._make_id(), timestamp=self._timestamp())
+        return routes.compose(payload, message_id=self._new_id(), timestamp=self._timestamp())
+
+    def _new_id(self) -> str:
+        """A cloud of ours needs no id that is unique in the world: a number costs less."""
+        return f"e{next(self._numbers)}" if self._agreed else self._make_id()
+
+    def _connected(self, what: str) -> PackedConnection:
+        if self._connection is None:
+            raise OfflineError(f"{what}: not connected to the cloud")
+        return self._connection
 
     async def _write(self, message: Message, lane: Lane, *, held: bool = True) -> None:
-        connection = self._connection
-        if connection is None:
-            raise _offline(message, "not connected to the cloud")
+        connection = self._connected(f"{message.route.operation} {message.route.resource}")
         async with self._turns.mine(lane):
             if held:
                 await self._hold_back()
@@ -133,7 +168,8 @@ class Uplink:
                 raise _offline(message, "the connection to the cloud was lost")
             await self._put(connection, message)
 
-    async def _put(self, connection: Connection, message: Message) -> None:
+    async def _put(self, connection: PackedConnection, message: Message) -> None:
+        before = connection.sent
         try:
             async with asyncio.timeout(self._write_seconds):
                 await connection.send(codec.encode(message))
@@ -143,6 +179,7 @@ class Uplink:
             raise OfflineError(f"the cloud took nothing for {self._write_seconds:g} s; connecting anew") from error
         except ConnectionClosed as error:
             raise _offline(message, str(error)) from error
+        self.usage.count(Direction.UP, message, connection.sent - before)
 
     def _timestamp(self) -> int:
         return int(self._clock.now() * 1000)

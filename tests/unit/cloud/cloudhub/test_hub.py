@@ -18,9 +18,11 @@ from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.payloads import EventInsert, Keepalive, ObjectDelete, ObjectQuery, ObjectUpdate, Payload
 from octoedge.protocol.resource import Resource
+from octoedge.protocol.routes import Direction
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.transport.connection import Peer
 from octoedge.transport.memory import MemoryConnection, pair
+from octoedge.transport.packed import PackedConnection
 
 POD = Resource("default", "pod", "web")
 OTHER = Resource("default", "pod", "other")
@@ -67,6 +69,7 @@ class Hub:
     sessions: Sessions
     hub: CloudHub
     group: asyncio.TaskGroup
+    beats: list[str]
 
     def connect(self, node: str = "edge-1", certificate: str = "", store: str = "") -> MemoryConnection:
         headers = {handshake.STORE: store} if store else {}
@@ -79,13 +82,15 @@ class Hub:
 
 @asynccontextmanager
 async def _hub(*, limit: int = 10) -> AsyncIterator[Hub]:
-    notebook, sessions = Notebook(), Sessions()
-    hub = CloudHub(sessions, notebook, notebook, VirtualClock(), node_limit=limit, keepalive_seconds=30.0)
+    notebook, sessions, beats = Notebook(), Sessions(), list[str]()
+    hub = CloudHub(
+        sessions, notebook, notebook, VirtualClock(), node_limit=limit, keepalive_seconds=30.0, beat=beats.append
+    )
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(hub.run(ready.set), name="hub")
         await ready.wait()
-        yield Hub(notebook, sessions, hub, group)
+        yield Hub(notebook, sessions, hub, group, beats)
         await hub.drain()
         task.cancel()
 
@@ -397,5 +402,46 @@ def test_listeners_hear_of_every_beginning_and_of_the_last_end() -> None:
             await edge.close()
             await asyncio.sleep(0.1)
             assert heard == ["+edge-1", "+edge-1", "-edge-1"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("speaks", [handshake.KNOWN, frozenset({handshake.BEATS}), frozenset()])
+def test_what_an_edge_of_ours_can_is_agreed(speaks: frozenset[str]) -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            headers = {handshake.STORE: "s-1", handshake.FEATURES: handshake.speaks(speaks | {"magic"})}
+            peer = Peer("edge-1", handshake.certificate_name("edge-1"), headers=headers)
+            answered = world.hub.answer_headers(peer)
+            assert handshake.features(answered) == speaks
+            edge, cloud = pair(peer)
+            world.group.create_task(world.hub.serve(cloud), name="serve")
+            link = PackedConnection(edge, Direction.UP, packed=handshake.PACKED in speaks)
+            await link.send(codec.encode(routes.compose(Keepalive(body=b'"ping"'), message_id="e1", timestamp=1)))
+            if handshake.BEATS in speaks:
+                assert codec.decode(await link.receive()).header.parent_msg_id == "e1"
+            assert world.beats == (["edge-1"] if handshake.LEASES in speaks else [])
+
+    run(main())
+
+
+def test_many_objects_are_acknowledged_in_one_message() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            headers = {handshake.STORE: "s-1", handshake.FEATURES: handshake.ACKS}
+            edge, cloud = pair(Peer("edge-1", handshake.certificate_name("edge-1"), headers=headers))
+            world.group.create_task(world.hub.serve(cloud), name="serve")
+            await asyncio.sleep(0)
+            for number in range(40):
+                resource = Resource("default", "pod", f"p{number}")
+                world.sessions.offer("edge-1", Item(ObjectUpdate(resource=resource, version="7"), f"u{number}", 7))
+            got = [int((await _next(edge)).header.msg_id) for _ in range(40)]
+            assert world.sessions.unconfirmed() == {"edge-1": 40}
+            await edge.send(codec.encode(routes.acknowledge_many(got, message_id="a", timestamp=1)))
+            await asyncio.sleep(0.1)
+            assert world.sessions.unconfirmed() == {"edge-1": 0}
+            assert world.notebook.versions["edge-1", "u39"] == 7
+            [row] = [row for row in world.sessions.usage["edge-1"].rows() if row["direction"] == "down"]
+            assert (row["cause"], row["messages"]) == ("update pod", 40)
 
     run(main())

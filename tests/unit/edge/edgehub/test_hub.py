@@ -21,10 +21,12 @@ from octoedge.protocol import codec, routes
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.payloads import EventInsert, Keepalive, ObjectQuery, ObjectUpdate, Payload
 from octoedge.protocol.resource import Resource
+from octoedge.protocol.routes import Direction
 from octoedge.runtime.supervisor import Supervisor
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import MemoryConnection, pair
+from octoedge.transport.packed import PackedConnection
 
 POD = Resource("default", "pod", "web")
 
@@ -451,7 +453,7 @@ def test_only_a_go_cloud_is_spoken_to_slowly(headers: dict[str, str], seconds: f
     async def main() -> None:
         cloud = MemoryCloud(headers)
         uplink = Uplink(VirtualClock(), throttle=Throttle(10, 5))
-        uplink.attach(await cloud.dial())
+        uplink.attach(PackedConnection(await cloud.dial(), Direction.UP, packed=False))
         for _ in range(25):
             await uplink.send(EventInsert(resource=Resource("a", "event", "b")))
         assert asyncio.get_running_loop().time() == pytest.approx(seconds)
