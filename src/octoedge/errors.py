@@ -13,6 +13,7 @@ OctoedgeError
 │   └── ConnectionClosed       it was open and is no longer
 ├── PkiError                   certificates and tokens
 │   ├── TokenError             a join token is wrong, expired or foreign
+│   ├── NameHeld               a node's name is another machine's, or revoked
 │   └── CertificateError       a certificate or signing request is wrong
 ├── StoreError                 the database
 │   ├── StoreCorrupt           the file is not a whole database
@@ -88,6 +89,10 @@ class TokenError(PkiError):
 
 class CertificateError(PkiError):
     """A certificate, key or signing request is wrong."""
+class NameHeld(PkiError):
+    """A machine may not have a certificate for this node's name; the text says what an administrator can do."""
+
+
 
 
 class StoreError(OctoedgeError):

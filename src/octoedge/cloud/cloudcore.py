@@ -1,6 +1,6 @@
 """CloudCore put together: who exists, who needs whom, and which way things flow between them.
 
-    authority ─► tokens · https (10002) · WebSocket (10000) · cloudStream (10003, 10004)
+    authority ─► tokens · identities ─► https (10002) · WebSocket (10000) · cloudStream (10003, 10004)
     edgeController, deviceController ─► syncController ─► cloudHub ─► WebSocket: nobody is let in before the cloud
     knows its mind
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from octoedge.api.config.cloudcore import Authorization, CloudCoreConfig
-from octoedge.cloud.cloudhub.https import Endpoints, HttpsServer
+from octoedge.cloud.cloudhub.https import Endpoints, HttpsServer, Settings
 from octoedge.cloud.cloudhub.hub import CloudHub, Sessions
 from octoedge.cloud.cloudstream.cloudstream import CloudStream
 from octoedge.cloud.cloudstream.iptables import Iptables
@@ -39,12 +39,14 @@ from octoedge.errors import ApiError, TransportError
 from octoedge.kube.client import Client
 from octoedge.pki import x509
 from octoedge.pki.authority import Authority, Files, TokenKeeper, load
+from octoedge.pki.ledger import Ledger
 from octoedge.protocol.codec import MAX_BYTES
 from octoedge.protocol.payloads import Payload
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
 from octoedge.runtime.supervisor import Module, Supervisor
+from octoedge.transport.connection import Peer
 from octoedge.transport.tls import ClientCertificate, server_context
 from octoedge.transport.websocket_server import WebSocketServer, channel_door
 
@@ -117,8 +119,15 @@ class CloudCore:
     def _listeners(self, client: Client, clock: Clock) -> list[Module]:
         modules = self._config.modules
         hub = modules.cloud_hub
+        ledger = self.ledger = Ledger(client)
+        ledger.listen(lambda node: self.sessions.end(node, "its certificate is refused from now on"))
         endpoints = Endpoints(
-            self._authority.get, client, lambda: self.sessions.connected, clock, hub.edge_cert_signing_duration
+            self._authority.get,
+            client,
+            lambda: self.sessions.connected,
+            clock,
+            ledger,
+            Settings(hub.edge_cert_signing_duration, self._config.octoedge.doors.return_within_days),
         )
         self.https = HttpsServer(
             hub.https.address, hub.https.port, lambda: self._tls(ClientCertificate.OPTIONAL), endpoints.handle
@@ -129,7 +138,9 @@ class CloudCore:
                 hub.websocket.port,
                 tls=lambda: self._tls(ClientCertificate.REQUIRED),
                 serve=self.hub.serve,
-                door=channel_door(self.hub.admit, self.hub.answer_headers, MAX_BYTES),
+                door=channel_door(
+                    lambda peer: self.hub.admit(peer) or _refuses(ledger, peer), self.hub.answer_headers, MAX_BYTES
+                ),
             )
         )
         readings = Readings(
@@ -140,7 +151,7 @@ class CloudCore:
             clock.now,
         )
         self.monitor = Monitor(self._config.common_config.monitor_server.bind_address, readings)
-        listeners: list[Module] = [self.monitor]
+        listeners: list[Module] = [self.monitor, ledger]
         if hub.enable:
             listeners.append(self.https)
         if hub.enable and hub.websocket.enable:
@@ -148,18 +159,19 @@ class CloudCore:
         if modules.cloud_stream.enable:
             ports = _tunnel_ports(self._config, client)
             listeners += [ports] if ports is not None else []
-            listeners.append(
-                CloudStream(
-                    modules.cloud_stream,
-                    client,
-                    self._authority.get,
-                    clock,
-                    addresses=(*hub.advertise_address, self._config.octoedge.kubelet_address),
-                    needs=("authority",),
-                    kept=self._config.octoedge.kept_logs,
-                    opened=ports.opened if ports is not None else None,
-                )
+            stream = self.stream = CloudStream(
+                modules.cloud_stream,
+                client,
+                self._authority.get,
+                clock,
+                addresses=(*hub.advertise_address, self._config.octoedge.kubelet_address),
+                needs=("authority", "identities"),
+                kept=self._config.octoedge.kept_logs,
+                opened=ports.opened if ports is not None else None,
+                refuses=lambda peer: _refuses(ledger, peer),
             )
+            ledger.listen(stream.end)
+            listeners.append(stream)
         return listeners
 
     def _tls(self, client: ClientCertificate) -> ssl.SSLContext:
@@ -212,7 +224,7 @@ class EdgeListener:
     """Module: the WebSocket port for edges."""
 
     name = "websocket"
-    needs: tuple[str, ...] = ("authority", "cloudHub")
+    needs: tuple[str, ...] = ("authority", "identities", "cloudHub")
 
     def __init__(self, server: WebSocketServer) -> None:
         self.server = server
@@ -220,6 +232,10 @@ class EdgeListener:
     async def run(self, ready: Callable[[], None]) -> None:
         """Listen until cancelled."""
         await self.server.run(ready)
+
+
+def _refuses(ledger: Ledger, peer: Peer) -> str:
+    return ledger.refuses(peer.node, peer.certificate_serial)
 
 
 def _door(config: CloudCoreConfig) -> Door | None:

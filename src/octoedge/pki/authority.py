@@ -21,7 +21,9 @@ import msgspec
 from octoedge.errors import ApiError, CertificateError
 from octoedge.kube.client import Client
 from octoedge.kube.kinds import NAMESPACES, SECRETS
-from octoedge.pki import token, x509
+from octoedge.pki import jointoken, token, x509
+from octoedge.pki.identity import Issued
+from octoedge.pki.ledger import Certificate
 from octoedge.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 NAMESPACE = "kubeedge"
 _MAX_PEM = 1024 * 1024
 _RENEW_BEFORE = 30 * 86400
+_WARN_CA = 90 * 86400
+_KEEP_EXPIRED = 7 * 86400
+"""Seconds for which `keadm token list` still shows a token that has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,12 @@ class Authority:
     def sign_node(self, csr_der: bytes, node: str, *, days: int, now: float) -> bytes:
         """The certificate (DER) for `node`'s request; `CertificateError` says why not."""
         return x509.sign_node(self.ca, csr_der, node, days=days, now=now)
+
+    def sign(self, csr_der: bytes, node: str, *, days: int, now: float) -> Certificate:
+        """As `sign_node`, with what is written down about it."""
+        der = self.sign_node(csr_der, node, days=days, now=now)
+        seen = x509.read_der(der, "the new certificate")
+        return Certificate(der, Issued(seen.serial, x509.key_of_request(csr_der, node), seen.not_after))
 
     def verify_token(self, bearer: str, *, now: float) -> None:
         """`TokenError` unless the bearer is one of this cloud's."""
@@ -95,7 +106,8 @@ async def load(client: Client, files: Files, addresses: Sequence[str], clock: Cl
 
 
 class TokenKeeper:
-    """Module: writes a fresh join token into the Secret kubeedge/tokensecret every `hours`, valid twice as long."""
+    """Module: writes a fresh join token into the Secret kubeedge/tokensecret every `hours`, valid twice as long;
+    says what ends soon, and removes tokens of `keadm token` that have ended."""
 
     name = "tokens"
     needs: tuple[str, ...] = ("authority",)
@@ -110,8 +122,11 @@ class TokenKeeper:
     async def run(self, ready: Callable[[], None]) -> None:
         """Write a token now and again and again."""
         while True:
+            for warning in _ending(self._authority(), self._clock.now()):
+                log.warning("%s", warning)
             minted = self._authority().mint(expires=int(self._clock.now()) + 2 * self._seconds)
             await _write(self._client, "tokensecret", {"tokendata": minted.encode()})
+            await jointoken.delete_expired(self._client, before=self._clock.now() - _KEEP_EXPIRED)
             ready()
             await asyncio.sleep(self._seconds)
 
@@ -204,11 +219,40 @@ def _base64(text: str) -> bytes:
 
 
 def _from_files(certificate: Path, key: Path) -> x509.Pair | None:
-    try:
-        with certificate.open("rb") as first, key.open("rb") as second:
-            return x509.from_pem(first.read(_MAX_PEM), second.read(_MAX_PEM), f"{certificate} with {key}")
-    except OSError:
+    """The administrator's own pair; None when neither file is there. A pair in part is never taken for none: a new CA
+    would shut out every node."""
+    found = _file(certificate), _file(key)
+    if found == (None, None):
         return None
+    if found[0] is None or found[1] is None:
+        missing, there = (certificate, key) if found[0] is None else (key, certificate)
+        raise CertificateError(f"{there} is there and {missing} is not; give both files, or take both away")
+    return x509.from_pem(found[0], found[1], f"{certificate} with {key}")
+
+
+def _file(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_PEM)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CertificateError(
+            f"{path} cannot be read: {error.strerror}; let this CloudCore's user read it, or name another file"
+        ) from error
+
+
+def _ending(authority: Authority, now: float) -> list[str]:
+    """What an administrator should renew soon."""
+    found: list[str] = []
+    for what, pair, before, then in (
+        ("CA certificate", authority.ca, _WARN_CA, "nodes trust it: give them a new one before (docs/security.md)"),
+        ("server certificate", authority.server, _RENEW_BEFORE, "CloudCore makes its own anew when it starts"),
+    ):
+        days = (x509.read_der(pair.certificate, what).not_after - now) / 86400
+        if days * 86400 < before:
+            found.append(f"the {what} of this cloud ends in {days:.0f} days; {then}")
+    return found
 
 
 def _unfit(ca: x509.Pair, server: x509.Pair, addresses: Sequence[str], now: float) -> str:

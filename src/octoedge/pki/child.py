@@ -1,6 +1,6 @@
 """The short-lived process behind `enrol`: one JSON question on standard input, one JSON answer on standard output.
 
-    {"do": "request", "node": NAME}  →  {"key": base64 PEM, "csr": base64 DER}
+    {"do": "request", "node": NAME, "key": base64 PEM or nothing}  →  {"key": base64 PEM, "csr": base64 DER}
 
 An answer with the key `error` says why it could not be done.
 """
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _request(question: dict[str, Any]) -> dict[str, Any]:
-    key_pem, csr_der = x509.new_node_request(question["node"])
+    key_pem, csr_der = x509.new_node_request(question["node"], base64.b64decode(question.get("key", "")))
     return {"key": base64.b64encode(key_pem).decode(), "csr": base64.b64encode(csr_der).decode()}
 
 

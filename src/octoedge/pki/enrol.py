@@ -29,9 +29,9 @@ class KeyAndRequest:
     """PKCS#10 with subject C=CN, ST=Zhejiang, L=Hangzhou, O=system:nodes, CN=system:node:<node>."""
 
 
-async def request_key_and_csr(node: str) -> KeyAndRequest:
-    """A fresh key and the signing request of node `node`."""
-    answer = await _ask({"do": "request", "node": node})
+async def request_key_and_csr(node: str, key_pem: bytes = b"") -> KeyAndRequest:
+    """The signing request of node `node`, with a fresh key or with the one given."""
+    answer = await _ask({"do": "request", "node": node, "key": base64.b64encode(key_pem).decode()})
     return KeyAndRequest(base64.b64decode(answer["key"]), base64.b64decode(answer["csr"]))
 
 

@@ -6,6 +6,7 @@ can take over its: ECDSA P-256, certificates as DER, keys as SEC1 DER.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import secrets
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from octoedge.errors import CertificateError
@@ -38,6 +40,8 @@ class Certificate:
     not_after: float
     addresses: frozenset[str] = frozenset()
     """Subject alternative names: IP addresses and DNS names."""
+    serial: str = ""
+    """Hexadecimal, upper case, without leading zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,7 @@ def sign_node(ca: Pair, csr_der: bytes, node: str, *, days: int, now: float) -> 
 
     Stricter than KubeEdge, which neither compares the subject with the node nor checks the request's signature.
     """
-    try:
-        request = x509.load_der_x509_csr(csr_der)
-        public_key = request.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"failed to parse csr: {error}") from error
-    _check_request(request, node)
+    public_key = _requested_key(csr_der, node)
     if not isinstance(public_key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise CertificateError("the signing request has a key of an unsupported type; use ECDSA or RSA")
     if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size < 2048:
@@ -104,9 +103,28 @@ def sign_node(ca: Pair, csr_der: bytes, node: str, *, days: int, now: float) -> 
     return _der(builder.sign(_signing_key(ca), hashes.SHA256()))
 
 
-def new_node_request(node: str) -> tuple[bytes, bytes]:
-    """(private key PEM, signing request DER) for `node`, as the Go edge makes them."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def key_of_request(csr_der: bytes, node: str) -> str:
+    """SHA-256 (hexadecimal) of the public key that a signing request of `node` is for.
+
+    `CertificateError` when the request is not for that node, or was not signed by whoever has that key.
+    """
+    spki = _requested_key(csr_der, node).public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(spki).hexdigest()
+
+
+def new_node_request(node: str, key_pem: bytes = b"") -> tuple[bytes, bytes]:
+    """(private key PEM, signing request DER) for `node`, as the Go edge makes them.
+
+    `key_pem`: the key to sign with; a new one is made when it is empty.
+    """
+    try:
+        key = serialization.load_pem_private_key(key_pem, None) if key_pem else ec.generate_private_key(ec.SECP256R1())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"the node's key cannot be read: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise CertificateError("the node's key is neither ECDSA nor RSA")
     try:
         subject = x509.Name(
             [
@@ -178,6 +196,16 @@ def key_to_pem(key_der: bytes) -> bytes:
 def certificate_to_pem(der: bytes) -> bytes:
     """A certificate as PEM."""
     return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+
+
+def _requested_key(csr_der: bytes, node: str) -> CertificatePublicKeyTypes:
+    try:
+        request = x509.load_der_x509_csr(csr_der)
+        public_key = request.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"failed to parse csr: {error}") from error
+    _check_request(request, node)
+    return public_key
 
 
 def _check_request(request: x509.CertificateSigningRequest, node: str) -> None:
@@ -283,6 +311,7 @@ def _read(certificate: x509.Certificate) -> Certificate:
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
         addresses=_addresses(certificate),
+        serial=f"{certificate.serial_number:X}",
     )
 
 

@@ -98,3 +98,14 @@ def run(main: Coroutine[Any, Any, T], *, patience_for_threads: float = 0.0) -> T
             loop.run_until_complete(asyncio.wait(rest))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+class SettableClock:
+    """A wall clock that a test moves, for programs on a real event loop."""
+
+    def __init__(self, now: float) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        """What it shows."""
+        return self.time

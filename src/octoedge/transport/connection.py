@@ -23,6 +23,8 @@ class Peer:
     """host:port for people and logs."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of the handshake, names in lower case."""
+    certificate_serial: str = ""
+    """Serial number of the verified certificate, hexadecimal."""
 
 
 class Connection(Protocol):

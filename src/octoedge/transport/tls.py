@@ -51,6 +51,11 @@ def organization(certificate: dict[str, Any] | None) -> str:
     return _subject(certificate, "organizationName")
 
 
+def serial(certificate: dict[str, Any] | None) -> str:
+    """Serial number, hexadecimal without leading zeros; empty when there is no certificate."""
+    return str((certificate or {}).get("serialNumber", "")).lstrip("0")
+
+
 def _subject(certificate: dict[str, Any] | None, wanted: str) -> str:
     for parts in (certificate or {}).get("subject", ()):
         for name, value in parts:

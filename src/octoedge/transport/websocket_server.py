@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from octoedge.errors import ConnectError, ConnectionClosed
 from octoedge.protocol import handshake
 from octoedge.transport.connection import Connection, Peer
-from octoedge.transport.tls import common_name
+from octoedge.transport.tls import common_name, serial
 
 log = logging.getLogger(__name__)
 
@@ -223,6 +223,7 @@ def peer_of(request: web.BaseRequest, node_header: str) -> Peer:
     return Peer(
         node=request.headers.get(node_header, ""),
         certificate_name=common_name(certificate),
+        certificate_serial=serial(certificate),
         address=f"{address[0]}:{address[1]}" if address else "unknown",
         headers={name.lower(): value for name, value in request.headers.items()},
     )

@@ -12,7 +12,7 @@ import pytest
 from octoedge.errors import CertificateError
 from octoedge.pki import token, x509
 from octoedge.pki.authority import Authority, Files, TokenKeeper, load
-from octoedge.testing.clock import VirtualClock, run
+from octoedge.testing.clock import SettableClock, VirtualClock, run
 from octoedge.testing.kube import MemoryApi, MemoryClient
 
 SECRETS = "/api/v1/namespaces/kubeedge/secrets"
@@ -137,5 +137,42 @@ def test_tokens_are_renewed_and_the_last_two_are_good() -> None:
             authority.verify_token(token.split(minted)[1], now=clock.now())
         task.cancel()
         await asyncio.wait([task])
+
+    run(main())
+
+
+def test_a_ca_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    async def main() -> None:
+        api = MemoryApi()
+        ca = x509.new_authority(VirtualClock().now())
+        certificate, key = tmp_path / "ca.crt", tmp_path / "ca.key"
+        certificate.write_bytes(x509.certificate_to_pem(ca.certificate))
+        files = Files(certificate, key, NOWHERE, NOWHERE)
+        with pytest.raises(CertificateError, match=r"ca\.crt is there and .*ca\.key is not"):
+            await _load(api.client(), files=files)
+        key.mkdir()
+        with pytest.raises(CertificateError, match=r"ca\.key cannot be read: Is a directory"):
+            await _load(api.client(), files=files)
+        key.rmdir()
+        key.write_bytes(x509.key_to_pem(ca.key))
+        assert (await _load(api.client(), files=files)).ca == ca
+        assert (SECRETS, "casecret") not in api.objects
+
+    run(main())
+
+
+def test_a_ca_that_ends_soon_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        api, clock = MemoryApi(), VirtualClock()
+        authority = await load(api.client(), NO_FILES, ["192.0.2.1"], clock)
+        for years, warned in ((90, False), (99.7, True)):
+            keeper = TokenKeeper(
+                api.client(), lambda: authority, SettableClock(clock.now() + years * 365 * 86400), hours=12
+            )
+            written = asyncio.Event()
+            task = asyncio.ensure_future(keeper.run(written.set))
+            await written.wait()
+            task.cancel()
+            assert ("the CA certificate of this cloud ends in" in caplog.text) is warned
 
     run(main())

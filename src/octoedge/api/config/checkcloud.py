@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from octoedge.api.config.check import level, positive
-from octoedge.api.config.cloudcore import CloudCoreConfig, CloudHub
+from octoedge.api.config.cloudcore import CloudCoreConfig, CloudHub, Doors
 
 _DOOR = re.compile(r"(\*\.)?[0-9A-Za-z]([0-9A-Za-z.:-]*[0-9A-Za-z])?")
 
@@ -36,7 +36,21 @@ def cloudcore_problems(config: CloudCoreConfig) -> list[str]:
         problems.append(f"octoedge.keptLogs.directory must be an absolute path, not {kept.directory!r}")
     for key, value in (("containerKiB", kept.container_kib), ("totalMiB", kept.total_mib), ("days", kept.days)):
         problems += positive(f"octoedge.keptLogs.{key}", value)
+    problems += _doors(config.octoedge.doors)
     return problems + level(config.octoedge.log_level)
+
+
+def _doors(doors: Doors) -> list[str]:
+    problems = []
+    if doors.return_within_days < 0:
+        problems.append("octoedge.doors.returnWithinDays must not be below 0; 0 asks for a join token at once")
+    for key, value in (
+        ("handshakes", doors.handshakes),
+        ("handshakesPerAddress", doors.handshakes_per_address),
+        ("connectionsPerAddress", doors.connections_per_address),
+    ):
+        problems += positive(f"octoedge.doors.{key}", value)
+    return problems
 
 
 def _cloud_hub(hub: CloudHub) -> list[str]:

@@ -333,11 +333,25 @@ class KeptLogs(Section, frozen=True):
     """Days after which a log that got nothing new is forgotten."""
 
 
+class Doors(Section, frozen=True):
+    """Who comes in at 10000, 10002 and 10004: what KubeEdge does not limit."""
+
+    return_within_days: int = 90
+    """Days after the end of its certificate within which a node gets a new one by its key alone, as after a winter in a
+    store; later it needs a join token. 0: at once. KubeEdge's edges always need a token."""
+    handshakes: int = 512
+    """TLS handshakes under way at one port; who comes beyond is disconnected at once. An edge comes again."""
+    handshakes_per_address: int = 64
+    """The same for one IP address; all nodes behind one NAT share it."""
+    connections_per_address: int = 256
+    """Open connections of one IP address to 10002, where no certificate is needed."""
+
+
 class OctoedgeCloud(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
     hidden_when_empty: ClassVar[frozenset[str]] = frozenset(
-        {"status_socket", "kubelet_address", "kept_logs", "device_status_twins"}
+        {"status_socket", "kubelet_address", "kept_logs", "device_status_twins", "doors"}
     )
 
     status_socket: str = ""
@@ -351,6 +365,7 @@ class OctoedgeCloud(Section, frozen=True):
     kept_logs: KeptLogs = KeptLogs()
     device_status_twins: bool = False
     """Write what devices report into `Device.status` too, where KubeEdge before 1.23 had it: for pages that read it."""
+    doors: Doors = Doors()
 
 
 class CloudCoreConfig(Section, frozen=True):

@@ -20,6 +20,7 @@ from octoedge.kube.client import Client
 from octoedge.pki import x509
 from octoedge.pki.authority import Authority
 from octoedge.runtime.clock import Clock
+from octoedge.transport.connection import Peer
 from octoedge.transport.tls import ClientCertificate, server_context
 from octoedge.transport.websocket_server import WebSocketServer
 
@@ -50,11 +51,16 @@ class CloudStream:
         self, settings: config.CloudStream, client: Client, authority: Callable[[], Authority], clock: Clock, *,
         addresses: Sequence[str] = (), needs: tuple[str, ...] = (), host: str | None = None,
         kept: config.KeptLogs | None = None, opened: Callable[[str], None] | None = None,
+        refuses: Callable[[Peer], str] = lambda _: "",
     ) -> None:  # fmt: skip
         """`addresses` are what the API server reaches this machine by; `host` is the IP to listen on, all if None.
 
-        `opened` is told the name of each node whose tunnel has opened.
+        `opened` is told the name of each node whose tunnel has opened; `refuses` gives a reason against a node's
+        certificate, or nothing.
         """
+        self._refuses = refuses
+        self._to_end: set[str] = set()
+        self._wake = asyncio.Event()
         self.needs = needs
         self._settings = settings
         self._client = client
@@ -77,6 +83,11 @@ class CloudStream:
         """Return when the node has a tunnel, or has none."""
         await self._tunnels.wait(node, connected=connected)
 
+    def end(self, node: str) -> None:
+        """End a node's tunnel soon: its certificate is refused from now on."""
+        self._to_end.add(node)
+        self._wake.set()
+
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve both ports until cancelled; ready once edges can connect, a client CA that is late keeps nobody."""
         tunnel, stream = self._tunnel_certificate(), self._stream_certificate()
@@ -86,7 +97,7 @@ class CloudStream:
             self._settings.tunnel_port,
             tls=lambda: tls,
             serve=self._tunnels.serve,
-            door=tunnel_door(self.kept.limits.container if self.kept is not None else 0),
+            door=tunnel_door(self.kept.limits.container if self.kept is not None else 0, self._refuses),
         )
         trust = ClientTrust(self._client, stream.certificate, stream.key, stream.ca)
         away = NodesAway(self.kept, self._clock)
@@ -95,6 +106,7 @@ class CloudStream:
             self.tunnel_port = listener.port
             group.create_task(trust.run(), name="stream server's client CA")
             group.create_task(self._follow_files(trust, stream), name="stream server's certificate")
+            group.create_task(self._end_tunnels(), name="tunnels of refused certificates")
             late = asyncio.get_running_loop().call_later(_CA_SECONDS, ready)
             try:
                 async with server.listening(await trust.context()):
@@ -104,6 +116,13 @@ class CloudStream:
             finally:
                 late.cancel()
                 await self._tunnels.end_all("CloudCore is stopping")
+
+    async def _end_tunnels(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._to_end:
+                await self._tunnels.end(self._to_end.pop(), "the node's certificate is refused")
 
     def _tunnel_certificate(self) -> _Served:
         settings, authority = self._settings, self._authority()

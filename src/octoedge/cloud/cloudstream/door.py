@@ -5,7 +5,7 @@ A tunnel's messages are bytes in text frames; a binary frame ends the tunnel, as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -18,15 +18,23 @@ SILENCE_SECONDS = 15.0
 """Edges ping every 5 s, ours and Go's; one that missed three has lost its link."""
 
 
-def tunnel_door(log_bytes: int = 0) -> Door:
-    """The door of 10004; `log_bytes` of each container's log are wanted from our edges."""
+def tunnel_door(log_bytes: int = 0, refuses: Callable[[Peer], str] = lambda _: "") -> Door:
+    """The door of 10004; `log_bytes` of each container's log are wanted from our edges.
+
+    `refuses` gives a reason against a node's certificate that TLS and headers do not know, or nothing.
+    """
 
     def answer_headers(peer: Peer) -> Mapping[str, str]:
         if peer.headers.get(AGREEMENT.lower()) != VERSION:
             return {}
         return {AGREEMENT: VERSION, **({LOG_ENDS: str(log_bytes)} if log_bytes else {})}
 
-    return Door(NODE_HEADER, _check, answer_headers, MAX_MESSAGE, text_only=True, silence=SILENCE_SECONDS)
+    def check(request: web.BaseRequest, peer: Peer) -> Refusal | None:
+        refusal = _check(request, peer)
+        why = "" if refusal is not None else refuses(peer)
+        return Refusal(403, why) if why else refusal
+
+    return Door(NODE_HEADER, check, answer_headers, MAX_MESSAGE, text_only=True, silence=SILENCE_SECONDS)
 
 
 def _check(request: web.BaseRequest, peer: Peer) -> Refusal | None:

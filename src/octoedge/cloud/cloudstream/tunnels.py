@@ -107,6 +107,12 @@ class Tunnels:
         why = f"node {tunnel.node} was last heard of at {since}; its link seems to be cut, try again when it is back"
         return ApiError(503, "ServiceUnavailable", why)
 
+    async def end(self, node: str, why: str) -> None:
+        """End a node's tunnel, if it has one."""
+        tunnel = self._tunnels.get(node)
+        if tunnel is not None:
+            await tunnel.end(why)
+
     async def end_all(self, why: str) -> None:
         """End every tunnel at once."""
         async with asyncio.TaskGroup() as group:

@@ -2,7 +2,7 @@
 
     CHECK ── good ──────────────────────────────────────────────► ENROLLED
       └─ missing, foreign, expired ─► FETCH_CA ─► REQUEST ─► INSTALL ─┘
-    renew:                         REQUEST (showing the old one) ─► INSTALL
+    renew, return after a sleep:   REQUEST (showing the old one, or signing with its key) ─► INSTALL
 
 `FETCH_CA` trusts the CA by its hash in the join token; `REQUEST` shows the token (or, when renewing, the certificate
 that is still good). A crash between two steps repeats them; between the two renames of `INSTALL` the next `CHECK`
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from octoedge.edge.edgehub import certificate, https
-from octoedge.errors import CertificateError, ConnectError, PkiError, TokenError
+from octoedge.errors import CertificateError, ConnectError, PkiError, TokenError, TransportError
 from octoedge.protocol import handshake
 from octoedge.protocol.handshake import certificate_name
 from octoedge.runtime.clock import Clock
@@ -83,8 +83,8 @@ class Enrolment:
         """Return when there is a certificate to connect with.
 
         Raises `ConnectError` when the cloud cannot be asked (try again), `TokenError` when there is none to show or the
-        cloud refuses it (a person must act). An expired certificate without a token is tried all the same: the clock
-        may be wrong, and the cloud decides.
+        cloud refuses it (a person must act). Without a token the key of an expired certificate is shown; what the cloud
+        then refuses is tried all the same: the clock may be wrong, and the cloud decides.
         """
         self.step = Step.CHECK
         flaw = self._flaw()
@@ -93,14 +93,16 @@ class Enrolment:
             return
         token = self._join_token()
         if not token:
-            self._without_token(flaw)
+            await self._without_token(flaw)
             return
         log.info("%s: joining as node %s at %s", flaw.why, self.node, self.http_server)
         self.step = Step.FETCH_CA
         ca_pem = await self._fetch_ca(token)
         self.step = Step.REQUEST
         _write(self.files.ca, ca_pem)
-        key_pem, certificate_pem = await self._request_certificate(_trusting(self.files.ca), token)
+        key_pem, certificate_pem = await self._request_certificate(
+            _trusting(self.files.ca), token, self._own_key() if flaw.only_expired else b""
+        )
         self.step = Step.INSTALL
         self._install(key_pem, certificate_pem)
         self.forget_token()
@@ -109,6 +111,9 @@ class Enrolment:
 
     async def renew(self) -> None:
         """Get a new key and certificate, showing the ones we have. Raises `ConnectError`, `TokenError`."""
+        if certificate.load(self.files.certificate).not_after <= self.clock.now():
+            await self._return()
+            return
         context = _trusting(self.files.ca)
         try:
             context.load_cert_chain(self.files.certificate, self.files.key)
@@ -141,15 +146,34 @@ class Enrolment:
             return _Flaw(f"the certificate {self.files.certificate} has expired", only_expired=True)
         return None
 
-    def _without_token(self, flaw: _Flaw) -> None:
+    async def _without_token(self, flaw: _Flaw) -> None:
         if flaw.only_expired:
-            log.warning("%s and there is no join token; connecting with it all the same", flaw.why)
+            try:
+                await self._return()
+            except (PkiError, TransportError) as error:
+                log.warning(
+                    "%s (%s); there is no join token either, so connecting with it all the same", flaw.why, error
+                )
             self.step = Step.ENROLLED
             return
         raise TokenError(
             f"{flaw.why}, and there is no join token; put one into edgeHub.token or {self.bootstrap_file} "
             "(`keadm gettoken` on the cloud prints it)"
         )
+
+    async def _return(self) -> None:
+        """A new certificate for the key of one that has expired: a cloud of ours gives it, within days that it sets."""
+        self.step = Step.REQUEST
+        key_pem, certificate_pem = await self._request_certificate(_trusting(self.files.ca), "", self._own_key())
+        self.step = Step.INSTALL
+        self._install(key_pem, certificate_pem)
+        log.info("node %s returns with a new certificate after the old one had expired", self.node)
+
+    def _own_key(self) -> bytes:
+        try:
+            return self.files.key.read_bytes()
+        except OSError as error:
+            raise CertificateError(f"cannot read {self.files.key}: {error.strerror}") from error
 
     def _join_token(self) -> str:
         """The token, read anew each time: a person may have replaced it."""
@@ -170,12 +194,14 @@ class Enrolment:
         check_ca(token, answer.body)
         return _pem(answer.body)
 
-    async def _request_certificate(self, context: ssl.SSLContext, token: str) -> tuple[bytes, bytes]:
-        """(key, certificate), both PEM."""
+    async def _request_certificate(
+        self, context: ssl.SSLContext, token: str, own_key: bytes = b""
+    ) -> tuple[bytes, bytes]:
+        """(key, certificate), both PEM; the key is a new one unless `own_key` (PEM) is given."""
         from octoedge.pki.enrol import request_key_and_csr
         from octoedge.pki.token import split
 
-        made = await request_key_and_csr(self.node)
+        made = await request_key_and_csr(self.node, own_key)
         headers = {handshake.NODE_NAME: self.node}
         if token:
             headers["Authorization"] = f"Bearer {split(token)[1]}"

@@ -31,7 +31,7 @@ class Answer:
     @property
     def text(self) -> str:
         """The body for people, cut short."""
-        return self.body[:300].decode(errors="replace").strip()
+        return self.body[:600].decode(errors="replace").strip()
 
 
 @dataclass(frozen=True, slots=True)
