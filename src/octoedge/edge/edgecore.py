@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octoedge.edge.edgehub.throttle import Throttle
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.metamanager.metamanager import MetaManager, Settings
 from octoedge.edge.metamanager.schema import Opened, open_store
@@ -29,6 +28,7 @@ from octoedge.protocol import handshake
 from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.runtime.supervisor import Module, Supervisor
+from octoedge.runtime.throttle import Throttle
 
 if TYPE_CHECKING:
     from octoedge.api.config.edgecore import EdgeCoreConfig

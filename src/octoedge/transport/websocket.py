@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import urllib.parse
 from asyncio import sslproto
@@ -148,6 +149,26 @@ class WebSocketConnection:
                 await self._pong.wait()
         except TimeoutError as error:
             raise ConnectionClosed(f"{self._peer.address} did not answer a ping within {timeout:.0f} s") from error
+
+    def moved(self) -> str:
+        """Whether packets to the peer would now leave from another address than this connection's, and which; or "".
+
+        Such a connection is dead and nobody says so: the machine has another network, or another address in it.
+        """
+        transport = self._writer.transport
+        socket_, own = transport.get_extra_info("socket"), transport.get_extra_info("sockname")
+        there = transport.get_extra_info("peername")
+        if socket_ is None or not own or not there:
+            return ""
+        try:
+            with socket.socket(socket_.family, socket.SOCK_DGRAM) as asking:
+                asking.connect(there)  # sends nothing
+                now = asking.getsockname()[0]
+        except OSError:
+            return ""  # no way at all: there may be one again in a moment
+        return (
+            "" if now == own[0] else f"this machine's address towards {self._peer.address} is {now}, no longer {own[0]}"
+        )
 
     async def close(self) -> None:
         if self._closing:  # asyncio's TLS of Python 3.11.2 breaks when it is closed twice

@@ -214,3 +214,25 @@ def test_the_cloud_renews_the_lease_by_its_own_clock(tmp_path: Path) -> None:
             assert world.clock.now() - parse_rfc3339(lease["spec"]["renewTime"]) > 50, "nobody speaks for who is away"
 
     run(main())
+
+
+def test_a_node_that_returns_costs_the_api_two_requests_and_no_list(tmp_path: Path) -> None:
+    async def main() -> None:
+        names = [f"edge-{number}" for number in range(20)]
+        async with cluster(tmp_path, *names) as world:
+            for name in names:
+                await world.create_pod(f"web-{name}", name)
+            await asyncio.sleep(60)
+            for name in names:
+                await world.nodes[name].cable.cut()
+            await asyncio.sleep(20)
+            world.api.requests.clear()
+            for name in names:
+                world.nodes[name].cable.mend()
+            await asyncio.sleep(25)
+            assert world.cloud is not None
+            assert len(world.cloud.sessions.connected) == len(names)
+            assert len(world.api.requests) <= 3 * len(names), world.api.requests
+            assert {method for method, _ in world.api.requests} == {"PATCH"}
+
+    run(main())

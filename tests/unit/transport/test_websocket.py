@@ -180,6 +180,14 @@ def test_a_ping_is_answered_while_somebody_receives(world: TlsWorld) -> None:
     asyncio.run(main())
 
 
+def test_a_machine_that_keeps_its_address_has_not_moved(world: TlsWorld) -> None:
+    async def main() -> str:
+        async with connected(world, echo) as connection:
+            return connection.moved()
+
+    assert asyncio.run(main()) == ""
+
+
 def test_a_silent_peer_fails_the_ping(world: TlsWorld) -> None:
     async def main() -> None:
         async with connected(world, echo) as connection:

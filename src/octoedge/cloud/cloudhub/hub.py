@@ -19,12 +19,16 @@ from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Message
 from octoedge.protocol.usage import Usage
 from octoedge.runtime.clock import Clock
+from octoedge.runtime.throttle import Throttle
 from octoedge.transport.connection import Connection, Peer
 from octoedge.version import VERSION
 
 log = logging.getLogger(__name__)
 
 _MAX_NAME = 253
+_SESSIONS_A_SECOND, _SESSIONS_AT_ONCE = 100.0, 200
+"""Sessions begin at this rate after so many at once: each compares what its node has with what it should have. Who
+waits is connected already, and not asked to come again: its TLS handshake was the dear part."""
 _MAX_USAGES = 20_000
 """Nodes whose counts are kept, connected or not; beyond the largest `nodeLimit` that one CloudCore can bear."""
 
@@ -127,6 +131,7 @@ class CloudHub:
         self._keepalive_seconds = keepalive_seconds
         self._write_seconds = write_seconds
         self._sessions = sessions
+        self._turns = Throttle(_SESSIONS_A_SECOND, _SESSIONS_AT_ONCE)
         self._open = False
 
     def admit(self, peer: Peer) -> str:
@@ -170,6 +175,13 @@ class CloudHub:
             usage=self._sessions.usage_of(peer.node, self._clock.now()),
             beat=self._beat,
         )
+        wait = self._turns.take(asyncio.get_running_loop().time())
+        if wait:
+            log.debug("= node %s waits %.1f s for its turn: many nodes connect at once", peer.node, wait)
+            await asyncio.sleep(wait)
+        if not self._open:
+            await connection.close()
+            return
         self._checkpoints.opened(peer.node, session.store)
         with self._sessions.entered(session, f"the node connected anew from {peer.address}"):
             count = len(self._sessions.connected)

@@ -48,6 +48,22 @@ class Dropped:
             self.kinds[kind] += 1
 
 
+_WAY_SECONDS = 4.0
+"""Between two looks whether this machine still has the address that the connection began with."""
+
+_PROOF_SECONDS = 3.0
+"""For the cloud's answer, once the address has changed."""
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A connection that can tell that this machine's own address has changed."""
+
+    def moved(self) -> str:
+        """What has changed, as a sentence; empty when nothing has."""
+        ...
+
+
 @runtime_checkable
 class Pingable(Protocol):
     """A connection whose other end can be asked for a sign of life."""
@@ -81,6 +97,8 @@ class Session:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._live(), name="keepalive")
+                if isinstance(self._connection.inner, Movable):
+                    group.create_task(self._watch_way(self._connection.inner), name="own address")
                 await self._receive(InOrder(group, _AT_ONCE))
         except* (ConnectionClosed, OfflineError) as lost:
             why = str(first_of(lost))
@@ -108,6 +126,21 @@ class Session:
                 await self._connection.inner.ping(self._heartbeat)
                 self._heard = loop.time()
             await asyncio.sleep(self._heartbeat)
+
+    async def _watch_way(self, connection: Movable) -> None:
+        """Another address is only a reason to ask at once: where several ways lead to the cloud, the old may live."""
+        lives = ""
+        while True:
+            await asyncio.sleep(_WAY_SECONDS)
+            why = connection.moved()
+            if not why or why == lives:
+                continue
+            if isinstance(connection, Pingable):
+                try:
+                    await connection.ping(_PROOF_SECONDS)
+                except ConnectionClosed as error:
+                    raise ConnectionClosed(why) from error
+            lives = why
 
     async def _receive(self, lanes: InOrder) -> None:
         loop = asyncio.get_running_loop()

@@ -12,7 +12,6 @@ import itertools
 import uuid
 from collections.abc import Callable
 
-from octoedge.edge.edgehub.throttle import Throttle
 from octoedge.edge.ports import Reply
 from octoedge.errors import ConnectionClosed, DeadlineError, OfflineError
 from octoedge.protocol import codec, handshake, routes
@@ -22,6 +21,7 @@ from octoedge.protocol.routes import Direction, Lane
 from octoedge.protocol.usage import Usage
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.precedence import Turns
+from octoedge.runtime.throttle import Throttle
 from octoedge.transport.packed import PackedConnection
 
 

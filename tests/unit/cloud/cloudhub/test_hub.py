@@ -445,3 +445,17 @@ def test_many_objects_are_acknowledged_in_one_message() -> None:
             assert (row["cause"], row["messages"]) == ("update pod", 40)
 
     run(main())
+
+
+def test_a_thousand_nodes_at_once_get_their_sessions_one_after_the_other() -> None:
+    async def main() -> None:
+        async with _hub(limit=1000) as world:
+            edges = [world.connect(f"edge-{number}") for number in range(1000)]
+            await asyncio.sleep(0.01)
+            assert 200 <= len(world.sessions.connected) < 210
+            await asyncio.sleep(4)
+            assert 590 <= len(world.sessions.connected) < 610
+            await asyncio.sleep(5)
+            assert len(world.sessions.connected) == len(edges)
+
+    run(main())

@@ -14,15 +14,23 @@ import pytest
 
 from octoedge.edge.edgehub.enrolment import Enrolment, Files
 from octoedge.edge.edgehub.hub import EdgeHub, Settings, State
-from octoedge.edge.edgehub.throttle import Throttle
 from octoedge.edge.edgehub.uplink import Uplink
-from octoedge.errors import ConnectError, ConnectionRefusedByPeer, DeadlineError, OfflineError, StoreCorrupt, TokenError
+from octoedge.errors import (
+    ConnectError,
+    ConnectionClosed,
+    ConnectionRefusedByPeer,
+    DeadlineError,
+    OfflineError,
+    StoreCorrupt,
+    TokenError,
+)
 from octoedge.protocol import codec, routes
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.payloads import EventInsert, Keepalive, ObjectQuery, ObjectUpdate, Payload
 from octoedge.protocol.resource import Resource
 from octoedge.protocol.routes import Direction
 from octoedge.runtime.supervisor import Supervisor
+from octoedge.runtime.throttle import Throttle
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import MemoryConnection, pair
@@ -459,5 +467,50 @@ def test_only_a_go_cloud_is_spoken_to_slowly(headers: dict[str, str], seconds: f
         assert asyncio.get_running_loop().time() == pytest.approx(seconds)
         await uplink.send(Keepalive())
         assert asyncio.get_running_loop().time() == pytest.approx(seconds)
+
+    run(main())
+
+
+def test_another_address_of_this_machine_means_another_connection() -> None:
+    """A connection from an address that is gone is dead, and nobody says so: Ready again within ten seconds."""
+
+    class Rooted(MemoryConnection):
+        told = ""
+        lives = True
+
+        def moved(self) -> str:
+            return self.told
+
+        async def ping(self, timeout: float) -> None:
+            if not self.lives:
+                await asyncio.sleep(timeout)
+                raise ConnectionClosed("no answer")
+
+    async def main() -> None:
+        cloud = MemoryCloud()
+        here = World(cloud)
+        made: list[Rooted] = []
+
+        async def dial() -> Connection:
+            edge = await cloud.dial()
+            assert isinstance(edge, MemoryConnection)
+            made.append(Rooted(edge.peer, edge._sender, edge._receiver))
+            return made[-1]
+
+        here.hub._dial = dial
+
+        async def test(world: World) -> None:
+            await cloud.connected()
+            await asyncio.sleep(60)
+            assert len(cloud.dials) == 1
+            made[0].told = "the address is 192.0.2.8, no longer 192.0.2.7"
+            await asyncio.sleep(60)
+            assert len(cloud.dials) == 1, "the old way still works"
+            began = asyncio.get_running_loop().time()
+            made[0].told, made[0].lives = "the address is 192.0.2.9, no longer 192.0.2.7", False
+            await cloud.connected()
+            assert asyncio.get_running_loop().time() - began < 8
+
+        await here.during(test)
 
     run(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octoedge.edge.edgehub.throttle import Throttle
+from octoedge.runtime.throttle import Throttle
 
 
 @given(st.floats(1, 100), st.integers(1, 60), st.lists(st.floats(0, 2), min_size=1, max_size=200))
