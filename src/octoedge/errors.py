@@ -19,6 +19,8 @@ OctoedgeError
 │   ├── StoreCorrupt           the file is not a whole database
 │   └── StoreFull              no space is left to write
 ├── DeviceUnknown              this node has no such device
+├── DeviceError                a device could not be read or written
+├── ValueRefused               a value is none that a device's property can have
 ├── OfflineError               needs the cloud, and the cloud is away
 ├── DeadlineError              no answer in time
 ├── RuntimeUnavailable         the container runtime does not answer
@@ -87,12 +89,12 @@ class TokenError(PkiError):
     """A join token is malformed, expired, or made by another cloud."""
 
 
-class CertificateError(PkiError):
-    """A certificate, key or signing request is wrong."""
 class NameHeld(PkiError):
     """A machine may not have a certificate for this node's name; the text says what an administrator can do."""
 
 
+class CertificateError(PkiError):
+    """A certificate, key or signing request is wrong."""
 
 
 class StoreError(OctoedgeError):
@@ -109,6 +111,14 @@ class StoreFull(StoreError):
 
 class DeviceUnknown(OctoedgeError):
     """This node has no such device."""
+
+
+class DeviceError(OctoedgeError):
+    """A device could not be read or written; trying again may help."""
+
+
+class ValueRefused(OctoedgeError):
+    """A value is of the wrong type or out of range for a device's property; the same value will not do later either."""
 
 
 class OfflineError(OctoedgeError):

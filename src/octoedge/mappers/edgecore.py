@@ -1,0 +1,159 @@
+"""The way to EdgeCore: registration, and reports that are kept until EdgeCore has them (DMI, mapper side).
+
+    report(device, twins) ──► latest of each property ──► ReportDeviceStatus, one call per device
+
+While EdgeCore is away only the latest value of each property is kept, so the memory is bounded by what devices there
+are. A new socket under the path means that EdgeCore began anew: then the mapper registers again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from octoedge.dmi import messages as m
+from octoedge.dmi.services import MANAGER, call
+from octoedge.errors import DeadlineError, MessageError, TransportError
+from octoedge.runtime.backoff import Backoff
+from octoedge.runtime.keyed import KeyedQueue
+from octoedge.runtime.logs import SaidOnce
+from octoedge.transport.grpc import Channel, GrpcError
+
+log = logging.getLogger(__name__)
+
+CALL_SECONDS = 10.0
+LOOK_SECONDS = 5.0
+"""How often the socket is looked at: whether it is still the one that the mapper registered at."""
+_AT_ONCE = 16
+_TRIES = 5
+"""So often a report that EdgeCore refuses is sent; then it is dropped, and the next one has its own chance."""
+
+Key = tuple[str, str]
+"""(namespace, name) of a device"""
+Take = Callable[[m.MapperRegisterResponse], None]
+
+
+class EdgeCore:
+    """What a mapper says to its EdgeCore."""
+
+    def __init__(self, socket: Path, info: m.MapperInfo, take: Take) -> None:
+        self._socket = socket
+        self._info = info
+        self._take = take
+        self._channel = Channel(str(socket))
+        self._twins: dict[Key, dict[str, m.Twin]] = {}
+        self._states: dict[Key, str] = {}
+        self._tries: Counter[Key] = Counter()
+        self._queue: KeyedQueue[Key] = KeyedQueue(self._send, workers=_AT_ONCE, name="report of")
+        self._said = SaidOnce(log)
+        self._lost = asyncio.Event()
+        self.registered = False
+        self.counts: Counter[str] = Counter()
+        """reports, values, refused: for the metrics."""
+
+    def report(self, device: Key, twins: list[m.Twin]) -> None:
+        """Tell values of a device; a newer one replaces one that waits."""
+        waiting = self._twins.setdefault(device, {})
+        waiting.update({twin.property_name: twin for twin in twins})
+        self._queue.add(device)
+
+    def state(self, device: Key, state: str) -> None:
+        """Tell whether a device can be reached."""
+        self._states[device] = state
+        self._queue.add(device)
+
+    def forget(self, device: Key) -> None:
+        """The device is gone: nobody wants to know any more."""
+        self._twins.pop(device, None)
+        self._states.pop(device, None)
+        self._tries.pop(device, None)
+        self._queue.forget(device)
+
+    async def run(self) -> None:
+        """Register and report until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._queue.run(), name="reports")
+                group.create_task(self._register_always(), name="registration")
+        finally:
+            self._channel.close()
+
+    async def _register_always(self) -> None:
+        backoff = Backoff(first=0.5, limit=10.0)
+        while True:
+            self._lost.clear()
+            place = await asyncio.to_thread(_place, self._socket)
+            try:
+                request = m.MapperRegisterRequest(with_data=True, mapper=self._info)
+                reply = await call(self._channel, MANAGER["MapperRegister"], request, CALL_SECONDS)
+            except (TransportError, DeadlineError, GrpcError, MessageError) as error:
+                self.registered = False
+                self._said.trouble("EdgeCore", f"registering at {self._socket}: {error}; trying again")
+                await asyncio.sleep(backoff.next())
+                continue
+            backoff.reset()
+            self.registered = True
+            self._said.over("EdgeCore", "registered again")
+            log.info("registered at %s for %s: %d devices", self._socket, self._info.protocol, len(reply.devices))
+            self._take(reply)
+            await self._until_lost(place)
+
+    async def _until_lost(self, place: tuple[int, int] | None) -> None:
+        while not self._lost.is_set():
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._lost.wait()
+            except TimeoutError:
+                if await asyncio.to_thread(_place, self._socket) != place:
+                    self._channel.close()
+                    return
+
+    async def _send(self, device: Key) -> None:
+        twins, state = self._twins.pop(device, {}), self._states.pop(device, "")
+        try:
+            if state:
+                await self._call("ReportDeviceStates", m.ReportDeviceStatesRequest(device[1], device[0], state))
+                state = ""
+            if twins:
+                status = m.DeviceStatus(twins=tuple(twins.values()))
+                await self._call("ReportDeviceStatus", m.ReportDeviceStatusRequest(device[1], status, device[0]))
+                self.counts["values"] += len(twins)
+        except (TransportError, DeadlineError) as error:
+            self._said.trouble("reports", f"{error}; the latest values are kept")
+            self._lost.set()
+            self._keep(device, twins, state, LOOK_SECONDS)
+        except (GrpcError, MessageError) as error:
+            self._refused(device, twins, state, error)
+        else:
+            self._tries.pop(device, None)
+            self._said.over("reports", "EdgeCore takes them again")
+
+    def _refused(self, device: Key, twins: dict[str, m.Twin], state: str, error: Exception) -> None:
+        self.counts["refused"] += 1
+        self._said.trouble(f"reports of {'/'.join(device)}", str(error))
+        self._tries[device] += 1
+        if self._tries[device] < _TRIES:
+            self._keep(device, twins, state, min(2.0 ** self._tries[device], 30.0))
+        else:
+            self._tries.pop(device, None)
+
+    def _keep(self, device: Key, twins: dict[str, m.Twin], state: str, seconds: float) -> None:
+        self._twins[device] = {**twins, **self._twins.get(device, {})}
+        if state:
+            self._states.setdefault(device, state)
+        self._queue.add_later(device, seconds)
+
+    def _call(self, name: str, request: m.ReportDeviceStatusRequest | m.ReportDeviceStatesRequest) -> Awaitable[None]:
+        self.counts["reports"] += 1
+        return call(self._channel, MANAGER[name], request, CALL_SECONDS)
+
+
+def _place(socket: Path) -> tuple[int, int] | None:
+    try:
+        found = socket.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns

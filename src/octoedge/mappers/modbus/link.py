@@ -1,0 +1,280 @@
+"""The link to one Modbus device; devices behind one address or on one serial line share the connection.
+
+Settings of a device (KubeEdge's keys): `communicateMode` (TCP, RTU; guessed when absent), `ip`, `port`, `slaveID`;
+`serialPort`, `baudRate`, `dataBits`, `parity`, `stopBits`; `timeout` in seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
+
+from octoedge.errors import ConfigError, DeviceError, ValueRefused
+from octoedge.mappers.device import Device, Property
+from octoedge.mappers.modbus.registers import Block, Register, Table, blocks, register
+
+PORT = 502
+TIMEOUT = 3.0
+_PARITIES = {"none": "N", "even": "E", "odd": "O", "n": "N", "e": "E", "o": "O"}
+_EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "device failure",
+    6: "busy",
+}
+
+Client = AsyncModbusTcpClient | AsyncModbusSerialClient
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a device is; equal ones share a connection."""
+
+    host: str = ""
+    port: int = PORT
+    serial: str = ""
+    baud: int = 9600
+    bits: int = 8
+    parity: str = "N"
+    stop: int = 1
+    timeout: float = TIMEOUT
+
+    def client(self) -> Client:
+        """A client that is not connected yet; pymodbus' own reconnecting is off, the mapper's is on."""
+        if self.serial:
+            return AsyncModbusSerialClient(
+                self.serial, baudrate=self.baud, bytesize=self.bits, parity=self.parity, stopbits=self.stop,
+                timeout=self.timeout, retries=1, reconnect_delay=0,
+            )  # fmt: skip
+        return AsyncModbusTcpClient(self.host, port=self.port, timeout=self.timeout, retries=1, reconnect_delay=0)
+
+    def __str__(self) -> str:
+        return self.serial or f"{self.host}:{self.port}"
+
+
+class Connections:
+    """Open connections by address, each closed with its last user."""
+
+    def __init__(self) -> None:
+        self._open: dict[Address, tuple[Client, int]] = {}
+
+    async def take(self, address: Address) -> Client:
+        """A connected client. Raises `DeviceError`."""
+        client, users = self._open.get(address, (None, 0))
+        if client is None or not client.connected:
+            client = address.client()
+            try:
+                connected = await client.connect()
+            except (ModbusException, OSError) as error:
+                raise DeviceError(f"no connection to {address}: {error}") from error
+            if not connected:
+                client.close()
+                raise DeviceError(f"no connection to {address}")
+            users = 0
+        self._open[address] = (client, users + 1)
+        return client
+
+    def leave(self, address: Address, client: Client) -> None:
+        """The client is needed once less."""
+        current, users = self._open.get(address, (None, 0))
+        if current is not client:
+            client.close()
+        elif users <= 1:
+            del self._open[address]
+            client.close()
+        else:
+            self._open[address] = (client, users - 1)
+
+
+_shared = Connections()
+
+
+async def connect(device: Device) -> Link:
+    """Connect to a device. Raises `ConfigError` with the setting's path, `DeviceError`."""
+    settings = device.settings
+    unit = _number(settings, "slaveID", 1, 0, 255)
+    address = _address(settings)
+    found: dict[str, Register] = {}
+    problems: dict[str, ConfigError] = {}
+    for prop in device.properties.values():
+        if prop.visitor:
+            where = f"properties[{prop.name}].visitors.configData"
+            try:
+                found[prop.name] = register(prop.visitor, prop.type, where)
+            except ConfigError as error:
+                problems[prop.name] = error
+    return Link(address, unit, await _shared.take(address), found, problems)
+
+
+class Link:
+    """One Modbus device."""
+
+    def __init__(
+        self, address: Address, unit: int, client: Client, registers: Mapping[str, Register],
+        problems: Mapping[str, ConfigError],
+    ) -> None:  # fmt: skip
+        self._address = address
+        self._unit = unit
+        self._client = client
+        self._registers = registers
+        self._problems = problems
+
+    async def close(self) -> None:
+        """No longer needed."""
+        _shared.leave(self._address, self._client)
+
+    # ---- for functions under @read and @write ------------------------------------------------------------------------
+
+    async def holding(self, address: int, count: int = 1, kind: str = "") -> Any:
+        """The value in holding registers; unsigned unless `kind` (int16, float32 …) says otherwise."""
+        return await self._one(Table.HOLDING, address, count, kind)
+
+    async def input(self, address: int, count: int = 1, kind: str = "") -> Any:
+        """The value in input registers."""
+        return await self._one(Table.INPUT, address, count, kind)
+
+    async def coil(self, address: int) -> bool:
+        """A coil."""
+        return bool(await self._one(Table.COILS, address, 1, "boolean"))
+
+    async def discrete(self, address: int) -> bool:
+        """A discrete input."""
+        return bool(await self._one(Table.DISCRETE, address, 1, "boolean"))
+
+    async def write_holding(self, address: int, value: float, count: int = 1, kind: str = "") -> None:
+        """Set holding registers."""
+        one = register(
+            {"register": "HoldingRegister", "offset": address, "limit": count, "dataType": kind}, "", "write"
+        )
+        await self._write(one, value)
+
+    async def write_coil(self, address: int, value: bool) -> None:
+        """Set a coil."""
+        await self._write(Register(Table.COILS, address), value)
+
+    # ---- by visitor ------------------------------------------------------------------------------------------------
+
+    async def read(self, wanted: Sequence[Property]) -> dict[str, Any]:
+        """Values by property; neighbouring registers in one request."""
+        found: dict[str, Any] = {}
+        for prop in wanted:
+            if prop.name not in self._registers:
+                found[prop.name] = self._problem(prop.name)
+        known = [(prop.name, self._registers[prop.name]) for prop in wanted if prop.name in self._registers]
+        for block in blocks(known):
+            found.update(await self._block(block))
+        return found
+
+    async def write(self, prop: Property, value: Any) -> None:
+        """Set a property."""
+        if prop.name not in self._registers:
+            raise self._problem(prop.name)
+        await self._write(self._registers[prop.name], value)
+
+    def _problem(self, name: str) -> ConfigError:
+        missing = f"properties[{name}].visitors.configData.register is missing"
+        return self._problems.get(name) or ConfigError(missing)
+
+    async def _block(self, block: Block) -> dict[str, Any]:
+        """What a request gives; where the device refuses the whole, one request each."""
+        try:
+            return block.values(await self._read(block.table, block.address, block.count))
+        except ValueRefused as error:
+            if len(block.members) == 1:
+                return {block.members[0][0]: DeviceError(str(error))}
+        found: dict[str, Any] = {}
+        for name, one in block.members:
+            found.update(await self._block(Block(one.table, one.address, one.count, ((name, one),))))
+        return found
+
+    # ---- requests --------------------------------------------------------------------------------------------------
+
+    async def _one(self, table: Table, address: int, count: int, kind: str) -> Any:
+        visitor = {"register": table.value, "offset": address, "limit": count, "dataType": kind}
+        one = register(visitor, "", f"{table.value} {address}")
+        try:
+            return one.decode(await self._read(table, one.address, one.count))
+        except ValueRefused as error:
+            raise DeviceError(str(error)) from error
+
+    async def _read(self, table: Table, address: int, count: int) -> list[int]:
+        client = self._client
+        calls: dict[Table, Callable[..., Awaitable[Any]]] = {
+            Table.COILS: client.read_coils,
+            Table.DISCRETE: client.read_discrete_inputs,
+            Table.HOLDING: client.read_holding_registers,
+            Table.INPUT: client.read_input_registers,
+        }
+        what = f"reading {table.value} {address}"
+        answer = await self._ask(what, calls[table](address, count=count, device_id=self._unit))
+        data = list(answer.bits if table.bits else answer.registers)
+        if len(data) < count:
+            raise DeviceError(f"{what} of {self._address}: {len(data)} values came instead of {count}")
+        return data[:count]
+
+    async def _write(self, one: Register, value: Any) -> None:
+        words = one.encode(value)
+        what = f"writing {one.table.value} {one.address}"
+        if one.table.bits:
+            await self._ask(what, self._client.write_coil(one.address, bool(words[0]), device_id=self._unit))
+        elif len(words) == 1:
+            await self._ask(what, self._client.write_register(one.address, words[0], device_id=self._unit))
+        else:
+            await self._ask(what, self._client.write_registers(one.address, words, device_id=self._unit))
+
+    async def _ask(self, what: str, asking: Awaitable[Any]) -> Any:
+        """The answer. Raises `DeviceError` when none comes, `ValueRefused` when the device says no."""
+        try:
+            answer = await asking
+        except (ModbusException, OSError) as error:
+            raise DeviceError(f"{what} of {self._address}: {error}") from error
+        if answer.isError():
+            code = getattr(answer, "exception_code", 0)
+            why = _EXCEPTIONS.get(code, f"exception {code}")
+            text = f"{what} of unit {self._unit} at {self._address}: {why}"
+            raise DeviceError(text) if code in (4, 5, 6, 10, 11) else ValueRefused(text)
+        return answer
+
+
+def _address(settings: Mapping[str, Any]) -> Address:
+    mode = str(settings.get("communicateMode") or ("RTU" if settings.get("serialPort") else "TCP")).upper()
+    timeout = float(_number(settings, "timeout", int(TIMEOUT), 1, 60))
+    if mode == "TCP":
+        host = str(settings.get("ip", ""))
+        if not host:
+            raise ConfigError("protocol.configData.ip is missing: the address of the Modbus device")
+        return Address(host, _number(settings, "port", PORT, 1, 65535), timeout=timeout)
+    if mode != "RTU":
+        raise ConfigError(f"protocol.configData.communicateMode: {mode[:40]!r} is neither TCP nor RTU")
+    serial = str(settings.get("serialPort", ""))
+    if not serial:
+        raise ConfigError("protocol.configData.serialPort is missing: the serial line, such as /dev/ttyUSB0")
+    parity = str(settings.get("parity", "none")).lower()
+    if parity not in _PARITIES:
+        raise ConfigError(f"protocol.configData.parity: {parity[:40]!r} is none of none, even, odd")
+    return Address(
+        "", PORT, serial, _number(settings, "baudRate", 9600, 50, 4_000_000), _number(settings, "dataBits", 8, 5, 8),
+        _PARITIES[parity], _number(settings, "stopBits", 1, 1, 2), timeout,
+    )  # fmt: skip
+
+
+def _number(settings: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
+    said = settings.get(key, default)
+    try:
+        value = int(float(said))
+        if not least <= value <= most:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(
+            f"protocol.configData.{key}: {str(said)[:40]!r} is no number from {least} to {most}"
+        ) from None
+    return value
+
+
+logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it says is in the errors that are raised

@@ -1,0 +1,93 @@
+"""A mapper put together: its socket for EdgeCore, its devices, its reports, its REST door."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from octoedge.dmi import messages as m
+from octoedge.dmi.services import mapper_methods
+from octoedge.errors import ConfigError
+from octoedge.mappers.edgecore import EdgeCore
+from octoedge.mappers.mapper import Mapper, protocol
+from octoedge.mappers.panel import Panel
+from octoedge.runtime.clock import Clock, SystemClock
+from octoedge.transport.grpc_server import serving
+from octoedge.version import VERSION
+
+log = logging.getLogger(__name__)
+
+_SOCKET_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a mapper runs on this machine."""
+
+    edgecore: Path = Path("/etc/kubeedge/dmi.sock")
+    socket: Path | None = None
+    """Where EdgeCore finds the mapper; beside EdgeCore's own socket when not set."""
+    name: str = ""
+    """Under which EdgeCore knows it; `<protocol>-mapper` when empty."""
+    http_host: str = "127.0.0.1"
+    http_port: int = 7777
+    """Of the REST door; 0: none."""
+
+
+async def serve(mapper: Mapper, settings: Settings, clock: Clock | None = None) -> None:
+    """Run a mapper until cancelled. Raises `ConfigError`."""
+    clock = clock or SystemClock()
+    if not mapper.protocol:
+        raise ConfigError(
+            f'{type(mapper).__name__} names no protocol: class {type(mapper).__name__}(Mapper, protocol="…")'
+        )
+    name = settings.name or f"{mapper.protocol}-mapper"
+    socket = (settings.socket or settings.edgecore.with_name(f"{name}.sock")).absolute()
+    info = m.MapperInfo(name, f"octoedge {VERSION}", "v1beta1", mapper.protocol, str(socket).encode(), "ok")
+    panel = Panel(mapper, clock)
+    edgecore = EdgeCore(settings.edgecore, info, panel.take)
+    try:
+        async with serving(socket, _SOCKET_MODE, mapper_methods(panel)), asyncio.TaskGroup() as group:
+            group.create_task(panel.run(edgecore, edgecore.forget), name="devices")
+            group.create_task(edgecore.run(), name="EdgeCore")
+            if settings.http_port:
+                from octoedge.mappers.rest import Rest
+
+                group.create_task(
+                    Rest(panel, edgecore, clock).serve(settings.http_host, settings.http_port), name="REST"
+                )
+    except* ConfigError as errors:
+        raise errors.exceptions[0] from None
+
+
+def load(what: str) -> Mapper:
+    """The mapper in a Python file, or the one that an installed protocol makes by itself. Raises `ConfigError`."""
+    path = Path(what)
+    if path.suffix != ".py":
+        if protocol(what) is None:
+            raise ConfigError(f"{what!r} is neither a Python file nor an installed protocol")
+        made: type[Mapper] = type(what.capitalize(), (Mapper,), {"protocol": what})
+        return made()
+    found = _classes(path)
+    if len(found) != 1:
+        names = ", ".join(one.__name__ for one in found) or "none"
+        raise ConfigError(f"{path} must hold one subclass of Mapper with a protocol; it holds {names}")
+    return found[0]()
+
+
+def _classes(path: Path) -> list[type[Mapper]]:
+    spec = importlib.util.spec_from_file_location(f"octoedge_mapper_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"there is no Python file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    own = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == spec.name]
+    return [one for one in own if issubclass(one, Mapper) and one.protocol]

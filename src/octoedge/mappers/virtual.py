@@ -1,0 +1,58 @@
+"""Devices that are not there: protocol `virtual`, for trying things out (keys as in the documentation of mappers).
+
+A visitor's `kind` is `counter` (one more every `stepMs`), `random` (0 to `max`; 0 to 1 for a FLOAT or DOUBLE) or
+`store` (keeps what it was set to). The device's `seed` makes random values repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from octoedge.errors import ConfigError
+from octoedge.mappers.device import Device, Property
+
+KINDS = ("counter", "random", "store")
+
+
+async def connect(device: Device) -> Virtual:
+    """Connect to a device that exists in this process only."""
+    return Virtual(device)
+
+
+class Virtual:
+    """One device."""
+
+    def __init__(self, device: Device) -> None:
+        self._random = random.Random(str(device.settings.get("seed", 0)))  # noqa: S311 - a device that repeats
+        self._step = max(float(device.settings.get("stepMs", 1000)), 1.0) / 1000
+        self._set: dict[str, tuple[Any, float]] = {}
+        """Property → what it was set to, and when."""
+        self._began = _now()
+
+    async def read(self, wanted: Sequence[Property]) -> dict[str, Any]:
+        """Values by property."""
+        return {prop.name: self._value(prop) for prop in wanted}
+
+    async def write(self, prop: Property, value: Any) -> None:
+        """Set a property."""
+        self._set[prop.name] = (value, _now())
+
+    def _value(self, prop: Property) -> Any:
+        kind = str(prop.visitor.get("kind", "store"))
+        value, since = self._set.get(prop.name, (None, self._began))
+        if kind == "counter":
+            return int(value or 0) + int((_now() - since) / self._step)
+        if kind == "random":
+            fraction = prop.type in ("FLOAT", "DOUBLE")
+            return self._random.random() if fraction else self._random.randint(0, int(prop.visitor.get("max", 100)))
+        if kind == "store":
+            return "" if value is None and prop.type in ("", "STRING") else value or 0
+        where = f"properties[{prop.name}].visitors.configData.kind"
+        return ConfigError(f"{where}: {kind[:40]!r} is none of {', '.join(KINDS)}")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,240 @@
+"""One device at work, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from octoedge.dmi import messages as m
+from octoedge.errors import DeviceError
+from octoedge.mappers import Device, Mapper, Property, read, write
+from octoedge.mappers.work import State, Work
+from octoedge.testing.clock import VirtualClock, run
+
+
+class Plant:
+    """A device that can be away, slow, or answer nonsense."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {"temperature": 63.5, "setpoint": 20}
+        self.away = False
+        self.delay = 0.0
+        self.writes: list[tuple[str, Any]] = []
+        self.reads = 0
+        self.connections = 0
+
+
+class Probe(Mapper, protocol="probe"):
+    """A mapper of one `Plant`."""
+
+    def __init__(self, plant: Plant) -> None:
+        self.plant = plant
+
+    async def connect(self, device: Device) -> Plant:
+        if self.plant.away:
+            raise DeviceError("nobody answers")
+        self.plant.connections += 1
+        return self.plant
+
+    @read("temperature", unit="°C")
+    async def temperature(self, device: Plant) -> Any:
+        return await self._value(device, "temperature")
+
+    @read("setpoint")
+    async def setpoint(self, device: Plant) -> Any:
+        return await self._value(device, "setpoint")
+
+    @write("setpoint")
+    async def write_setpoint(self, device: Plant, value: int) -> None:
+        await self._value(device, "setpoint")
+        device.values["setpoint"] = value
+        device.writes.append(("setpoint", value))
+
+    async def _value(self, device: Plant, name: str) -> Any:
+        await asyncio.sleep(device.delay)
+        device.reads += 1
+        if device.away:
+            raise DeviceError("nobody answers")
+        return device.values[name]
+
+
+class Told:
+    """Implements `work.Teller`."""
+
+    def __init__(self) -> None:
+        self.twins: list[m.Twin] = []
+        self.states: list[str] = []
+
+    def report(self, device: tuple[str, str], twins: Sequence[m.Twin]) -> None:
+        self.twins += twins
+
+    def state(self, device: tuple[str, str], state: str) -> None:
+        self.states.append(state)
+
+    def last(self, name: str) -> m.TwinProperty:
+        return [twin.reported for twin in self.twins if twin.property_name == name][-1]
+
+
+def _device(**setpoint: Any) -> Device:
+    properties = (
+        Property("temperature", "FLOAT", writable=False, cycle=1.0, reported=True),
+        Property("setpoint", "INT", minimum="5", maximum="90", cycle=1.0, reported=True, **setpoint),
+    )
+    return Device("plant", "boiler", properties={prop.name: prop for prop in properties}, state_cycle=10.0)
+
+
+@asynccontextmanager
+async def _working(plant: Plant, device: Device) -> AsyncIterator[tuple[Work, Told]]:
+    told = Told()
+    work = Work(Probe(plant), device, told, VirtualClock())
+    task = asyncio.get_running_loop().create_task(work.run())
+    await asyncio.sleep(0.1)
+    try:
+        yield work, told
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def test_values_are_read_on_the_beat_and_told_together() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device()) as (work, told):
+            await asyncio.sleep(9.5)
+            assert len(told.twins) == 20
+            assert told.last("temperature").value == "63.5"
+            assert told.last("temperature").metadata["timestamp"].isdecimal()
+            assert work.state is State.ONLINE
+            assert told.states[0] == "online"
+
+    run(main())
+
+
+def test_a_wish_is_set_once_and_read_back() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device(desired="40")) as (work, told):
+            await asyncio.sleep(5.0)
+            assert plant.writes == [("setpoint", 40)]
+            assert told.last("setpoint").value == "40"
+            work.change(_device(desired="41"))
+            await asyncio.sleep(0.01)
+            assert plant.writes[1:] == [("setpoint", 41)]
+            assert told.last("setpoint").value == "41"
+            assert plant.connections == 1
+
+    run(main())
+
+
+def test_a_wish_that_will_not_do_says_why_and_is_not_tried_again() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device(desired="400")) as (work, told):
+            await asyncio.sleep(5.0)
+            assert plant.writes == []
+            assert told.last("setpoint").metadata["reason"] == "not applied: 400 is over the maximum of 90"
+            work.change(_device(desired="warm"))
+            await asyncio.sleep(1.5)
+            assert "no value of type INT" in told.last("setpoint").metadata["reason"]
+            work.change(_device(desired="50"))
+            await asyncio.sleep(1.5)
+            assert "reason" not in told.last("setpoint").metadata
+
+    run(main())
+
+
+def test_a_device_that_answers_something_else_is_said_to_do_so() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device(desired="40")) as (_, told):
+            plant.values["setpoint"] = 38
+            await asyncio.sleep(2.0)
+            assert told.last("setpoint").metadata["reason"] == "the device was set to 40 and answers 38"
+
+    run(main())
+
+
+def test_a_device_that_goes_away_comes_back_with_its_wish() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device(desired="40")) as (work, told):
+            plant.away = True
+            await asyncio.sleep(60.0)
+            assert work.state is State.OFFLINE
+            assert told.states[-1] == "offline"
+            plant.values["setpoint"] = 20  # it lost power
+            plant.away = False
+            await asyncio.sleep(60.0)
+            assert work.state is State.ONLINE
+            assert plant.writes == [("setpoint", 40), ("setpoint", 40)]
+
+    run(main())
+
+
+def test_a_slow_device_ends_its_round_by_the_deadline() -> None:
+    async def main() -> None:
+        plant = Plant()
+        plant.delay = 100.0
+        async with _working(plant, _device()) as (work, told):
+            await asyncio.sleep(35.0)
+            assert told.twins == []
+            assert work.state is not State.ONLINE
+            plant.delay = 0.0
+            await asyncio.sleep(60.0)
+            assert work.state is State.ONLINE
+
+    run(main())
+
+
+def test_one_property_that_fails_leaves_the_others() -> None:
+    async def main() -> None:
+        plant = Plant()
+        plant.values["temperature"] = float("nan")
+        async with _working(plant, _device()) as (work, told):
+            await asyncio.sleep(5.0)
+            assert {twin.property_name for twin in told.twins} == {"setpoint"}
+            assert work.state is State.UNHEALTHY
+            assert "temperature" in work.trouble
+
+    run(main())
+
+
+def test_a_method_writes_past_the_wish_which_stays_as_it_was() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device(desired="40")) as (work, told):
+            await work.write_now("setpoint", "45")
+            await asyncio.sleep(3.0)
+            assert plant.writes == [("setpoint", 40), ("setpoint", 45)]
+            assert told.last("setpoint").value == "45"
+            assert await work.read_now("temperature") == "63.5"
+
+    run(main())
+
+
+def test_other_settings_are_another_connection() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device()) as (work, _):
+            work.change(replace(_device(), settings={"ip": "192.0.2.9"}))
+            await asyncio.sleep(3.0)
+            assert plant.connections == 2
+            assert work.state is State.ONLINE
+
+    run(main())
+
+
+def test_a_device_that_is_never_there_does_not_keep_the_processor_busy() -> None:
+    async def main() -> None:
+        plant = Plant()
+        plant.away = True
+        async with _working(plant, _device()) as (work, _):
+            work.change(_device(desired="7"))
+            await asyncio.sleep(3600.0)
+            assert work.state is State.OFFLINE
+            assert plant.connections == 0
+
+    run(main())
