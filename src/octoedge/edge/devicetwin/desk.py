@@ -7,6 +7,7 @@ What is answered is on disk, and so is the report that tells the cloud.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 STATES = frozenset({"online", "offline", "ok", "unknown", "unhealthy"})
 """What a device may be, in any letter case."""
 _ONLINE = frozenset({"online", "ok"})
+_OFFLINE = "offline"
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -136,8 +138,35 @@ class Desk:
 
         return await self._change(device, merging, event_id)
 
-    async def set_state(self, device: str, state: str) -> None:
-        """Keep and report a device's state. Raises `MessageError`, `DeviceUnknown`."""
+    async def explain(self, device: str, why: str) -> None:
+        """Its mapper is away or refuses it, says `why`; empty: it has what the Device wants. An unknown one is left."""
+        now = self._now()
+
+        def explained(connection: sqlite3.Connection) -> Merged:
+            return merge.explain(records.twins(connection, device), why, now)
+
+        read: Merged = self._database.read_now(explained)
+        if read.twins:
+            with contextlib.suppress(DeviceUnknown):
+                await self._change(device, lambda twins: merge.explain(twins, why, now), "")
+
+    async def silence(self, device: str) -> bool:
+        """Nobody speaks of it: it counts as offline until somebody does. Whether that is new."""
+        known = self._database.read_now(lambda connection: records.device(connection, device))
+        if known is None or known.state.lower() == _OFFLINE:
+            return False
+        await self.set_state(device, _OFFLINE, before=known.state)
+        return True
+
+    def silent(self) -> dict[str, str]:
+        """Devices that `silence` took for offline, and their state before."""
+        return self._database.read_now(records.silent)
+
+    async def set_state(self, device: str, state: str, before: str | None = None) -> None:
+        """Keep and report a device's state; `before`: what it was before everybody fell silent.
+
+        Raises `MessageError`, `DeviceUnknown`.
+        """
         if state.lower() not in STATES:
             raise MessageError(f"the state {state[:40]!r} is not one of {', '.join(sorted(STATES))}")
         online = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -147,6 +176,7 @@ class Desk:
             if records.device(connection, device) is None:
                 raise _unknown(device)
             records.put_state(connection, device, state, online if state.lower() in _ONLINE else "")
+            records.put_silent(connection, device, before)
             kept = records.device(connection, device)
             assert kept is not None
             body = payloads.state(now, kept)
@@ -159,8 +189,9 @@ class Desk:
 
     # ---- what the cloud says -------------------------------------------------------------------------------------
 
-    async def put(self, given: api.Device, types: Mapping[str, str]) -> None:
-        """A Device object is new, changed, or told again; `types` are those of its model's properties."""
+    async def put(self, given: api.Device, types: Mapping[str, str], unfit: Mapping[str, str] = _NOTHING) -> None:
+        """A Device object is new, changed, or told again; `types` are those of its model's properties, `unfit` says of
+        which desired values the model does not allow."""
         meta = given.metadata
         device = Device(given.id, meta.name, (meta.labels or {}).get("description", ""))
         desired = {
@@ -170,7 +201,7 @@ class Desk:
         if await self._add(device):
             self._tell_membership(payloads.membership(self._now(), added=[device]))
         await self._change(
-            device.id, lambda twins: merge.merge_desired(twins, desired, meta.generation, self._now()), ""
+            device.id, lambda twins: merge.merge_desired(twins, desired, meta.generation, self._now(), unfit), ""
         )
 
     async def add(self, device: Device) -> None:

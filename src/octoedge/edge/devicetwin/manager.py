@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from octoedge.dmi import messages as m
+from octoedge.edge.devicetwin.attention import Attention
 from octoedge.edge.devicetwin.desk import Desk
 from octoedge.edge.devicetwin.mappers import Mappers
 from octoedge.edge.devicetwin.twin import Twin, Value, check
@@ -14,13 +15,16 @@ _DEFAULT_NAMESPACE = "default"
 class Manager:
     """Implements `dmi.services.DeviceManager`; what is wrong with a call is told to the mapper."""
 
-    def __init__(self, desk: Desk, mappers: Mappers) -> None:
+    def __init__(self, desk: Desk, mappers: Mappers, attention: Attention) -> None:
         self._desk = desk
+        self._attention = attention
         self._mappers = mappers
 
     async def mapper_register(self, request: m.MapperRegisterRequest) -> m.MapperRegisterResponse:
         """A mapper is there."""
-        return await self._mappers.register(request.mapper, with_data=request.with_data)
+        known = await self._mappers.register(request.mapper, with_data=request.with_data)
+        self._attention.wake()
+        return known
 
     async def report_device_status(self, request: m.ReportDeviceStatusRequest) -> m.Empty:
         """Values of one device; stored when this returns."""
@@ -31,11 +35,14 @@ class Manager:
         check(twins)
         observed = {twin.property_name: twin.observed_desired.value for twin in request.reported.twins}
         await self._desk.update(device, twins, observed=observed)
+        await self._attention.heard(device)
         return m.Empty()
 
     async def report_device_states(self, request: m.ReportDeviceStatesRequest) -> m.Empty:
         """Whether a device can be reached; stored when this returns."""
-        await self._desk.set_state(_device(request.device_namespace, request.device_name), request.state)
+        device = _device(request.device_namespace, request.device_name)
+        await self._desk.set_state(device, request.state)
+        await self._attention.heard(device)
         return m.Empty()
 
 

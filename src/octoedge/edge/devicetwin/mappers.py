@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -73,7 +73,9 @@ class _Served:
 class Mappers:
     """Tells the mappers of this node."""
 
-    def __init__(self, database: Database, metadata: Metadata) -> None:
+    def __init__(self, database: Database, metadata: Metadata, explain: Callable[[str, str], Awaitable[None]]) -> None:
+        self._explain = explain
+        self._explained: dict[str, str] = {}
         self._database = database
         self._metadata = metadata
         self._served: dict[str, _Served] = {}
@@ -157,6 +159,16 @@ class Mappers:
         else:
             served.backoff.reset()
         self._troubles[protocol] = troubles
+        for device in (*wants.devices, *wants.troubles):
+            why = troubles.get(device, "")
+            if self._explained.get(device) != why:
+                await self._explain(device, why)
+                self._explained[device] = why
+
+    def devices_of(self, protocol: str) -> list[str]:
+        """The devices that the mapper of a protocol was told of."""
+        told = self._database.read_now(lambda connection: _told(connection, protocol))
+        return [key for kind, key in told if kind == api.DEVICE]
 
     async def _make(self, served: _Served, one: Call, wants: Wanted) -> None:
         name, request = _CALLS[one.verb](one.key[1], wants)

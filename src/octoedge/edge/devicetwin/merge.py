@@ -10,14 +10,13 @@ A part that is present is a change even if its value is the same: its time is ne
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from octoedge.edge.devicetwin.twin import DELETED, Twin, TypeMetadata, Value, Version
+from octoedge.edge.devicetwin.twin import DELETED, MAX_NOTE, Twin, TypeMetadata, Value, Version
 from octoedge.errors import MessageError
 
 Twins = Mapping[str, "Stored"]
@@ -36,6 +35,10 @@ class Stored(msgspec.Struct, frozen=True):
     """The desired value that the Device object said last."""
     declared: bool = False
     """Whether the Device object names this property; MQTT clients may make further ones."""
+    unfit: str = ""
+    """Why the desired value cannot be a value of this property, says its model."""
+    unheard: str = ""
+    """Why the mapper has not applied it."""
 
     @property
     def deleted(self) -> bool:
@@ -48,6 +51,12 @@ class Stored(msgspec.Struct, frozen=True):
         if self.deleted or self.expected is None:
             return False
         return self.actual is None or self.actual.value != self.expected.value
+
+    def wish(self, now: int) -> Twin:
+        """As the cloud is told of the desired value: that it came here, and why it is not applied, when that is so."""
+        why = self.unfit or self.unheard
+        notes: dict[str, Any] = {"timestamp": now, **({"reason": why[:MAX_NOTE]} if why else {})}
+        return Twin(expected=Value(self.desired, notes), metadata=TypeMetadata(self.type))
 
     def said(self) -> Twin | None:
         """As MQTT clients see it; None for a tombstone."""
@@ -134,11 +143,14 @@ def merge_cloud(before: Twins, message: Mapping[str, Twin | None], now: int) -> 
     return merged
 
 
-def merge_desired(before: Twins, desired: Mapping[str, tuple[str, str]], generation: int, now: int) -> Merged:
+def merge_desired(
+    before: Twins, desired: Mapping[str, tuple[str, str]], generation: int, now: int, unfit: Mapping[str, str] = {}
+) -> Merged:
     """What a Device object wants: property → (value, type); a property that wants nothing has the value "".
 
-    Twins of properties that the Device no longer has become tombstones. A value that its type does not take is kept
-    out; the Device's mapper gets it all the same and says why it cannot.
+    Twins of properties that the Device no longer has become tombstones. A value that its type does not take, or of
+    which `unfit` says why its model does not, is kept out, and the cloud is told why; the Device's mapper gets it all
+    the same.
     """
     merged = Merged()
     for key, (value, kind) in desired.items():
@@ -147,21 +159,35 @@ def merge_desired(before: Twins, desired: Mapping[str, tuple[str, str]], generat
         if kind and base.type == "string":
             # The model may come after its devices and their first values.
             base = msgspec.structs.replace(base, type=kind)
-        if base.desired == value:
+        wanted, why = _wanted(key, base.type, value, unfit.get(key, ""), now)
+        if base.desired == value and base.unfit == why:
             if base != old:
                 merged.twins[key] = base
             continue
         version = Version(max(generation, base.expected_version.cloud), base.expected_version.edge)
-        expected = base.expected
-        with contextlib.suppress(MessageError):
-            expected = _checked(key, "expected", base.type, Value(value), now)
-        _note(
-            merged, key, old,
-            msgspec.structs.replace(base, expected=expected, expected_version=version, desired=value),
-        )  # fmt: skip
+        expected = base.expected if why else wanted
+        new = msgspec.structs.replace(
+            base, expected=expected, expected_version=version, desired=value, unfit=why, unheard=""
+        )
+        _note(merged, key, old, new)
+        if new.unfit or base.unfit or base.unheard:
+            merged.report[key] = new.wish(now)
     for key, old in before.items():
         if key not in desired and old.declared and not old.deleted:
             _note(merged, key, old, _tombstone(old, old.expected_version))
+    return merged
+
+
+def explain(before: Twins, why: str, now: int) -> Merged:
+    """The device's mapper is away, or refuses it, says `why`; empty: it has taken what the Device wants."""
+    merged = Merged()
+    for key, old in before.items():
+        unmet = old.actual is None or old.actual.value != old.desired
+        new = msgspec.structs.replace(old, unheard=why if old.declared and old.desired and unmet else "")
+        if new != old:
+            merged.twins[key] = new
+            if not new.unfit:
+                merged.report[key] = new.wish(now)
     return merged
 
 
@@ -173,7 +199,10 @@ def with_observed(merged: Merged, observed: Mapping[str, str], now: int) -> Merg
     report = dict(merged.report)
     for key, value in observed.items():
         if value and key in report:
-            report[key] = msgspec.structs.replace(report[key], expected=Value(value, {"timestamp": now}))
+            stored = merged.twins[key]
+            why = stored.unfit if stored.desired == value else ""
+            notes: dict[str, Any] = {"timestamp": now, **({"reason": why[:MAX_NOTE]} if why else {})}
+            report[key] = msgspec.structs.replace(report[key], expected=Value(value, notes))
     return msgspec.structs.replace(merged, report=report)
 
 
@@ -208,6 +237,14 @@ def combine(unsent: Mapping[str, Twin], newer: Mapping[str, Twin]) -> dict[str, 
     return combined
 
 
+def _wanted(key: str, kind: str, value: str, unfit: str, now: int) -> tuple[Value | None, str]:
+    """(the value as it is kept, why it cannot be one)."""
+    try:
+        return _checked(key, "expected", kind, Value(value), now), unfit
+    except MessageError as error:
+        return None, str(error)
+
+
 def _note(merged: Merged, key: str, old: Stored | None, new: Stored) -> None:
     merged.twins[key] = new
     merged.document[key] = {"last": old.said() if old else None, "current": new.said()}
@@ -236,7 +273,15 @@ def _revived(old: Stored | None, kind: str) -> Stored:
 
 def _tombstone(old: Stored, expected_version: Version) -> Stored:
     return msgspec.structs.replace(
-        old, type=DELETED, expected=None, actual=None, expected_version=expected_version, desired="", declared=False
+        old,
+        type=DELETED,
+        expected=None,
+        actual=None,
+        expected_version=expected_version,
+        desired="",
+        declared=False,
+        unfit="",
+        unheard="",
     )
 
 

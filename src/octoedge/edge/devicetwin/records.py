@@ -31,6 +31,8 @@ class _Notes(msgspec.Struct, frozen=True, omit_defaults=True):
 
     desired: str = ""
     declared: bool = False
+    unfit: str = ""
+    unheard: str = ""
 
 
 def devices(connection: sqlite3.Connection) -> dict[str, Device]:
@@ -61,11 +63,24 @@ def put_state(connection: sqlite3.Connection, device_id: str, state: str, last_o
     connection.execute("UPDATE device SET state = ?, last_online = ? WHERE id = ?", (state, last_online, device_id))
 
 
+def put_silent(connection: sqlite3.Connection, device_id: str, before: str | None) -> None:
+    """Keep that nobody speaks of a device, and its state before; None: somebody does."""
+    connection.execute("DELETE FROM device_silent WHERE id = ?", (device_id,))
+    if before is not None:
+        connection.execute("INSERT INTO device_silent (id, before) VALUES (?, ?)", (device_id, before))
+
+
+def silent(connection: sqlite3.Connection) -> dict[str, str]:
+    """Devices of which nobody speaks, and their state before."""
+    return dict(connection.execute("SELECT id, before FROM device_silent").fetchall())
+
+
 def remove(connection: sqlite3.Connection, device_id: str) -> None:
     """Drop a device and all that is kept of it."""
     connection.execute("DELETE FROM device WHERE id = ?", (device_id,))
     connection.execute("DELETE FROM device_twin WHERE deviceid = ?", (device_id,))
     connection.execute("DELETE FROM device_attr WHERE deviceid = ?", (device_id,))
+    connection.execute("DELETE FROM device_silent WHERE id = ?", (device_id,))
 
 
 def twins(connection: sqlite3.Connection, device_id: str) -> dict[str, Stored]:
@@ -81,7 +96,7 @@ def twins(connection: sqlite3.Connection, device_id: str) -> dict[str, Stored]:
 def put_twins(connection: sqlite3.Connection, device_id: str, changed: dict[str, Stored]) -> None:
     """Keep the changed twins of a device."""
     for name, twin in changed.items():
-        notes = _Notes(twin.desired, twin.declared)
+        notes = _Notes(twin.desired, twin.declared, twin.unfit, twin.unheard)
         connection.execute(
             "INSERT INTO device_twin (deviceid, name, expected, actual, expected_meta, actual_meta, expected_version, "
             "actual_version, optional, attr_type, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
@@ -111,6 +126,8 @@ def _twin(
         _read(actual_version, Version),
         notes.desired,
         notes.declared,
+        notes.unfit,
+        notes.unheard,
     )
 
 

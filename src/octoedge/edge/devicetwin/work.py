@@ -6,14 +6,18 @@ changed, take_up, membership ──► desk (twins, MQTT, reports)
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from octoedge.api import devices as api
 from octoedge.dmi.services import manager_methods
+from octoedge.edge.devicetwin import limits
+from octoedge.edge.devicetwin.attention import Attention
 from octoedge.edge.devicetwin.desk import Desk
 from octoedge.edge.devicetwin.manager import Manager
 from octoedge.edge.devicetwin.mappers import Mappers
@@ -54,28 +58,31 @@ class Work:
         self._metadata = metadata
         self._said = SaidOnce(log)
         self.desk = Desk(node, database, reports, bus, clock)
-        self.mappers = Mappers(database, metadata)
-        self.calls = manager_methods(Manager(self.desk, self.mappers))
+        self.mappers = Mappers(database, metadata, self.desk.explain)
+        self.attention = Attention(self.desk, self.mappers)
+        self.calls = manager_methods(Manager(self.desk, self.mappers, self.attention))
         """What mappers may call, by path."""
         self.requests = {
-            Request.TWIN_UPDATE: self.desk.twin_update,
+            Request.TWIN_UPDATE: self._heard(self.desk.twin_update),
             Request.TWIN_GET: self.desk.twin_get,
             Request.TWIN_CLOUD_UPDATED: self.desk.twin_cloud_updated,
-            Request.STATE_UPDATE: self.desk.state_update,
+            Request.STATE_UPDATE: self._heard(self.desk.state_update),
             Request.MEMBERSHIP_GET: self.desk.membership_get,
         }
         """What MQTT clients may ask."""
 
     async def run(self) -> None:
-        """Tell mappers until cancelled."""
-        await self.mappers.run()
+        """Tell mappers, and listen whether devices are heard, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.mappers.run(), name="mappers")
+            group.create_task(self.attention.run(), name="silent devices")
 
     def health(self) -> dict[str, Any]:
         """For the status socket."""
         return {
             "devices": len(self.desk.devices()),
             "mappers": {r.protocol: r.name for r in self.mappers.registrations},
-            "troubles": self.mappers.troubles,
+            "troubles": {**self.mappers.troubles, **self.attention.troubles},
         }
 
     async def take_up(self) -> None:
@@ -101,27 +108,33 @@ class Work:
         if change.resource.type == api.MODEL:
             await self._put_devices_of(change.resource)
         elif change.kind is ChangeKind.DELETE:
-            await self.desk.remove(f"{change.resource.namespace}/{change.resource.name}")
+            gone = f"{change.resource.namespace}/{change.resource.name}"
+            self.attention.expect(gone, 0)
+            await self.desk.remove(gone)
         else:
             await self._put(change.object)
 
     async def _put(self, obj: bytes) -> api.Device | None:
         try:
             device = api.read(obj, api.Device)
-            await self.desk.put(device, await self._types(device))
+            model = await self._model(device)
+            types = {prop.name: prop.type.lower() for prop in model.spec.properties or ()}
+            wishes = {prop.name: prop.desired.value for prop in device.spec.properties or () if prop.desired.value}
+            unfit = {name: why for name, value in wishes.items() if (why := limits.unfit(model.property(name), value))}
+            await self.desk.put(device, types, unfit)
+            self.attention.expect(device.id, device.reports_state.report_cycle)
         except MessageError as error:
             self._said.trouble("a Device", str(error))
             return None
         return device
 
-    async def _types(self, device: api.Device) -> dict[str, str]:
-        """The types of the properties, as the model says; none while it is not here."""
+    async def _model(self, device: api.Device) -> api.DeviceModel:
+        """Its model; an empty one while it is not here."""
         model_name = Resource(device.metadata.namespace, api.MODEL, device.model_name)
         try:
-            model = api.read(await self._metadata.get(model_name), api.DeviceModel)
+            return api.read(await self._metadata.get(model_name), api.DeviceModel)
         except (ApiError, MessageError):
-            return {}
-        return {prop.name: prop.type.lower() for prop in model.spec.properties or ()}
+            return api.DeviceModel()
 
     async def _put_devices_of(self, model: Resource) -> None:
         """The types of their properties may be known only now."""
@@ -143,3 +156,12 @@ class Work:
                 await self.desk.twin_cloud_updated(device.id, msgspec.json.encode({"twin": device.twin}))
         for device in said.removed_devices or ():
             await self.desk.remove(device.id)
+
+    def _heard(self, work: Callable[[str, bytes], Awaitable[None]]) -> Callable[[str, bytes], Awaitable[None]]:
+        """`work`, and its device has been heard of."""
+
+        async def heard(device: str, body: bytes) -> None:
+            await work(device, body)
+            await self.attention.heard(device)
+
+        return heard

@@ -47,6 +47,16 @@ MIGRATIONS = (
     CREATE TABLE IF NOT EXISTS sub_topics (topic TEXT PRIMARY KEY);
     CREATE TABLE mapper_told (protocol TEXT, kind TEXT, key TEXT, digest TEXT, PRIMARY KEY (protocol, kind, key));
     """,
+    # Devices that count as offline because nobody spoke of them, and what they were before.
+    "CREATE TABLE device_silent (id TEXT PRIMARY KEY, before TEXT NOT NULL);",
+    # MetaServer's: what was read as a whole, and what the cloud allowed to whom.
+    """
+    CREATE INDEX IF NOT EXISTS meta_v2_resource ON meta_v2 (group_version_resource, namespace, name);
+    CREATE TABLE metaserver_scope (key TEXT PRIMARY KEY, kind TEXT NOT NULL, version INTEGER NOT NULL,
+        seen REAL NOT NULL);
+    CREATE TABLE metaserver_allowed (caller TEXT NOT NULL, what TEXT NOT NULL, seen REAL NOT NULL,
+        PRIMARY KEY (caller, what));
+    """,
 )
 
 

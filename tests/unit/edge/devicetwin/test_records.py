@@ -16,7 +16,7 @@ from octoedge.edge.metamanager.schema import MIGRATIONS
 
 def opened() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(MIGRATIONS[-1])
+    connection.executescript("".join(MIGRATIONS))
     return connection
 
 
@@ -53,7 +53,7 @@ def test_a_device_keeps_its_state_when_its_description_changes() -> None:
 
 def test_a_database_of_kubeedge_is_taken_over() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    without_index = MIGRATIONS[-1].split("DELETE FROM", maxsplit=1)[0]
+    without_index = MIGRATIONS[1].split("DELETE FROM", maxsplit=1)[0]
     connection.executescript(without_index)
     row = (
         "INSERT INTO device_twin (deviceid, name, expected, actual, expected_meta, actual_meta, expected_version, "
@@ -62,7 +62,7 @@ def test_a_database_of_kubeedge_is_taken_over() -> None:
     for value in ("1", "2"):
         connection.execute(row, (value, '{"timestamp":1769847300000}', '{"cloud":0,"edge":3}'))
     connection.execute("INSERT INTO device (id, name) VALUES ('ns/a', 'a')")
-    connection.executescript(MIGRATIONS[-1])
+    connection.executescript(MIGRATIONS[1])
     assert records.twins(connection, "ns/a") == {
         "t": Stored("int", True, None, Value("2", {"timestamp": 1769847300000}), Version(), Version(0, 3))
     }
