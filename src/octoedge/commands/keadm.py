@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         ("init", "make this machine the cloud side", _add_init),
         ("join", "make this machine an edge node", _add_join),
         ("gettoken", "print the token that nodes join by", _add_gettoken),
+        ("token", "tokens for one node or one use: create, list, delete", _add_token),
         ("reset", "take away what init or join brought", _add_reset),
         ("version", "print the version", _add_version),
     ):
@@ -182,6 +183,23 @@ def _gettoken(arguments: argparse.Namespace) -> None:
     from octoedge.keadm.cluster import join_token
 
     print(join_token(_kubeconfig(arguments)))
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    from octoedge.commands.jointokens import add_arguments
+
+    def common(action: argparse.ArgumentParser) -> None:
+        _add_root(action)
+        _add_kubeconfig(action)
+
+    add_arguments(parser, common)
+    parser.set_defaults(run=_token)
+
+
+def _token(arguments: argparse.Namespace) -> None:
+    from octoedge.commands.jointokens import run
+
+    run(arguments, _kubeconfig(arguments))
 
 
 def _kubeconfig(arguments: argparse.Namespace) -> Path:

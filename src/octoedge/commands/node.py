@@ -1,4 +1,7 @@
-"""`octoedge node add|remove|list|disconnect|connect`: edge nodes that come and go, all on this machine."""
+"""`octoedge node add|remove|list|disconnect|connect`: edge nodes that come and go, all on this machine.
+
+What is about the names of nodes anywhere (`revoke`, `release`, `certificates`) is in `identity`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ import json
 import os
 import time
 
+from octoedge.commands import identity
 from octoedge.commands.asroot import ensure_root
 from octoedge.commands.down import stop_pods
 from octoedge.commands.prepare import stop_if
+from octoedge.commands.table import table
 from octoedge.errors import InstallError
 from octoedge.keadm import cluster, edgenode, layout, leaving, packages, partition, register
 from octoedge.keadm.installation import bring_cloud_up, bring_node_up
@@ -32,12 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("name", metavar="NAME", help="the node's name")
+    identity.add_arguments(actions)
     text = "the nodes of this installation"
     listing = actions.add_parser("list", help=text, description=text)
     listing.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for a person, or a program")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.action in identity.ACTIONS:
+        identity.run(arguments)
+        return 0
     if arguments.action == "list":
         _list(_nodes(), arguments.output)
         return 0
@@ -129,10 +138,7 @@ def _list(nodes: Register, output: str) -> None:
     if output == "json":
         print(json.dumps({"nodes": rows}, indent=1))
         return
-    lines = [tuple(key.upper() for key in rows[0]), *(tuple(row.values()) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("   ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+    print(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
 
 
 def _row(nodes: Register, node: Layout) -> dict[str, str]:

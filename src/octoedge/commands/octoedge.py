@@ -18,7 +18,7 @@ SUBCOMMANDS = {
     "up": "start a cloud and an edge node on this machine; run again, it repairs",
     "down": "stop what `up` started; with --purge, remove its data too",
     "status": "say how every part is, and what is wrong first",
-    "node": "further edge nodes on this machine: add, remove, list, disconnect, connect",
+    "node": "edge nodes here: add, remove, list, disconnect, connect; anywhere: revoke, release, certificates",
     "usage": "what a node's channel has carried, by cause: bytes, messages, a day's worth",
     "kubeconfig": "print the path of the kubeconfig",
     "image": "bring an image archive onto a node, list images",
