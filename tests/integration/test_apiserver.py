@@ -471,3 +471,35 @@ def test_server_side_apply(server: Server) -> None:
     assert (code, left["data"]) == (200, {"b": "3"})
     assert server.ask("PATCH", f"{MAPS}/ssa", first, applying)[0] == 422
     assert server.ask("DELETE", f"{MAPS}/ssa")[0] == 200
+
+
+def test_a_patch_writes_no_object_but_its_own(server: Server) -> None:
+    for name in ("own", "other"):
+        assert server.ask("POST", MAPS, {"metadata": {"name": name}, "data": {"of": name}})[0] == 201
+    for kind, patch in (
+        ("json-patch+json", [{"op": "replace", "path": "/metadata/name", "value": "other"}]),
+        ("merge-patch+json", {"metadata": {"name": "other"}}),
+        ("strategic-merge-patch+json", {"metadata": {"name": "made"}}),
+        ("merge-patch+json", {"metadata": {"namespace": "kube-system"}}),
+    ):
+        code, refused = server.ask("PATCH", f"{MAPS}/own", patch, {"Content-Type": f"application/{kind}"})
+        assert (code, refused["reason"]) == (400, "BadRequest"), patch
+        assert "does not match the name" in refused["message"]
+    assert server.ask("GET", f"{MAPS}/other")[1]["data"] == {"of": "other"}
+    assert server.ask("GET", f"{MAPS}/made")[0] == 404
+
+
+def test_who_may_only_patch_makes_nothing_by_applying(server: Server) -> None:
+    roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/"
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}
+    assert server.ask("POST", f"{roles}roles", {"metadata": {"name": "patcher"}, "rules": [rule]})[0] == 201
+    grant = {"roleRef": {"kind": "Role", "name": "patcher"}, "subjects": [{"kind": "User", "name": "pat"}]}
+    assert server.ask("POST", f"{roles}rolebindings", {"metadata": {"name": "patcher"}, **grant})[0] == 201
+    applying = {"Content-Type": "application/apply-patch+yaml", "Impersonate-User": "pat"}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": {"a": "1"}}
+    path = f"{MAPS}/applied?fieldManager=pat"
+    code, refused = server.ask("PATCH", path, body, applying)
+    assert code == 403
+    assert 'cannot create resource "configmaps"' in refused["message"]
+    assert server.ask("POST", MAPS, body)[0] == 201
+    assert server.ask("PATCH", path, body, applying)[0] == 200

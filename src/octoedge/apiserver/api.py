@@ -132,7 +132,7 @@ class Api:
         kind = self._kinds.at(target.group, target.version, target.resource)
         verb = _verb(request, target)
         self._authorize(request, target, verb)
-        guard = self._guards(request.user, target)
+        guard = self._guard(request, target, verb)
         if kind is None or kind.namespaced < bool(target.namespace):
             raise _no_such_path()
         handler = self._handler(kind, target, verb)
@@ -166,6 +166,20 @@ class Api:
         decision = self._authorizer.decide(request.user, asked)
         if not decision.allowed:
             raise refusal(request.user, asked, decision.reason)
+
+    def _guard(self, request: Request, target: Target, verb: str) -> Guard | None:
+        """What is looked at when an object is stored; a patch that makes the object is a creation too."""
+        guard = self._guards(request.user, target)
+        if verb != "patch":
+            return guard
+
+        def look(new: Json, old: Json | None) -> None:
+            if old is None:
+                self._authorize(request, target, "create")
+            if guard is not None:
+                guard(new, old)
+
+        return look
 
     def _handler(self, kind: Kind, target: Target, verb: str) -> Handler:
         if kind.namespaced and not target.namespace and (target.name or verb in ("create", "deletecollection")):

@@ -98,7 +98,10 @@ class Rest:
         def change(old: Json) -> Json:
             new = apply(old)
             expect_object(new)
-            return self._checked_patch(place.kind, new, patch, query, found)
+            result = self._checked_patch(place.kind, new, patch, query, found)
+            # Objects are stored by their own names: without this, who may patch one could write any.
+            metadata.check_place(result, place.namespace, place.name)
+            return result
 
         return await self.edit(place, change, query)
 

@@ -34,11 +34,13 @@ _ANY = (
     Rule(("create",), ("authentication.k8s.io",), ("tokenreviews",)),
     Rule(("create",), ("authorization.k8s.io",), ("subjectaccessreviews", "localsubjectaccessreviews")),
     Rule(("create", "update", "patch"), ("",), ("events",)),
-    Rule(("create",), ("",), ("nodes", "pods", "pods/eviction")),
+    Rule(("create",), ("",), ("nodes", "pods")),
     Rule(("create",), ("coordination.k8s.io",), ("leases",)),
     Rule(("create",), ("storage.k8s.io",), ("csinodes",)),
 )
 """What every node may do; what it may create is looked at again by `restriction`."""
+_POD_WRITES = frozenset((("delete", ""), ("create", "eviction"), ("update", "status"), ("patch", "status")))
+"""(verb, subresource) of what a node may do to the pods that are on it."""
 
 
 def node_of(user: User) -> str:
@@ -97,8 +99,7 @@ class NodeAuthorizer:
         if asked.verb in ("list", "watch") and not asked.subresource:
             return "" if asked.node == node else "can only list/watch pods with spec.nodeName field selector"
         reads = asked.verb == "get" and not asked.subresource
-        writes = (asked.verb, asked.subresource) in (("delete", ""), ("update", "status"), ("patch", "status"))
-        if not (reads or writes):
+        if not (reads or (asked.verb, asked.subresource) in _POD_WRITES):
             return f"node '{node}' may not {asked.verb} {asked.whole}"
         item = self._reader.get("pods", asked.namespace, asked.name)
         there = item is None or item.fields.get("spec.nodeName") == node
