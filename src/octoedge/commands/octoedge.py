@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "status": "say how every part is, and what is wrong first",
     "node": "edge nodes here: add, remove, list, disconnect, connect; anywhere: revoke, release, certificates",
     "usage": "what a node's channel has carried, by cause: bytes, messages, a day's worth",
+    "device": "devices: what each should be and what it is; get, watch",
     "kubeconfig": "print the path of the kubeconfig",
     "image": "bring an image archive onto a node, list images",
     "registry": "mirrors, insecure registries, credentials: add, list, remove",

@@ -1,0 +1,128 @@
+"""`octoedge device get|watch NAME`: what a device should be, what it is, how old that is, and why they differ.
+
+    octoedge device get                 all devices of the namespace
+    octoedge device get thermometer     one, property by property
+    octoedge device watch thermometer   a line for each new value, until Ctrl-C
+
+The API server is that of $KUBECONFIG, else that of the installation in $OCTOEDGE_HOME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from octoedge.errors import InstallError
+from octoedge.keadm import cluster, devices, layout
+
+ROOT = "/apis/devices.kubeedge.io/v1beta1/namespaces"
+_LOOK_SECONDS = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="get|watch", required=True)
+    get = actions.add_parser("get", help="show devices, or one property by property")
+    get.add_argument("name", nargs="?", default="", metavar="NAME")
+    get.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for a person, or a program")
+    watch = actions.add_parser("watch", help="a line for each new value")
+    watch.add_argument("name", metavar="NAME")
+    watch.add_argument("--count", type=int, default=0, metavar="N", help="end after so many lines")
+    for action in (get, watch):
+        action.add_argument("-n", "--namespace", default="default", metavar="NAMESPACE")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    api = cluster.api_server(_kubeconfig())
+    if arguments.action == "watch":
+        return _watch(api, arguments.namespace, arguments.name, arguments.count)
+    if not arguments.name:
+        return _list(api, arguments.namespace, arguments.output)
+    shown = _shown(api, arguments.namespace, arguments.name)
+    print(json.dumps(devices.as_json(shown), indent=1) if arguments.output == "json" else shown.text())
+    return 0
+
+
+def _list(api: cluster.Server, namespace: str, output: str) -> int:
+    found = api.get(f"{ROOT}/{namespace}/devices")["items"]
+    names = [one["metadata"]["name"] for one in found]
+    shown = [_shown(api, namespace, name) for name in names]
+    if output == "json":
+        print(json.dumps([devices.as_json(one) for one in shown], indent=1))
+    elif not shown:
+        print(f"there are no devices in namespace {namespace}")
+    else:
+        rows = [(one.id.partition("/")[2], one.node or "-", one.model, one.state or "-", _values(one)) for one in shown]
+        print("\n".join(devices.table([("NAME", "NODE", "MODEL", "STATE", "VALUES"), *rows])))
+    return 0
+
+
+def _values(shown: devices.Shown) -> str:
+    return " ".join(f"{row.name}={row.reported}{row.unit}" for row in shown.rows if row.reported)
+
+
+def _watch(api: cluster.Server, namespace: str, name: str, count: int) -> int:
+    said: dict[str, tuple[str, str, str]] = {}
+    lines = 0
+    while True:
+        shown = _shown(api, namespace, name)
+        for what, now in _news(shown).items():
+            if said.get(what) != now:
+                said[what] = now
+                print(f"{time.strftime('%H:%M:%S')}  {what:<20} {'  '.join(filter(None, now))}".rstrip(), flush=True)
+                lines += 1
+                if lines == count:
+                    return 0
+        time.sleep(_LOOK_SECONDS)
+
+
+def _news(shown: devices.Shown) -> dict[str, tuple[str, str, str]]:
+    """What a line is printed for when it changes."""
+    rows = {
+        row.name: (
+            f"{row.reported or '-'} {row.unit}".strip(),
+            f"desired {row.desired}" if row.desired else "",
+            row.note,
+        )
+        for row in shown.rows
+    }
+    return {"state": (shown.state or "unknown", "", ""), **rows}
+
+
+def _shown(api: cluster.Server, namespace: str, name: str) -> devices.Shown:
+    device = _read(api, f"{ROOT}/{namespace}/devices/{name}")
+    if device is None:
+        raise InstallError(f"there is no device {name} in namespace {namespace}; `octoedge device get` lists them")
+    reference = (json.loads(device)["spec"].get("deviceModelRef") or {}).get("name", "")
+    model = _read(api, f"{ROOT}/{namespace}/devicemodels/{reference}") if reference else None
+    return devices.shown(device, model, _read(api, f"{ROOT}/{namespace}/devicestatuses/{name}"), time.time())
+
+
+def _read(api: cluster.Server, path: str) -> bytes | None:
+    status, body = api.read(path)
+    if status == 404:
+        return None
+    if status != 200:
+        raise InstallError(f"{api.url(path)} answered {status}: {_reason(body)}")
+    return body
+
+
+def _reason(body: bytes) -> str:
+    try:
+        said: Any = json.loads(body)
+        return str(said["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
+
+
+def _kubeconfig() -> Path:
+    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    if named:
+        return Path(named)
+    known = layout.load(os.environ)
+    if known is None or not known.kubeconfig.exists():
+        raise InstallError(f"nothing is set up in {layout.locate(os.environ)}; `octoedge up` does it.")
+    return known.kubeconfig
