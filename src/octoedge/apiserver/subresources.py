@@ -15,6 +15,7 @@ from octoedge.apiserver.disruption import permit_eviction
 from octoedge.apiserver.kinds import Kinds
 from octoedge.apiserver.nodepages import NodeProxy
 from octoedge.apiserver.podlogs import PodLog
+from octoedge.apiserver.rbac.nodes import restrict_token
 from octoedge.apiserver.requests import Request, Response, Stream, json_answer, success
 from octoedge.apiserver.rest import Place, Rest, dry_run
 from octoedge.apiserver.streams import Streams
@@ -91,6 +92,7 @@ class Subresources:
         _check_lifetime(seconds)
         audiences = spec.get("audiences") or [ISSUER]
         subject = self._subject(place, spec.get("boundObjectRef"))
+        restrict_token(request.user, place.name, subject.node)
         now = self.clock.now()
         status = {"token": "", "expirationTimestamp": rfc3339(int(now) + seconds)}
         if not dry_run(request.query):

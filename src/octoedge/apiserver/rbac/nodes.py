@@ -185,6 +185,14 @@ def restriction(user: User, group: str, plural: str, namespace: str, subresource
     return lambda new, old: check(node, namespace, new, old)
 
 
+def restrict_token(user: User, account: str, on: str) -> None:
+    """A node gets a token only for a pod that is on it; `on` is the node of the token's pod, empty when it has none."""
+    node = node_of(user)
+    if node and on != node:
+        text = f'node "{node}" may only request tokens that are bound to a pod on it'
+        raise forbidden(f'serviceaccounts "{account}" is forbidden: {text}')
+
+
 def _restrict_node(node: str, _namespace: str, new: Json, old: Json | None) -> None:
     name = new["metadata"].get("name")
     if name != node:
@@ -196,6 +204,9 @@ def _restrict_node(node: str, _namespace: str, new: Json, old: Json | None) -> N
         raise forbidden(f'nodes "{name}" is forbidden: node "{node}" {text}')
     if old is not None and (new.get("spec") or {}).get("taints") != (old.get("spec") or {}).get("taints"):
         raise forbidden(f'nodes "{name}" is forbidden: node "{node}" is not allowed to modify taints')
+    if old is not None and new["metadata"].get("ownerReferences") != old["metadata"].get("ownerReferences"):
+        # The garbage collector would delete the node; it could then register anew, without its taints.
+        raise forbidden(f'nodes "{name}" is forbidden: node "{node}" is not allowed to modify ownerReferences')
 
 
 def _restrict_pod(node: str, namespace: str, new: Json, old: Json | None) -> None:

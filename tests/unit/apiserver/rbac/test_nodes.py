@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from octoedge.apiserver.authorization import Attributes
-from octoedge.apiserver.rbac.nodes import references
+from octoedge.apiserver.rbac.nodes import references, restrict_token
 from octoedge.apiserver.requests import AUTHENTICATED, NODES, User
 from octoedge.errors import ApiError
 from octoedge.kube.nodelabels import forbidden_labels, reserved_labels
@@ -117,6 +117,10 @@ def test_a_node_may_not_write_into_objects_what_others_rely_on(tmp_path: Path) -
                 await w.write(ONE, labelled(**{key: "x"}))
         tainted = {**node, "spec": {"taints": []}, "metadata": {"name": "edge-1"}}
         await w.write(ONE, {**tainted, "metadata": labelled(site="north")["metadata"], "spec": node.get("spec", {})})
+        owned = labelled(site="north")
+        owned["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Pod", "name": "gone", "uid": "u"}]
+        with pytest.raises(ApiError, match="not allowed to modify ownerReferences"):
+            await w.write(ONE, owned)
         with pytest.raises(ApiError, match='node "edge-1" is not allowed to modify node "edge-9"'):
             await w.write(ONE, {"kind": "Node", "apiVersion": "v1", "metadata": {"name": "edge-9"}})
         with pytest.raises(ApiError, match="can only create mirror pods"):
@@ -130,6 +134,14 @@ def test_a_node_may_not_write_into_objects_what_others_rely_on(tmp_path: Path) -
         await w.write(ONE, {**POD, "metadata": mirror, "spec": {**bare, "nodeName": "edge-1"}})
 
     simulate(tmp_path, story)
+
+
+def test_a_node_gets_tokens_for_pods_that_are_on_it() -> None:
+    restrict_token(ONE, "default", "edge-1")
+    restrict_token(User("system:serviceaccount:a:b", (AUTHENTICATED,)), "default", "")
+    for other in ("", "edge-2"):
+        with pytest.raises(ApiError, match="may only request tokens that are bound to a pod on it"):
+            restrict_token(ONE, "default", other)
 
 
 def test_labels_that_only_administrators_touch() -> None:
