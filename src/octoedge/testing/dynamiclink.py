@@ -77,6 +77,10 @@ class DynamicLink:
     def connected(self) -> bool:
         return self._up.is_set()
 
+    @property
+    def keeps_lease(self) -> bool:
+        return False
+
     async def until_connected(self) -> None:
         await self._up.wait()
 

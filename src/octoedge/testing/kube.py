@@ -15,12 +15,15 @@ from typing import Any
 import msgspec
 
 from octoedge.errors import ApiError, ConnectError, already_exists, conflict, forbidden, gone, not_found
+from octoedge.kube import kinds
 from octoedge.kube.access import Access
 from octoedge.kube.client import Client, SpeakingAs, WatchEvent
 from octoedge.kube.kinds import Kind
 from octoedge.kube.patch import apply_merge
 
 Json = dict[str, Any]
+
+_KINDS = {kind.plural: kind for kind in vars(kinds).values() if isinstance(kind, Kind)}
 
 
 class MemoryApi:
@@ -169,7 +172,9 @@ class MemoryClient(Client):
         if name:
             return self.api.find(collection, name)
         items = [obj for obj in self.api.within(collection) if matches(obj, query.get("labelSelector", ""))]
-        return {"metadata": {"resourceVersion": str(self.api.version)}, "items": items}
+        kind = _KINDS.get(collection.rpartition("/")[2])
+        head = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version} if kind is not None else {}
+        return {**head, "metadata": {"resourceVersion": str(self.api.version)}, "items": items}
 
     async def _post(self, where: str, body: bytes | None, _query: Mapping[str, str]) -> Json:
         collection, name, sub = split(where)

@@ -1,0 +1,85 @@
+"""What MetaServer asks the cloud: one Application, one answer (spec: metadata, section 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from octoedge.edge.ports import Link
+from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError
+from octoedge.protocol import application as a
+from octoedge.protocol import payloads as p
+from octoedge.protocol.application import Key
+
+READ_SECONDS, WRITE_SECONDS, FOLLOW_SECONDS = 10.0, 30.0, 240.0
+_SPARE_SECONDS = 30.0
+_AT_ONCE = 32
+"""Requests of clients that are under way; what is followed does not count."""
+AWAY = (OfflineError, DeadlineError)
+"""The cloud cannot be asked: then the replica answers."""
+
+
+class Cloud:
+    """The way to the Kubernetes API."""
+
+    def __init__(self, node: str, link: Link) -> None:
+        self.node = node
+        self._link = link
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    @property
+    def online(self) -> bool:
+        """Whether it can be asked right now."""
+        return self._link.connected
+
+    async def until_online(self) -> None:
+        """Return when it can be asked."""
+        await self._link.until_connected()
+
+    async def ask(
+        self,
+        key: str,
+        verb: str,
+        option: Any = None,
+        *,
+        account: str = "",
+        body: bytes | None = None,
+        subresource: str = "",
+        seconds: float = READ_SECONDS,
+    ) -> bytes:
+        """The body of the API's answer. Raises `ApiError`, `OfflineError`, `DeadlineError`."""
+        options = msgspec.json.encode(option or {})
+        asked = a.make(self.node, key, verb, option=options, body=body, subresource=subresource, account=account)
+        try:
+            async with asyncio.timeout(seconds), self._slots:
+                return await self._answer(asked, seconds)
+        except TimeoutError as error:
+            raise DeadlineError(f"{verb} {key}: the cloud gave no answer in {seconds:g} s") from error
+
+    async def follow(self, key: Key, labels: str, fields: str, after: int, account: str) -> a.Batch:
+        """What happened after a version, as soon as something does; nothing after a while without."""
+        options = {
+            "resourceVersion": str(after),
+            "labelSelector": labels,
+            "fieldSelector": fields,
+            "timeoutSeconds": FOLLOW_SECONDS,
+        }
+        asked = a.make(self.node, str(key), a.FOLLOW, option=msgspec.json.encode(options), account=account)
+        body = await self._answer(asked, FOLLOW_SECONDS + _SPARE_SECONDS)
+        try:
+            return msgspec.json.decode(body, type=a.Batch)
+        except msgspec.DecodeError as error:
+            raise ApiError(502, "InternalError", f"the cloud's changes of {key} cannot be read: {error}") from error
+
+    async def _answer(self, asked: a.Application, seconds: float) -> bytes:
+        reply = await self._link.request(p.ApplicationRequest(body=a.encode(asked)), seconds)
+        try:
+            answer = a.decode(reply.body)
+            if not answer.id:
+                p.outcome(reply.body)  # refused before DynamicController saw it
+                raise ApiError(503, "ServiceUnavailable", "the cloud's DynamicController is switched off")
+            return a.outcome(answer)
+        except MessageError as error:
+            raise ApiError(502, "InternalError", f"the cloud's answer cannot be read: {error}") from error

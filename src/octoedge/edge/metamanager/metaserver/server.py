@@ -1,0 +1,204 @@
+"""MetaServer's module: the sockets, who asks, and which verb serves a request.
+
+/healthz, /livez, /readyz          anybody
+/api, /apis/…, /version, /openapi  whoever is known: the cloud's page, kept for when it is away
+everything else                    a resource path, by the table of verbs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from octoedge.edge.metamanager.metaserver.callers import Caller, Callers, Permissions
+from octoedge.edge.metamanager.metaserver.cloud import AWAY, Cloud
+from octoedge.edge.metamanager.metaserver.feeds import Feeds
+from octoedge.edge.metamanager.metaserver.reads import Reads
+from octoedge.edge.metamanager.metaserver.replica import Replica
+from octoedge.edge.metamanager.metaserver.writes import Writes
+from octoedge.edge.ports import Link
+from octoedge.errors import ApiError, DeadlineError, OfflineError, StoreError
+from octoedge.kube.read import Target, parse_path
+from octoedge.protocol.application import is_discovery
+from octoedge.runtime.backoff import Backoff
+from octoedge.runtime.clock import Clock
+from octoedge.runtime.logs import SaidOnce
+from octoedge.store.sqlite import Database
+from octoedge.transport.http_server import MAX_HEAD, Answer, HttpServer, Request
+
+log = logging.getLogger(__name__)
+
+Verb = Callable[[Request, Target, Caller], Awaitable[Answer]]
+Context = Callable[[], Awaitable[ssl.SSLContext]]
+
+_HEALTH = frozenset(("/healthz", "/livez", "/readyz"))
+_JSON = {"Content-Type": "application/json"}
+_PAGE_SECONDS = 30.0
+"""A page of discovery that is younger is not asked for again: kubectl reads dozens of them at once."""
+_IP_FREEBIND = 15
+_PAGES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where MetaServer listens, and whom it believes."""
+
+    node: str
+    addresses: Sequence[tuple[str, int]]
+    audiences: Sequence[str] = ()
+    secure: Context | None = None
+    """Makes the TLS context; None: plain HTTP, and whoever can reach the socket counts as the node."""
+
+
+class MetaServer:
+    """A module: listens while it runs."""
+
+    name = "metaServer"
+    needs: tuple[str, ...] = ("metamanager",)
+
+    def __init__(self, settings: Settings, link: Link, database: Database, clock: Clock) -> None:
+        self._settings = settings
+        self._cloud = Cloud(settings.node, link)
+        self._replica = Replica(database, clock)
+        self.feeds = Feeds(self._cloud, self._replica, clock.now)
+        permissions = Permissions(database, clock)
+        self._reads = Reads(self._cloud, self._replica, self.feeds, permissions, clock)
+        self._writes = Writes(self._cloud)
+        self._callers = Callers(database, self._cloud, clock, settings.audiences)
+        self._clock = clock
+        self._pages: dict[str, float] = {}
+        self._said = SaidOnce(log)
+        self.http = HttpServer(self.answer)
+        self._verbs: dict[str, Verb] = {
+            "GET": self._read,
+            "HEAD": self._read,
+            "POST": self._writes.create,
+            "PUT": self._writes.update,
+            "PATCH": self._writes.patch,
+            "DELETE": self._writes.delete,
+        }
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.feeds.run(), name="feeds")
+            for address in self._settings.addresses:
+                group.create_task(self._listen(*address), name=f"MetaServer on {address[0]}")
+            await asyncio.sleep(0)
+            ready()
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to one request, errors included."""
+        try:
+            return await self._answer(request)
+        except ApiError as error:
+            return _said(error)
+        except (OfflineError, DeadlineError, StoreError) as error:
+            return _said(ApiError(503, "ServiceUnavailable", str(error)))
+        except Exception as error:
+            log.exception("MetaServer failed on %s %s", request.method, request.path[:200])
+            return _said(ApiError(500, "InternalError", f"this node failed on this request: {error}"))
+
+    async def _answer(self, request: Request) -> Answer:
+        if request.path in _HEALTH:
+            return Answer(200, b"ok", {"Content-Type": "text/plain; charset=utf-8"})
+        caller = await self._caller(request)
+        if is_discovery(request.path) and request.method in ("GET", "HEAD"):
+            return await self._discovery(request)
+        target = parse_path(request.path)
+        if target is None:
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
+        verb = self._verbs.get(request.method)
+        if verb is None:
+            raise ApiError(405, "MethodNotAllowed", f"{request.method[:20]} is not understood here")
+        return await verb(request, target, caller)
+
+    async def _caller(self, request: Request) -> Caller:
+        if self._settings.secure is not None:
+            return await self._callers.of(request.headers, request.certificate)
+        if not _is_local(request.headers.get("host", "")):
+            raise ApiError(403, "Forbidden", "the host of the request is not an address of this machine")
+        return Caller()
+
+    async def _read(self, request: Request, target: Target, caller: Caller) -> Answer:
+        watch = request.query.get("watch", "false").lower() not in ("false", "0")
+        if watch and not target.subresource:
+            return await self._reads.watch(request, target, caller)
+        read = self._reads.get if target.name else self._reads.list
+        return await read(request, target, caller)
+
+    async def _discovery(self, request: Request) -> Answer:
+        path = "/" + request.path.strip("/")
+        stored = self._replica.page(path)
+        asked = self._pages.get(path, 0.0)
+        if stored is not None and self._clock.now() - asked < _PAGE_SECONDS:
+            return Answer(200, stored, _JSON)
+        try:
+            body = await self._cloud.ask(path, "get")
+        except AWAY as error:
+            if stored is None:
+                text = f"{path} was never read here, and the cloud is away"
+                raise ApiError(503, "ServiceUnavailable", text) from error
+            return Answer(200, stored, _JSON)
+        if len(self._pages) >= _PAGES:
+            self._pages.clear()
+        self._pages[path] = self._clock.now()
+        await self._replica.keep_page(path, body)
+        return Answer(200, body, _JSON)
+
+    async def _listen(self, host: str, port: int) -> None:
+        """Listen; nothing else waits for a port that somebody has, or for a certificate."""
+        backoff = Backoff(1.0, 60.0)
+        where = f"MetaServer on {host}:{port}"
+        while True:
+            try:
+                tls = await self._settings.secure() if self._settings.secure is not None else None
+                with _bound(host, port) as bound:
+                    server = await asyncio.start_server(self.http.accept, sock=bound, limit=MAX_HEAD, ssl=tls)
+                    self._said.over(where, "listens")
+                    async with server:
+                        await server.serve_forever()
+            except (OSError, ssl.SSLError) as error:
+                self._said.trouble(where, f"cannot listen: {error}; trying again")
+            finally:
+                self.http.close()
+            await asyncio.sleep(backoff.next())
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A listening socket; the address may come to be later, as that of a bridge does with its first pod."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        made.bind((host, port))
+        made.listen(128)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _is_local(host: str) -> bool:
+    """Whether a Host header names this machine by address: a page in a browser comes by somebody's name."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    if name in ("", "localhost"):
+        return True
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, name.strip("[]"))
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _said(error: ApiError) -> Answer:
+    return Answer(error.code, msgspec.json.encode(error.status()) + b"\n", _JSON)

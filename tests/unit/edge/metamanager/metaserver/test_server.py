@@ -1,0 +1,180 @@
+"""Who may ask MetaServer what, what it does with the rest, and that nothing sent to it breaks it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from octoedge.protocol.handshake import certificate_name
+from octoedge.testing.dynamiclink import NODE
+from octoedge.testing.metaserver import ACCOUNT, MAPS, USER, Site, decoded, play
+from octoedge.transport.http_server import Request
+
+PART = "kubernetes.io"
+
+
+def jwt(uid: str = "u1", exp: float = 2e9, sub: str = USER) -> str:
+    claims = {"sub": sub, "exp": exp, PART: {"namespace": "default", "pod": {"name": "web", "uid": uid}}}
+    parts = [{"alg": "RS256"}, claims]
+    coded = [base64.urlsafe_b64encode(msgspec.json.encode(part)).rstrip(b"=").decode() for part in parts]
+    return ".".join([*coded, "c2lnbmVk"])
+
+
+async def hand_out(site: Site, token: str, uid: str = "u1", audiences: tuple[str, ...] = ()) -> None:
+    """The token is one that this node handed to a pod."""
+    key = msgspec.json.encode(["default", "reader", audiences, 3607, uid]).decode()
+    row = (key, uid, 0.0, msgspec.json.encode({"status": {"token": token}}))
+    await site.store.database.write(
+        lambda connection: connection.execute("INSERT INTO token VALUES (?, ?, ?, ?)", row).rowcount
+    )
+
+
+def test_nobody_is_told_anything_but_health(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.make("one")
+        assert (await site.ask("/healthz")).status == 200
+        for path in (
+            MAPS,
+            "/api",
+            "/version",
+            "/apis",
+            f"{MAPS}?watch=true",
+            f"{MAPS}/one",
+            "/metrics",
+            "/",
+            "/openapi/v2",
+        ):
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"):
+                answer = await site.ask(path, method)
+                assert answer.status == 401, (method, path)
+        for token in ("", "x", "a.b.c", jwt(), jwt(uid="")):
+            assert (await site.ask(MAPS, authorization=f"Bearer {token}")).status == 401
+        assert not site.api.requests[1:] or all("configmaps" not in where for _, where in site.api.requests[1:])
+
+    play(tmp_path, test, secure=True)
+
+
+def test_a_pods_token_is_known_without_the_cloud_and_reads_what_it_was_allowed_to(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        token = {"authorization": f"Bearer {jwt()}"}
+        await hand_out(site, jwt())
+        await site.make("one")
+        assert await site.names(**token) == ["one"]
+        site.link.cut()
+        assert await site.names(**token) == ["one"]
+        assert (await site.ask("/api/v1/secrets", **token)).status == 403
+        assert (await site.ask(MAPS)).status == 401
+        await hand_out(site, jwt("u2", sub="system:serviceaccount:default:other"), "u2")
+        other = {"authorization": f"Bearer {jwt('u2', sub='system:serviceaccount:default:other')}"}
+        assert (await site.ask(MAPS, **other)).status == 403, "what one account read is not another's"
+
+    play(tmp_path, test, secure=True)
+
+
+def test_tokens_for_others_expired_and_of_pods_that_are_gone(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await hand_out(site, jwt("u1"), "u1", ("vault",))
+        assert (await site.ask(MAPS, authorization=f"Bearer {jwt('u1')}")).status == 401
+        old = jwt("u2", exp=1000.0)
+        await hand_out(site, old, "u2", ("api",))
+        assert (await site.ask(MAPS, authorization=f"Bearer {old}")).status == 401
+        fresh = jwt("u3")
+        await hand_out(site, fresh, "u3")
+        assert (await site.ask(MAPS, authorization=f"Bearer {fresh}")).status == 200
+        await site.store.database.write(lambda connection: connection.execute("DELETE FROM token").rowcount)
+        await asyncio.sleep(200)
+        assert (await site.ask(MAPS, authorization=f"Bearer {fresh}")).status == 401
+
+    play(tmp_path, test, secure=True)
+
+
+def test_the_nodes_own_certificate_is_the_node_and_anothers_is_nobody(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.make("one")
+        for name, status in ((NODE, 200), ("edge-2", 401)):
+            certificate = {"subject": ((("commonName", certificate_name(name)),),)}
+            answer = await site.server.answer(Request("GET", MAPS, {}, {}, b"", certificate))
+            assert answer.status == status
+
+    play(tmp_path, test, secure=True)
+
+
+def test_in_plain_http_a_browser_by_somebodys_name_is_refused(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        assert (await site.ask(MAPS, host="evil.example:10550")).status == 403
+        assert (await site.ask(MAPS, host="127.0.0.1:10550")).status == 200
+        assert (await site.ask(MAPS, host="[::1]:10550")).status == 200
+
+    play(tmp_path, test)
+
+
+def test_writes_go_to_the_cloud_and_are_refused_with_the_reason_without_it(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        made = await site.ask(MAPS, "POST", {"metadata": {"name": "one"}, "data": {"a": "1"}})
+        assert made.status == 201
+        patch: dict[str, Any] = {"data": {"a": "2"}}
+        changed = await site.ask(f"{MAPS}/one", "PATCH", patch, content_type="application/merge-patch+json")
+        assert decoded(changed)["data"] == {"a": "2"}
+        assert (await site.ask(f"{MAPS}/one", "PUT", {"metadata": {"name": "one"}})).status == 200
+        assert (await site.ask(MAPS, "DELETE")).status == 405
+        assert decoded(await site.ask(f"{MAPS}/one", "DELETE"))["status"] == "Success"
+        assert (await site.ask(f"{MAPS}/one")).status == 404
+        site.link.cut()
+        refused = await site.ask(MAPS, "POST", {"metadata": {"name": "two"}})
+        assert refused.status == 503
+        assert "the cloud is away, and nothing can be changed" in decoded(refused)["message"]
+
+    play(tmp_path, test)
+
+
+def test_who_may_not_is_refused_in_his_own_name(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        site.api.trusted.discard(USER)
+        await hand_out(site, jwt())
+        answer = await site.ask(MAPS, authorization=f"Bearer {jwt()}")
+        assert answer.status == 403
+        assert USER in decoded(answer)["message"]
+        assert ACCOUNT in site.link.accounts
+
+    play(tmp_path, test, secure=True)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text(max_size=60),
+    st.dictionaries(
+        st.sampled_from(
+            ["watch", "labelSelector", "fieldSelector", "resourceVersion", "limit", "continue", "timeoutSeconds"]
+        ),
+        st.text(max_size=20),
+    ),
+    st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "X"]),
+)
+def test_no_request_breaks_it(tmp_path: Path, rest: str, query: dict[str, str], method: str) -> None:
+    async def test(site: Site) -> None:
+        for path in (f"/api/v1/{rest}", MAPS, f"{MAPS}/{rest}"):
+            answer = await site.server.answer(Request(method, path, query, {}, b'{"metadata":{"name":"x"}}'))
+            assert 200 <= answer.status < 505
+            assert answer.status != 500, answer.body
+            if not isinstance(answer.body, bytes):
+                await answer.body.aclose()
+
+    play(tmp_path, test)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(st.text(max_size=80), st.builds(lambda a, b: f"{a}.{b}.x", st.text(max_size=30), st.text(max_size=30)))
+)
+def test_no_token_breaks_it(tmp_path: Path, token: str) -> None:
+    async def test(site: Site) -> None:
+        site.link.cut()
+        assert (await site.ask(MAPS, authorization=f"Bearer {token}")).status == 401
+
+    play(tmp_path, test, secure=True)
