@@ -114,6 +114,14 @@ def key_of_request(csr_der: bytes, node: str) -> str:
     return hashlib.sha256(spki).hexdigest()
 
 
+def request_from_pem(pem: bytes) -> bytes:
+    """A signing request (DER) from PEM."""
+    try:
+        return x509.load_pem_x509_csr(pem).public_bytes(serialization.Encoding.DER)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"failed to parse csr: {error}") from error
+
+
 def new_node_request(node: str, key_pem: bytes = b"") -> tuple[bytes, bytes]:
     """(private key PEM, signing request DER) for `node`, as the Go edge makes them.
 

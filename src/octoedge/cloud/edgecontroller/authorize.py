@@ -6,16 +6,20 @@ so opens that node's own things and no more.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from octoedge.cloud.edgecontroller.references import PodFacts, facts
-from octoedge.errors import MessageError
+from octoedge.errors import CertificateError, MessageError
 from octoedge.kube.nodelabels import reserved_labels
+from octoedge.pki import x509
 from octoedge.protocol import payloads as p
 from octoedge.protocol.resource import Resource
 
 LEASES_NAMESPACE = "kube-node-lease"
+_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 
 
 class Belongings(Protocol):
@@ -141,8 +145,31 @@ def _anybody(_node: str, _payload: p.Payload, _belongings: Belongings) -> str:
     return ""
 
 
+def _signing_request(node: str, payload: p.Payload, _: Belongings) -> str:
+    why = of_another(node, _object(payload))
+    return f"node {node} may not ask for this certificate: {why}" if why else ""
+
+
+def of_another(node: str, signing_request: dict[str, Any]) -> str:
+    """Why a CertificateSigningRequest is not about the node itself, or of a signer for others; empty when it is."""
+    spec = signing_request.get("spec") or {}
+    if spec.get("signerName") not in _SIGNERS:
+        return f"nodes ask for certificates of {' and '.join(_SIGNERS)} only, not of {spec.get('signerName')!r}"
+    try:
+        pem = base64.b64decode(str(spec.get("request") or ""), validate=True)
+        x509.key_of_request(x509.request_from_pem(pem), node)
+    except (CertificateError, binascii.Error) as error:
+        return str(error)
+    return ""
+
+
 def _unknown(node: str, payload: p.Payload, _: Belongings) -> str:
     return f"node {node} may not read objects of type {payload.resource.type}"
+
+
+def _seen_by_handler(_node: str, _payload: p.Payload, _belongings: Belongings) -> str:
+    """Whose it is stands in the object itself: the handler reads it, and then decides."""
+    return ""
 
 
 def _object(payload: p.Payload) -> dict[str, Any]:
@@ -160,9 +187,9 @@ _QUERIES: dict[str, _Rule] = {
     "configmap": _referenced,
     "secret": _referenced,
     "persistentvolumeclaim": _claimed,
-    "persistentvolume": _anybody,
-    "volumeattachment": _anybody,
-    "certificatesigningrequest": _anybody,
+    "persistentvolume": _seen_by_handler,
+    "volumeattachment": _seen_by_handler,
+    "certificatesigningrequest": _seen_by_handler,
 }
 
 _RULES: dict[type[p.Payload], _Rule] = {
@@ -182,6 +209,6 @@ _RULES: dict[type[p.Payload], _Rule] = {
     p.EventInsert: _event,
     p.EventUpdate: _event,
     p.EventPatch: _event,
-    p.SigningRequestInsert: _anybody,
+    p.SigningRequestInsert: _signing_request,
     p.CaQuery: _anybody,
 }

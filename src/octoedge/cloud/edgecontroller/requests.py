@@ -6,6 +6,7 @@ and version of a success; a failure raises `ApiError`, and `failure` writes it i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 
 from octoedge.api.meta import splice, typed, view
 from octoedge.cloud.edgecontroller import addresses
-from octoedge.cloud.edgecontroller.authorize import LEASES_NAMESPACE
+from octoedge.cloud.edgecontroller.authorize import LEASES_NAMESPACE, of_another
 from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.references import facts
 from octoedge.cloud.edgecontroller.reports import pod_status, with_status
@@ -296,6 +297,21 @@ class Requests:
         return typed(raw, kind.api_version, kind.kind)
 
 
+    async def attachment(self, node: str, payload: p.Payload) -> Reply:
+        """A VolumeAttachment of this node."""
+        raw = await self._get(VOLUMEATTACHMENTS, payload)
+        if msgspec.json.decode(raw, type=_Attachment).spec.nodeName != node:
+            raise forbidden(f"node {node} may not read {payload.resource}: it is of another node")
+        return Reply(raw, _version(raw))
+
+    async def signing_request(self, node: str, payload: p.Payload) -> Reply:
+        """A CertificateSigningRequest of this node."""
+        raw = await self._get(SIGNINGREQUESTS, payload)
+        why = of_another(node, msgspec.json.decode(raw))
+        if why:
+            raise forbidden(f"node {node} may not read {payload.resource}: {why}")
+        return Reply(raw, _version(raw))
+
 def failure(payload: p.Payload, error: ApiError) -> bytes:
     """The body that says `error` in the form that this request expects."""
     wrapped = type(payload) in _OBJECT_RESP or (isinstance(payload, p.ObjectQuery) and payload.resource.type == "lease")
@@ -325,6 +341,14 @@ def _version(raw: bytes) -> str:
 
 def _delete_options(body: bytes) -> bytes:
     """DeleteOptions as they came, or made from a bare uid."""
+class _AttachmentSpec(msgspec.Struct, frozen=True):
+    nodeName: str = ""  # noqa: N815
+
+
+class _Attachment(msgspec.Struct, frozen=True):
+    spec: _AttachmentSpec = _AttachmentSpec()
+
+
     if body[:1] == b"{":
         return splice(body, {"kind": "DeleteOptions", "apiVersion": "v1"})
     uid = body.decode(errors="replace")
@@ -364,8 +388,8 @@ _QUERIES: dict[str, Handler] = {
     "lease": Requests.lease,
     "persistentvolume": Requests.volume,
     "persistentvolumeclaim": Requests.live,
-    "volumeattachment": Requests.live,
-    "certificatesigningrequest": Requests.live,
+    "volumeattachment": Requests.attachment,
+    "certificatesigningrequest": Requests.signing_request,
 }
 
 _KINDS: dict[str, Kind] = {
