@@ -141,10 +141,6 @@ def _event(node: str, payload: p.Payload, belongings: Belongings) -> str:
     return ""
 
 
-def _anybody(_node: str, _payload: p.Payload, _belongings: Belongings) -> str:
-    return ""
-
-
 def _signing_request(node: str, payload: p.Payload, _: Belongings) -> str:
     why = of_another(node, _object(payload))
     return f"node {node} may not ask for this certificate: {why}" if why else ""
@@ -163,13 +159,17 @@ def of_another(node: str, signing_request: dict[str, Any]) -> str:
     return ""
 
 
-def _unknown(node: str, payload: p.Payload, _: Belongings) -> str:
-    return f"node {node} may not read objects of type {payload.resource.type}"
+def _anybody(_node: str, _payload: p.Payload, _belongings: Belongings) -> str:
+    return ""
 
 
 def _seen_by_handler(_node: str, _payload: p.Payload, _belongings: Belongings) -> str:
     """Whose it is stands in the object itself: the handler reads it, and then decides."""
     return ""
+
+
+def _unknown(node: str, payload: p.Payload, _: Belongings) -> str:
+    return f"node {node} may not read objects of type {payload.resource.type}"
 
 
 def _object(payload: p.Payload) -> dict[str, Any]:

@@ -287,16 +287,6 @@ class Requests:
             raise forbidden(f"node {node} may not read {payload.resource}: no pod of the node claims it")
         return Reply(raw, _version(raw))
 
-    async def lease(self, _node: str, payload: p.Payload) -> Reply:
-        """The node's lease."""
-        return Reply(p.succeeded(await self._get(LEASES, payload)))
-
-    async def _get(self, kind: Kind, payload: p.Payload) -> bytes:
-        namespace = payload.resource.namespace if kind.namespaced else ""
-        raw = await self._client.get(kind, namespace, payload.resource.name)
-        return typed(raw, kind.api_version, kind.kind)
-
-
     async def attachment(self, node: str, payload: p.Payload) -> Reply:
         """A VolumeAttachment of this node."""
         raw = await self._get(VOLUMEATTACHMENTS, payload)
@@ -311,6 +301,16 @@ class Requests:
         if why:
             raise forbidden(f"node {node} may not read {payload.resource}: {why}")
         return Reply(raw, _version(raw))
+
+    async def lease(self, _node: str, payload: p.Payload) -> Reply:
+        """The node's lease."""
+        return Reply(p.succeeded(await self._get(LEASES, payload)))
+
+    async def _get(self, kind: Kind, payload: p.Payload) -> bytes:
+        namespace = payload.resource.namespace if kind.namespaced else ""
+        raw = await self._client.get(kind, namespace, payload.resource.name)
+        return typed(raw, kind.api_version, kind.kind)
+
 
 def failure(payload: p.Payload, error: ApiError) -> bytes:
     """The body that says `error` in the form that this request expects."""
@@ -331,6 +331,14 @@ class _VolumeSpec(msgspec.Struct, frozen=True):
     claimRef: _Reference | None = None  # noqa: N815
 
 
+class _AttachmentSpec(msgspec.Struct, frozen=True):
+    nodeName: str = ""  # noqa: N815
+
+
+class _Attachment(msgspec.Struct, frozen=True):
+    spec: _AttachmentSpec = _AttachmentSpec()
+
+
 class _Volume(msgspec.Struct, frozen=True):
     spec: _VolumeSpec = _VolumeSpec()
 
@@ -341,14 +349,6 @@ def _version(raw: bytes) -> str:
 
 def _delete_options(body: bytes) -> bytes:
     """DeleteOptions as they came, or made from a bare uid."""
-class _AttachmentSpec(msgspec.Struct, frozen=True):
-    nodeName: str = ""  # noqa: N815
-
-
-class _Attachment(msgspec.Struct, frozen=True):
-    spec: _AttachmentSpec = _AttachmentSpec()
-
-
     if body[:1] == b"{":
         return splice(body, {"kind": "DeleteOptions", "apiVersion": "v1"})
     uid = body.decode(errors="replace")
