@@ -1,8 +1,7 @@
-"""Patches over decoded JSON: apply merge patches (RFC 7396) and JSON patches (RFC 6902), make merge and strategic ones.
+"""Patches over decoded JSON: merge patches (RFC 7396) and JSON patches (RFC 6902) are applied.
 
-Everything here is pure: arguments are left as they are, results share what did not change. Strategic patches are *made*
-from a small table of merge keys (`{"status.conditions": "type"}`); applying them needs the whole schema and belongs to
-the API server.
+Everything here is pure: arguments are left as they are, results share what did not change. Strategic patches need the
+schema of kinds: `apiserver.strategic` applies them.
 """
 
 from __future__ import annotations
@@ -20,21 +19,6 @@ MAX_OPERATIONS = 10_000
 MAX_COPIED = 3 * 1024 * 1024
 """Bytes that the copy operations of one patch may add together; doubling a value in each step would fill the memory."""
 
-NODE_KEYS: Mapping[str, str] = {
-    "spec.taints": "key",
-    "status.addresses": "type",
-    "status.conditions": "type",
-}
-"""Merge keys of a Node."""
-
-POD_KEYS: Mapping[str, str] = {
-    "metadata.ownerReferences": "uid",
-    "status.conditions": "type",
-    "status.podIPs": "ip",
-    "status.hostIPs": "ip",
-}
-"""Merge keys of what changes in a Pod after its creation."""
-
 
 def apply_merge(target: Any, patch: Any) -> Any:
     """`target` after the merge patch: null removes, objects merge, everything else replaces."""
@@ -47,40 +31,6 @@ def apply_merge(target: Any, patch: Any) -> Any:
         else:
             result[key] = apply_merge(result.get(key), value)
     return result
-
-
-def merge_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The merge patch that turns `old` into `new`; neither may hold null, which a merge patch cannot say."""
-    patch: dict[str, Any] = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        before = old.get(key)
-        if key not in old or before != value or type(before) is not type(value):
-            both = isinstance(before, dict) and isinstance(value, dict) and key in old
-            patch[key] = merge_diff(before, value) if both else value  # type: ignore[arg-type]
-    return patch
-
-
-def strategic_diff(
-    old: Mapping[str, Any], new: Mapping[str, Any], keys: Mapping[str, str], path: str = ""
-) -> dict[str, Any]:
-    """The strategic merge patch that turns `old` into `new`.
-
-    `keys` gives the merge key of each list that is merged by one, by dotted path; other lists are replaced whole. An
-    empty result means that nothing changed.
-    """
-    patch: dict[str, Any] = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        before = old.get(key)
-        if before == value and key in old:
-            continue
-        here = f"{path}.{key}" if path else key
-        if isinstance(before, dict) and isinstance(value, dict):
-            patch[key] = strategic_diff(before, value, keys, here)
-        elif here in keys and _keyed(before, keys[here]) and _keyed(value, keys[here]):
-            patch.update(_list_diff(key, before or [], value, keys, here))
-        else:
-            patch[key] = value
-    return patch
 
 
 def apply_json(document: Any, operations: Any) -> Any:
@@ -116,36 +66,6 @@ def _size_copied(document: Any, operation: Mapping[str, Any]) -> int:
     if operation["op"] != "copy":
         return 0
     return len(msgspec.json.encode(_lookup(document, _tokens(operation.get("from")))))
-
-
-def _keyed(items: Any, key: str) -> bool:
-    """Whether every item is an object with a merge key of its own."""
-    if items is None:
-        return True
-    if not isinstance(items, list) or not all(isinstance(item, dict) and key in item for item in items):
-        return False
-    values = [repr(item[key]) for item in items]
-    return len(set(values)) == len(values)
-
-
-def _list_diff(field: str, old: list[Any], new: list[Any], keys: Mapping[str, str], path: str) -> dict[str, Any]:
-    key = keys[path]
-    before = {repr(item[key]): item for item in old}
-    after = {repr(item[key]) for item in new}
-    changes: list[Any] = []
-    for item in new:
-        known = before.get(repr(item[key]))
-        if known is None:
-            changes.append(item)
-        elif known != item:
-            changes.append({key: item[key], **strategic_diff(known, item, keys, path)})
-    changes += [{"$patch": "delete", key: item[key]} for item in old if repr(item[key]) not in after]
-    patch: dict[str, Any] = {field: changes} if changes else {}
-    kept = [repr(item[key]) for item in old if repr(item[key]) in after]
-    kept += [repr(item[key]) for item in new if repr(item[key]) not in before]
-    if kept != [repr(item[key]) for item in new]:
-        patch[f"$setElementOrder/{field}"] = [{key: item[key]} for item in new]
-    return patch
 
 
 def _tokens(path: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Patches: the diff that is made, applied, gives the object it was made for."""
+"""Merge patches and JSON patches, applied."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octoedge.apiserver.schema import Schema
-from octoedge.apiserver.strategic import StrategicMerge
 from octoedge.errors import ApiError
-from octoedge.kube.patch import NODE_KEYS, POD_KEYS, apply_json, apply_merge, merge_diff, strategic_diff
+from octoedge.kube.patch import apply_json, apply_merge
 
 Json = dict[str, Any]
 
@@ -24,71 +22,14 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     max_leaves=8,
 )
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=4)
-SCHEMA = Schema.load()
-
-
-@given(OBJECTS, OBJECTS)
-def test_a_merge_diff_leads_from_old_to_new(old: Json, new: Json) -> None:
-    before = repr(old)
-    result = apply_merge(old, merge_diff(old, new))
-    assert result == new
-    assert repr(old) == before
-    assert merge_diff(new, new) == {}
 
 
 @given(OBJECTS, VALUES)
-def test_a_merge_patch_settles(old: Json, patch: Any) -> None:
+def test_a_merge_patch_settles_and_leaves_its_target_alone(old: Json, patch: Any) -> None:
+    before = repr(old)
     once = apply_merge(old, patch)
+    assert repr(old) == before
     assert apply_merge(once, patch) == once
-
-
-def conditions(kinds: list[str]) -> st.SearchStrategy[list[Json]]:
-    one = st.fixed_dictionaries(
-        {"status": st.sampled_from(["True", "False"])},
-        optional={"reason": st.text(max_size=2), "message": st.text(max_size=2)},
-    )
-    return st.lists(st.sampled_from(kinds), unique=True).flatmap(
-        lambda names: st.tuples(*[one for _ in names]).map(
-            lambda values: [{"type": name, **value} for name, value in zip(names, values, strict=True)]
-        )
-    )
-
-
-STATUSES = st.fixed_dictionaries(
-    {},
-    optional={
-        "conditions": conditions(["Ready", "DiskPressure", "PIDPressure"]),
-        "addresses": conditions(["InternalIP", "Hostname"]),
-        "phase": st.sampled_from(["Running", "Pending"]),
-        "capacity": st.dictionaries(st.sampled_from(["cpu", "memory"]), st.sampled_from(["1", "2"])),
-        "images": st.lists(st.fixed_dictionaries({"names": st.lists(st.text(max_size=2), max_size=2)}), max_size=2),
-    },
-)
-
-
-@given(STATUSES, STATUSES)
-def test_a_strategic_diff_leads_from_old_to_new(before: Json, after: Json) -> None:
-    old, new = {"status": before}, {"status": after}
-    patch = strategic_diff(old, new, NODE_KEYS)
-    result = StrategicMerge(SCHEMA).apply(SCHEMA.of_kind("", "v1", "Node"), old, patch)
-    assert _without_empty(result) == _without_empty(new)
-    assert strategic_diff(new, new, NODE_KEYS) == {}
-
-
-def _without_empty(obj: Json) -> Json:
-    """A list that lost its last item by merging stays as an empty list."""
-    status = {key: value for key, value in obj.get("status", {}).items() if value not in ([], {})}
-    return {"status": status}
-
-
-def test_a_strategic_diff_is_small() -> None:
-    old = {
-        "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "x"}, {"type": "A", "status": "True"}]}
-    }
-    new = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "x"}]}}
-    assert strategic_diff(old, new, POD_KEYS) == {
-        "status": {"conditions": [{"type": "Ready", "status": "False"}, {"$patch": "delete", "type": "A"}]}
-    }
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ MAX_DEPTH = 64
 MAX_NODES = 100_000
 MAX_CAUSES = 50
 TYPES = ("array", "boolean", "integer", "number", "object", "string")
-_META = ("apiVersion", "kind", "metadata")
 _TIMES = ("date", "date-time", "datetime", "duration")
 REASONS = ("FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate")
 """What a rule may give as the reason of its failure."""

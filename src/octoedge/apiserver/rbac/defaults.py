@@ -27,7 +27,6 @@ KUBEEDGE_GROUPS = tuple(
 
 READ = ("get", "list", "watch")
 WRITE = ("create", "delete", "deletecollection", "patch", "update")
-CRUD = ("create", "delete", "get", "list", "patch", "update", "watch")
 _HEALTH = ("/healthz", "/livez", "/readyz", "/version", "/version/")
 _WORKLOADS = ("daemonsets", "deployments", "deployments/scale", "replicasets", "replicasets/scale", "statefulsets",
               "statefulsets/scale")  # fmt: skip
