@@ -14,7 +14,8 @@ EDGE = ROOT / "src" / "octoedge" / "edge"
 
 NEVER_IN_THE_AGENT = (
     "aiohttp", "cryptography", "uvloop", "kubernetes_validate", "pydantic", "multiprocessing", "xml", "hypothesis",
-    "octoedge.cloud", "octoedge.kube", "octoedge.apiserver", "octoedge.keadm", "octoedge.testing", "octoedge.pki.x509",
+    "octoedge.cloud", "octoedge.kube.access", "octoedge.kube.client", "octoedge.kube.informer", "octoedge.kube.patch",
+    "octoedge.apiserver", "octoedge.keadm", "octoedge.testing", "octoedge.pki.x509",
     "websockets.asyncio", "websockets.sync", "grpc", "importlib.metadata", "difflib",
 )  # fmt: skip
 """Each costs the agent memory (cryptography 14 MiB, aiohttp 14, websockets.asyncio 1) or does not belong there."""
@@ -92,7 +93,8 @@ def test_yaml_is_read_only_when_a_file_is() -> None:
 def test_what_is_switched_off_is_not_imported() -> None:
     code = "import octoedge.edge.edgecore"
     modules = imported_by(code)
-    for module in ("octoedge.edge.edged.edged", "octoedge.edge.edgestream", "octoedge.edge.edgehub.hub", "grpclib"):
+    off = ("octoedge.edge.edged.edged", "octoedge.edge.edgestream", "octoedge.edge.edgehub.hub", "grpclib")
+    for module in (*off, "octoedge.edge.metamanager.metaserver", "octoedge.kube"):
         assert not found(modules, module), module
 
 

@@ -31,6 +31,8 @@ from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.runtime.throttle import Throttle
 
 if TYPE_CHECKING:
+    import ssl
+
     from octoedge.api.config.edgecore import EdgeCoreConfig
     from octoedge.edge.devicetwin.devicetwin import DeviceTwin
     from octoedge.edge.edged.edged import Edged
@@ -112,6 +114,8 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
         _add_local_api(modules, config, edged)
     if config.modules.edge_stream.enable:
         modules.append(_edgestream(config, edged))
+    if config.modules.meta_manager.meta_server.enable:
+        modules.append(_metaserver(config, uplink, store, clock))
     devicetwin, eventbus = _devices(modules, config, metamanager, store, clock)
     made: list[EdgeCore] = []
     modules.append(StatusSocket(Path(config.status_socket), lambda: made[0].health()))
@@ -190,7 +194,9 @@ def _add_hub(
 def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[Change], clock: Clock) -> Edged:
     from octoedge.edge.edged.module import build as build_edged
 
-    return build_edged(config.modules.edged, metamanager, changes, clock, api_server_of_pods(config))
+    api_server = api_server_of_pods(config)
+    trusted = _metaserver_folder(config) / "ca.crt" if api_server[0] else None
+    return build_edged(config.modules.edged, metamanager, changes, clock, api_server, trusted)
 
 
 def _add_local_api(modules: list[Module], config: EdgeCoreConfig, edged: Edged) -> None:
@@ -201,6 +207,31 @@ def _add_local_api(modules: list[Module], config: EdgeCoreConfig, edged: Edged) 
     from octoedge.edge.edgestream.logs import log_request
 
     modules.append(LocalApi(kubelet.address or "127.0.0.1", kubelet.read_only_port, edged, log_request))
+
+
+def _metaserver(config: EdgeCoreConfig, uplink: Uplink, store: Opened, clock: Clock) -> Module:
+    from octoedge.edge.metamanager.metaserver import certificate
+    from octoedge.edge.metamanager.metaserver.server import MetaServer, Settings, address
+
+    given, hub = config.modules.meta_manager.meta_server, config.modules.edge_hub
+    node = config.modules.edged.hostname_override
+    own = address("modules.metaManager.metaServer.server", given.server)
+    if not config.feature_gates.get("requireAuthorization"):
+        certificate.refuse_plain(own[0])
+        return MetaServer(Settings(node, (own,)), uplink, store.database, clock)
+    pods = address("modules.metaManager.metaServer.dummyServer", given.dummy_server)
+    files = certificate.Files(_metaserver_folder(config))
+    clients = certificate.Clients(Path(hub.tls_ca_file), Path(hub.tls_cert_file), Path(hub.tls_private_key_file))
+    audiences = (*(given.api_audiences or ()), *given.service_account_issuers, *certificate.AUDIENCES)
+
+    async def secure() -> ssl.SSLContext:
+        return await certificate.context(files, clients, (own, pods))
+
+    return MetaServer(Settings(node, tuple({own, pods}), audiences, secure), uplink, store.database, clock)
+
+
+def _metaserver_folder(config: EdgeCoreConfig) -> Path:
+    return Path(config.database.data_source).parent / "metaserver"
 
 
 def api_server_of_pods(config: EdgeCoreConfig) -> tuple[str, str]:
@@ -222,7 +253,7 @@ def _devices(
     from octoedge.protocol import payloads
 
     node = given.edged.hostname_override
-    eventbus = _eventbus(config, node) if given.event_bus.enable else None
+    eventbus = _eventbus(config, node, store, metamanager) if given.event_bus.enable else None
     ends: tuple[Sender[Change], Receiver[Change]] = channel("changes of devices", _CHANGES)
     sender, receiver = ends
     socket = twins.socket_path(given.device_twin.dmi_sock_path)
@@ -240,11 +271,16 @@ def _devices(
     return twin, eventbus
 
 
-def _eventbus(config: EdgeCoreConfig, node: str) -> EventBus:
+def _eventbus(config: EdgeCoreConfig, node: str, store: Opened, metamanager: MetaManager) -> EventBus:
     from octoedge.edge.eventbus.eventbus import EventBus
     from octoedge.edge.eventbus.settings import sides
+    from octoedge.edge.eventbus.table import Table
+    from octoedge.protocol import payloads
 
-    return EventBus(sides(config.modules.event_bus, node))
+    eventbus = EventBus(sides(config.modules.event_bus, node), Table(store.database, metamanager.outbox))
+    for payload in (payloads.TopicSubscribe, payloads.TopicUnsubscribe, payloads.TopicPublish):
+        metamanager.hand_on(payload, eventbus.from_cloud)
+    return eventbus
 
 
 def _edgestream(config: EdgeCoreConfig, edged: Edged | None) -> Module:

@@ -1,6 +1,7 @@
 """The short-lived process behind `enrol`: one JSON question on standard input, one JSON answer on standard output.
 
     {"do": "request", "node": NAME, "key": base64 PEM or nothing}  →  {"key": base64 PEM, "csr": base64 DER}
+    {"do": "serving", "addresses": NAMES, joined by commas}        →  {"ca", "certificate", "key"}, all PEM
 
 An answer with the key `error` says why it could not be done.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +36,20 @@ def _request(question: dict[str, Any]) -> dict[str, Any]:
     return {"key": base64.b64encode(key_pem).decode(), "csr": base64.b64encode(csr_der).decode()}
 
 
-_ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"request": _request}
+def _serving(question: dict[str, Any]) -> dict[str, Any]:
+    """A server's certificate by a CA that signs this one and is forgotten: no key of it is left anywhere."""
+    now = time.time()
+    authority = x509.new_authority(now)
+    server = x509.new_server(authority, question["addresses"].split(","), now)
+    made = {
+        "ca": x509.certificate_to_pem(authority.certificate),
+        "certificate": x509.certificate_to_pem(server.certificate),
+        "key": x509.key_to_pem(server.key),
+    }
+    return {name: pem.decode() for name, pem in made.items()}
+
+
+_ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"request": _request, "serving": _serving}
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,21 @@ async def request_key_and_csr(node: str, key_pem: bytes = b"") -> KeyAndRequest:
     """The signing request of node `node`, with a fresh key or with the one given."""
     answer = await _ask({"do": "request", "node": node, "key": base64.b64encode(key_pem).decode()})
     return KeyAndRequest(base64.b64decode(answer["key"]), base64.b64decode(answer["csr"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a server on this node shows, and what its clients trust; all PEM."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+
+async def serving_certificate(addresses: Sequence[str]) -> Serving:
+    """A certificate for these IP addresses and DNS names, by a CA of its own whose key is nowhere."""
+    answer = await _ask({"do": "serving", "addresses": ",".join(addresses)})
+    return Serving(answer["ca"].encode(), answer["certificate"].encode(), answer["key"].encode())
 
 
 async def _ask(question: dict[str, str]) -> dict[str, Any]:

@@ -89,6 +89,8 @@ class EdgedSettings(msgspec.Struct, frozen=True):
     pod_pids: int = 0
     shutdown: tuple[Step, ...] = ()
     report_events: bool = True
+    also_trusted: Path | None = None
+    """Certificate of the Kubernetes API on this node, which pods trust beside the cluster's."""
 
 
 class Edged:
@@ -119,7 +121,7 @@ class Edged:
         self._runtime = runtime
         self._metadata = metadata
         self._changes = changes
-        self._objects = Objects(metadata)
+        self._objects = Objects(metadata, settings.also_trusted)
         self._recorder = Recorder(settings.node.name, metadata, clock)
         self.node = NodeKeeper(settings.node, runtime, metadata, self._recorder, clock, settings.root, machine)
         self.pods = Pods(settings.node.name)

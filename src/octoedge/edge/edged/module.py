@@ -35,19 +35,26 @@ def build(
     changes: Receiver[Change],
     clock: Clock,
     api_server: tuple[str, str] = ("", ""),
+    also_trusted: Path | None = None,
 ) -> Edged:
-    """The module that `config` describes; `api_server` is the host and port where pods find a Kubernetes API."""
+    """The module that `config` describes.
+
+    `api_server` is the host and port where pods find a Kubernetes API, `also_trusted` the certificate that it shows.
+    """
     runtime = CriClient(config.tailored_kubelet_config.container_runtime_endpoint)
-    return Edged(settings(config, api_server), runtime, metadata, changes, clock=clock)
+    return Edged(settings(config, api_server, also_trusted), runtime, metadata, changes, clock=clock)
 
 
-def settings(config: EdgedConfig, api_server: tuple[str, str] = ("", "")) -> EdgedSettings:
+def settings(
+    config: EdgedConfig, api_server: tuple[str, str] = ("", ""), also_trusted: Path | None = None
+) -> EdgedSettings:
     """What edged takes from its section."""
     kubelet = config.tailored_kubelet_config
     root = kubelet.cgroup_root.strip("/")
     return EdgedSettings(
         node=node_settings(config),
         root=Path(config.root_directory),
+        also_trusted=also_trusted,
         logs=Path(kubelet.pod_logs_dir),
         cgroup_root=f"/{root}" if root else CGROUP_ROOT,
         systemd_cgroups=kubelet.cgroup_driver == "systemd",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from octoedge.api.core import ConfigMap, Secret, view
 from octoedge.edge.ports import Metadata
 from octoedge.errors import ApiError, OctoedgeError, OfflineError
@@ -12,11 +14,15 @@ class ObjectUnavailable(OctoedgeError):
     """A ConfigMap or Secret that a pod needs cannot be had; the text says which and why."""
 
 
-class Objects:
-    """Looks up what pods refer to."""
+_ROOT_CA = "kube-root-ca.crt"
 
-    def __init__(self, metadata: Metadata) -> None:
+
+class Objects:
+    """Looks up what pods refer to; what pods trust as a Kubernetes API is this node's own too (`also_trusted`)."""
+
+    def __init__(self, metadata: Metadata, also_trusted: Path | None = None) -> None:
         self._metadata = metadata
+        self._also_trusted = also_trusted
 
     async def config_map(self, namespace: str, name: str, *, optional: bool = False) -> dict[str, bytes] | None:
         """Content of a ConfigMap; None when it may be and is missing."""
@@ -25,6 +31,8 @@ class Objects:
             return None
         found = view(ConfigMap, obj)
         text = {key: value.encode() for key, value in (found.data or {}).items()}
+        if name == _ROOT_CA and self._also_trusted is not None and "ca.crt" in text:
+            text["ca.crt"] = text["ca.crt"].rstrip() + b"\n" + _read(self._also_trusted)
         return {**text, **(found.binary_data or {})}
 
     async def secret(self, namespace: str, name: str, *, optional: bool = False) -> dict[str, bytes] | None:
@@ -45,3 +53,11 @@ class Objects:
             raise ObjectUnavailable(
                 f'{resource.type} "{resource.name}" is not stored on this node and the cloud is away'
             ) from error
+
+
+def _read(certificate: Path) -> bytes:
+    """The PEM file; nothing while MetaServer has not made it."""
+    try:
+        return certificate.read_bytes()
+    except OSError:
+        return b""

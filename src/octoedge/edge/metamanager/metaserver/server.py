@@ -23,7 +23,7 @@ from octoedge.edge.metamanager.metaserver.reads import Reads
 from octoedge.edge.metamanager.metaserver.replica import Replica
 from octoedge.edge.metamanager.metaserver.writes import Writes
 from octoedge.edge.ports import Link
-from octoedge.errors import ApiError, DeadlineError, OfflineError, StoreError
+from octoedge.errors import ApiError, ConfigError, DeadlineError, OfflineError, StoreError
 from octoedge.kube.read import Target, parse_path
 from octoedge.protocol.application import is_discovery
 from octoedge.runtime.backoff import Backoff
@@ -171,6 +171,15 @@ class MetaServer:
             await asyncio.sleep(backoff.next())
 
 
+def address(key: str, text: str) -> tuple[str, int]:
+    """IP and port of a setting. Raises `ConfigError`."""
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not (port.isdecimal() and 0 < int(port) < 65536 and _is_address(host)):
+        raise ConfigError(f"{key} must be IP:port, not {text!r}")
+    return host, int(port)
+
+
 def _bound(host: str, port: int) -> socket.socket:
     """A listening socket; the address may come to be later, as that of a bridge does with its first pod."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -189,11 +198,13 @@ def _bound(host: str, port: int) -> socket.socket:
 def _is_local(host: str) -> bool:
     """Whether a Host header names this machine by address: a page in a browser comes by somebody's name."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    if name in ("", "localhost"):
-        return True
+    return name in ("", "localhost") or _is_address(name.strip("[]"))
+
+
+def _is_address(text: str) -> bool:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            socket.inet_pton(family, name.strip("[]"))
+            socket.inet_pton(family, text)
         except (OSError, ValueError):
             continue
         return True

@@ -1,0 +1,131 @@
+"""What MetaServer shows its clients, and how people on this node reach it: `metaserver/` beside the database.
+
+    ca.crt            what clients trust; pods find it in the ca.crt of their service account, beside the cluster's
+    server.crt, .key  made here once, by a CA whose key is forgotten at once: it signs nothing else, ever
+    kubeconfig        for root: the node's own certificate, which MetaServer takes for the node
+
+Nothing of this needs the cloud.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from octoedge.errors import ConfigError
+
+AUDIENCES = ("https://kubernetes.default.svc.cluster.local", "https://kubernetes.default.svc", "api")
+"""The audiences of tokens for the Kubernetes API."""
+_NAMES = ("127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+          "kubernetes.default.svc.cluster.local")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The folder, and what lies in it."""
+
+    folder: Path
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.crt"
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "server.crt"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "server.key"
+
+    @property
+    def names(self) -> Path:
+        """What the certificate was made for."""
+        return self.folder / "names"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The node's own certificate, and the CA that it is of."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def refuse_plain(host: str) -> None:
+    """`ConfigError` where plain HTTP, which knows nobody, would be open to other machines."""
+    if not ipaddress.ip_address(host).is_loopback:
+        raise ConfigError(
+            f"modules.metaManager.metaServer.server is {host}, and without the feature gate requireAuthorization"
+            " everybody who reaches it is the node; use a loopback address, or switch the gate on"
+        )
+
+
+async def context(files: Files, clients: Clients, addresses: Iterable[tuple[str, int]]) -> ssl.SSLContext:
+    """The server's TLS, made where it is missing. Raises `OSError` while the node has no certificate of its own yet."""
+    listed = list(addresses)
+    names = list(dict.fromkeys([*(host for host, _ in listed), *_NAMES]))
+    if not _made_for(files, names):
+        await _make(files, names)
+    _write(files.kubeconfig, _kubeconfig(files, clients, listed[0]).encode())
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.load_cert_chain(files.certificate, files.key)
+    made.load_verify_locations(clients.ca)
+    made.verify_mode = ssl.CERT_OPTIONAL
+    return made
+
+
+def _made_for(files: Files, names: list[str]) -> bool:
+    try:
+        return files.names.read_text() == "\n".join(names) and files.key.exists() and files.certificate.exists()
+    except OSError:
+        return False
+
+
+async def _make(files: Files, names: list[str]) -> None:
+    from octoedge.pki.enrol import serving_certificate
+
+    files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = await serving_certificate(names)
+    with contextlib.suppress(FileNotFoundError):
+        files.names.unlink()  # what is cut off here is made anew
+    _write(files.key, made.key)
+    _write(files.certificate, made.certificate)
+    _write(files.ca, made.ca)
+    _write(files.names, "\n".join(names).encode())
+
+
+def _kubeconfig(files: Files, clients: Clients, listening: tuple[str, int]) -> str:
+    host, port = listening
+    shown = f"[{host}]" if ":" in host else host
+    return (
+        "apiVersion: v1\nkind: Config\ncurrent-context: node\n"
+        f'clusters: [{{name: node, cluster: {{server: "https://{shown}:{port}",'
+        f' certificate-authority: "{files.ca}"}}}}]\n'
+        f'users: [{{name: node, user: {{client-certificate: "{clients.certificate}",'
+        f' client-key: "{clients.key}"}}}}]\n'
+        "contexts: [{name: node, context: {cluster: node, user: node}}]\n"
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, for its owner only."""
+    part = path.with_name(path.name + ".part")
+    with contextlib.suppress(FileNotFoundError):
+        part.unlink()
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
