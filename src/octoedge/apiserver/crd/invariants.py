@@ -63,12 +63,9 @@ def check(root: Structural, obj: Json, old: Json | None, budget: Budget) -> Iter
 
 def unsupported(root: Structural) -> list[str]:
     """Why some rules of a schema will not be evaluated."""
-    found = []
-    for path, node, rule in _rules(root, ""):
-        why = _obstacle(node, rule)
-        if why:
-            found.append(f"x-kubernetes-validations at {path or 'the root'}: not evaluated: {why}")
-    return found
+    found = [(path, _obstacle(node, rule)) for path, node, rule in _rules(root, "")]
+    found += [(path, f"rules inside {word} are not supported") for path, word in _nested_rules(root, "")]
+    return [f"x-kubernetes-validations at {path or 'the root'}: not evaluated: {why}" for path, why in found if why]
 
 
 def check_rules(root: Structural, path: str, budget: Budget) -> Iterator[Cause]:
@@ -106,11 +103,29 @@ def _obstacle(node: Structural, rule: Rule) -> str:
 def _rules(node: Structural, path: str) -> Iterator[tuple[str, Structural, Rule]]:
     for rule in node.rules:
         yield path, node, rule
+    for here, inner in _below(node, path):
+        yield from _rules(inner, here)
+
+
+def _nested_rules(node: Structural, path: str, inside: str = "") -> Iterator[tuple[str, str]]:
+    """Where rules stand inside allOf, anyOf, oneOf and not, and the outermost word that they are inside of."""
+    if inside and node.rules:
+        yield path, inside
+    for here, inner in _below(node, path):
+        yield from _nested_rules(inner, here, inside)
+    negated = () if node.negated is None else (node.negated,)
+    for word, parts in (("allOf", node.all_of), ("anyOf", node.any_of), ("oneOf", node.one_of), ("not", negated)):
+        for part in parts:
+            yield from _nested_rules(part, path, inside or word)
+
+
+def _below(node: Structural, path: str) -> Iterator[tuple[str, Structural]]:
+    """Fields and items of a node with their paths."""
     for name, inner in node.properties.items():
-        yield from _rules(inner, f"{path}.{name}" if path else name)
+        yield (f"{path}.{name}" if path else name), inner
     for part in (node.items, node.additional):
         if part is not None:
-            yield from _rules(part, f"{path}.[]" if path else "[]")
+            yield (f"{path}.[]" if path else "[]"), part
 
 
 def _places(schema: Structural, value: Any, old: Any, path: str) -> Iterator[_Place]:

@@ -95,7 +95,7 @@ class Structural:
     negated: Structural | None = None
     rules: tuple[Rule, ...] = ()
     has_rules: bool = False
-    """Whether there are rules here or below."""
+    """Whether there are rules here or below; those inside allOf, anyOf, oneOf and not are not evaluated, nor counted."""
     has_times: bool = False
     """Whether there are times or durations here or below."""
 
@@ -155,7 +155,7 @@ class SchemaReader:
         if items is not None and not isinstance(items, dict):
             self.causes.append(forbidden_field(f"{path}.items", "items must be a schema object and not an array"))
         negated = self._of(schema, "not", dict, path)
-        rules = () if role == "nested" else self._rules(schema, path)
+        rules = self._rules(schema, path)
         node = Structural(
             type=self._of(schema, "type", str, path),
             properties=properties,

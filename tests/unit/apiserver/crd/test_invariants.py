@@ -132,6 +132,15 @@ def test_what_is_not_evaluated_is_told_and_stops_nobody(rule: Any, properties: J
     assert said(root, {"t": "2027-01-01T00:00:00Z"}, {}) == []
 
 
+@pytest.mark.parametrize("word", ["allOf", "anyOf", "oneOf", "not"])
+def test_rules_inside_other_words_are_told_and_not_evaluated(word: str) -> None:
+    deep = {"properties": {"n": {"x-kubernetes-validations": [{"rule": "self > 5"}]}}}
+    root = read({"n": WHOLE}, **{word: deep if word == "not" else [deep]})
+    (told,) = invariants.unsupported(root)
+    assert told == f"x-kubernetes-validations at spec.n: not evaluated: rules inside {word} are not supported"
+    assert list(invariants.check(root, {"spec": {"n": 1}}, None, Budget())) == []
+
+
 @pytest.mark.parametrize("rule", ["self.a ==", "1 + 'a' == 2", "(" * 300 + "1" + ")" * 300 + " == 1", "a" * 5000])
 def test_a_rule_that_is_no_expression_is_refused_with_the_definition(rule: str) -> None:
     causes = list(invariants.check_rules(read({}, rule), "schema", Budget()))
