@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -105,3 +106,42 @@ def test_what_is_no_token(
     )
     assert keadm.main(("token", *line, "--kube-config", str(file))) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_who_can_names_what_a_stolen_certificate_opens(
+    server: ApiServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def create(path: str, name: str, **more: object) -> None:
+        assert server.ask("POST", path, {"metadata": {"name": name}, **more}).code == 201
+
+    create("/api/v1/nodes", "edge-1", kind="Node", apiVersion="v1")
+    core = "/api/v1/namespaces/default"
+    for name in ("mine", "theirs"):
+        create(f"{core}/secrets", name, kind="Secret", apiVersion="v1")
+    create(f"{core}/serviceaccounts", "runner", kind="ServiceAccount", apiVersion="v1")
+    volumes = [{"name": "s", "secret": {"secretName": "mine"}}]
+    spec = {
+        "nodeName": "edge-1",
+        "serviceAccountName": "runner",
+        "containers": [{"name": "c", "image": "i"}],
+        "volumes": volumes,
+    }
+    create(f"{core}/pods", "web", kind="Pod", apiVersion="v1", spec=spec)
+    role = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}]
+    create(f"{role}/roles", "lists", kind="Role", apiVersion="rbac.authorization.k8s.io/v1", rules=rules)
+    bound = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lists"}
+    subjects = [{"kind": "ServiceAccount", "name": "runner", "namespace": "default"}]
+    create(f"{role}/rolebindings", "lists", roleRef=bound, subjects=subjects)
+
+    admin = ("--kube-config", str(server.kubeconfig))
+    assert octoedge.main(("who-can", "node", "edge-1", "-o", "json", *admin)) == 0
+    access = json.loads(capsys.readouterr().out)["access"]
+    whats = {(row["as"], row["verb"], row["what"]) for row in access}
+    assert ("node edge-1", "read", "secret default/mine") in whats
+    assert ("account default/runner", "list", "configmaps (core) in default") in whats
+    assert not [what for what in whats if "theirs" in what[2]]
+    assert octoedge.main(("who-can", "node", "edge-1", *admin)) == 0
+    assert "WHERE" in capsys.readouterr().out
+    assert octoedge.main(("who-can", "node", "edge-9", *admin)) == 1
+    assert "there is no node edge-9; there are edge-1" in capsys.readouterr().err

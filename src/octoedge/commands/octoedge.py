@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from octoedge.errors import OctoedgeError
 from octoedge.version import VERSION
@@ -21,6 +22,7 @@ SUBCOMMANDS = {
     "node": "edge nodes here: add, remove, list, disconnect, connect; anywhere: revoke, release, certificates",
     "usage": "what a node's channel has carried, by cause: bytes, messages, a day's worth",
     "device": "devices: what each should be and what it is; get, watch",
+    "who-can": "what a stolen certificate of a node could read or change",
     "kubeconfig": "print the path of the kubeconfig",
     "image": "bring an image archive onto a node, list images",
     "registry": "mirrors, insecure registries, credentials: add, list, remove",
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(line: list[str]) -> int:
     chosen = next((word for word in line if not word.startswith("-")), "")
-    module = importlib.import_module(f"octoedge.commands.{chosen}") if chosen in SUBCOMMANDS else None
+    module = _module(chosen) if chosen in SUBCOMMANDS else None
     parser = _parser()
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, text in {**SUBCOMMANDS, **WHOLE_LINE}.items():
@@ -61,6 +63,10 @@ def _run(line: list[str]) -> int:
         parser.print_help()
         return 0 if not line else 2
     return int(module.run(parsed))
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"octoedge.commands.{name.replace('-', '')}")
 
 
 def _parser() -> argparse.ArgumentParser:
