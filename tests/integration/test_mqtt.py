@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,18 @@ import msgspec
 import pytest
 
 from octoedge.api.config.edgecore import EventBus as Config
+from octoedge.api.config.edgecore import EventBusTls as Tls
 from octoedge.edge.eventbus.eventbus import EventBus
 from octoedge.edge.eventbus.settings import sides
+from octoedge.edge.eventbus.table import Table
+from octoedge.edge.ports import Reports
 from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, ConnectionRefusedByPeer
+from octoedge.protocol import payloads as p
+from octoedge.protocol.message import Header, Message, Route
+from octoedge.protocol.resource import Resource
 from octoedge.runtime.clock import SystemClock
 from octoedge.store.sqlite import Database
+from octoedge.testing import tls
 from octoedge.testing.cloudlink import CloudLink
 from octoedge.testing.devices import MODEL, DeviceWorld, device
 from octoedge.testing.eventually import comes_true
@@ -69,8 +78,13 @@ class Node:
     """DeviceTwin and EventBus of a node."""
 
     def __init__(self, path: Path, broker: Mosquitto) -> None:
-        self.bus = EventBus(sides(Config(mqtt_server_external=broker.url), "edge-1"))
-        self.world = DeviceWorld(path, CloudLink(), SystemClock(), Database, self.bus)
+        def bus(database: Database, reports: Reports) -> EventBus:
+            self.bus = EventBus(sides(Config(mqtt_server_external=broker.url), "edge-1"), Table(database, reports))
+            return self.bus
+
+        self.world = DeviceWorld(path, CloudLink(), SystemClock(), Database, bus)
+        for payload in (p.TopicSubscribe, p.TopicUnsubscribe, p.TopicPublish):
+            self.world.meta.hand_on(payload, self.bus.from_cloud)
         self.bus.serve(self.world.twin)
 
     @contextlib.asynccontextmanager
@@ -208,5 +222,87 @@ def test_hostile_messages_change_nothing_and_harm_nobody(tmp_path: Path) -> None
                 )
                 await comes_true(lambda: [x for x in client.on("boiler/twin/update/result") if x["event_id"] == "last"])
                 assert {refused["code"] for refused in client.on("device//twin/update/result")} == {400}
+
+    run(main)
+
+
+def test_what_clients_say_to_the_cloud_outlives_its_absence_and_rules_outlive_restarts(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Mosquitto(tmp_path) as broker, listening(broker, topic="#") as client:
+            node = Node(tmp_path, broker)
+            async with node.running():
+                cloud = node.world.cloud
+                await node.bus.from_cloud(_NO_MESSAGE, _wish(p.TopicSubscribe, "plant/+/alarm"))
+                await node.bus.from_cloud(_NO_MESSAGE, _wish(p.TopicSubscribe, "plant/#/alarm"))
+                await node.bus.from_cloud(_NO_MESSAGE, _wish(p.TopicSubscribe, "plant/gone"))
+                await node.bus.from_cloud(_NO_MESSAGE, _wish(p.TopicUnsubscribe, "plant/gone"))
+                await node.bus.from_cloud(_NO_MESSAGE, _wish(p.TopicPublish, "plant/lamp", b'"on"'))
+                await comes_true(lambda: client.on("plant/lamp") == ["on"])
+                for topic in ("plant/a/alarm", "plant/gone", "elsewhere/a"):
+                    await client.mqtt.publish(topic, topic.encode())
+                await comes_true(lambda: _uploads(cloud) == [("plant/a/alarm", b"plant/a/alarm")])
+                cloud.set_connected(False)
+                for topic in ("SYS/dis/upload_records", "app/user/x", "$hw/events/upload/y"):
+                    await client.mqtt.publish(topic, b"payload-1")
+                await client.mqtt.publish("app/user/x", b"payload-2")
+                await comes_true(lambda: len(node.world.meta.outbox) == 4)
+            again = Node(tmp_path, broker)
+            async with again.running():
+                await client.mqtt.publish("plant/b/alarm", b"3")
+                await comes_true(lambda: len(_uploads(again.world.cloud)) == 5)
+                told = _uploads(again.world.cloud)
+                assert told[:4] == [
+                    ("SYS/dis/upload_records", b"payload-1"), ("app/user/x", b"payload-1"),
+                    ("$hw/events/upload/y", b"payload-1"), ("app/user/x", b"payload-2"),
+                ]  # fmt: skip
+                assert told[4] == ("plant/b/alarm", b"3")
+                assert len(again.world.meta.outbox) == 0
+
+    run(main)
+
+
+def _uploads(cloud: CloudLink) -> list[tuple[str, bytes]]:
+    return [(sent.resource.name, sent.body) for sent in cloud.requests if isinstance(sent, p.UserUpload)]
+
+
+def _wish(kind: type[p.Payload], topic: str, body: bytes = b"") -> p.Payload:
+    return kind(resource=Resource("", "topic", topic), body=body)
+
+
+_NO_MESSAGE = Message(Header(msg_id="m"), Route(source="router_eventbus", group="user", operation="", resource=""))
+
+
+def test_a_broker_with_tls_users_and_client_certificates(tmp_path: Path) -> None:
+    async def main() -> None:
+        files = await asyncio.to_thread(tls.make, tmp_path / "tls")
+        await asyncio.to_thread(files.server)  # writes cloud.crt and cloud.key
+        passwords = tmp_path / "passwords"
+        await asyncio.to_thread(passwords.write_text, "probe:secret\n")
+        await asyncio.to_thread(passwords.chmod, 0o600)
+        await asyncio.to_thread(subprocess.run, ["mosquitto_passwd", "-U", str(passwords)], check=True)
+        lines = (
+            "allow_anonymous false", f"password_file {passwords}", f"cafile {files.ca_file}",
+            f"certfile {files.directory}/cloud.crt", f"keyfile {files.directory}/cloud.key", "require_certificate true",
+        )  # fmt: skip
+        async with Mosquitto(tmp_path, *lines) as broker:
+            url = broker.url.replace("tcp", "ssl")
+            good = Config(
+                mqtt_server_external=url, mqtt_username="probe", mqtt_password="secret",
+                event_bus_tls=Tls(
+                    enable=True, tls_mqtt_ca_file=str(files.ca_file), tls_mqtt_cert_file=str(files.certificate_file),
+                    tls_mqtt_private_key_file=str(files.key_file),
+                ),
+            )  # fmt: skip
+            [side] = sides(good, "edge-1")
+            client = await connect(side.broker)
+            client.close()
+            with pytest.raises(ConnectionRefusedByPeer, match=r"not authorized|password is wrong"):
+                await connect(dataclasses.replace(side.broker, password="wrong"))
+            with pytest.raises((ConnectError, ConnectionClosed)):
+                await connect(dataclasses.replace(side.broker, certificate_file="", key_file=""))
+            with pytest.raises(ConnectError, match="certificate verify failed"):
+                await connect(dataclasses.replace(side.broker, ca_file=""))
+            with pytest.raises(ConfigError, match="cannot be used"):
+                await connect(dataclasses.replace(side.broker, ca_file=str(tmp_path / "missing")))
 
     run(main)

@@ -186,6 +186,8 @@ TWIN_REPORT = "twin-report"
 """Kind of a report: what a device's properties are. Its key is `<namespace>/<name>`, as of all reports of devices."""
 DEVICE_STATE = "device-state"
 """Kind of a report: whether a device can be reached."""
+USER_UPLOAD = "user-upload"
+"""Kind of a report: a message of an MQTT client for the cloud; its key is the topic, and none replaces another."""
 
 
 class Bus(Protocol):

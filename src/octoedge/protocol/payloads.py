@@ -167,6 +167,22 @@ class DeviceDetailQuery(Payload, frozen=True, kw_only=True):
     """The edge asks for a DeviceDetail. KubeEdge's cloud knows the question and never answers it."""
 
 
+class UserUpload(Payload, frozen=True, kw_only=True):
+    """What a client of the node's MQTT broker says to the cloud: the resource's name is the topic, the body text."""
+
+
+class TopicSubscribe(Payload, frozen=True, kw_only=True):
+    """Listen to the MQTT topic that the resource names: a rule of the router takes what comes there."""
+
+
+class TopicUnsubscribe(Payload, frozen=True, kw_only=True):
+    """No rule takes what comes on the topic any more."""
+
+
+class TopicPublish(Payload, frozen=True, kw_only=True):
+    """Publish the body on the MQTT topic that the resource names."""
+
+
 class TwinReport(Payload, frozen=True, kw_only=True):
     """What a device's properties are now: `{"event_id": …, "timestamp": ms, "twin": {property: Twin}}`.
 

@@ -18,6 +18,7 @@ from octoedge.errors import MessageError, ResourceError, RouteError
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.resource import CLUSTER, Resource, parse
+from octoedge.protocol.topics import MAX_TOPIC
 
 
 class Direction(enum.Enum):
@@ -73,6 +74,9 @@ class Row:
 
 
 DYNAMIC = "dynamiccontroller"
+USER, TOPIC = "user", "topic"
+"""The group of what clients of MQTT and rules of the router say to each other, and the type of its resources."""
+_ROUTER = "router_eventbus"
 
 
 def _down(payload: type[p.Payload], operation: str) -> Row:
@@ -94,6 +98,14 @@ def _device_up(payload: type[p.Payload], *paths: str) -> Row:
     return Row(
         payload, Direction.UP, "twin", "resource", "update", frozenset({"device"}), reply, reply, Lane.TELEMETRY,
         paths,
+    )  # fmt: skip
+
+
+def _user(payload: type[p.Payload], direction: Direction, source: str, operation: str, confirm: Confirm) -> Row:
+    """The resource is an MQTT topic as it stands."""
+    types = frozenset({TOPIC})
+    return Row(
+        payload, direction, source, USER, operation, types, confirm, Confirm.SOCKET, Lane.TELEMETRY, ("{name}",),
     )  # fmt: skip
 
 
@@ -181,6 +193,10 @@ ROWS: tuple[Row, ...] = (
         p.DeviceDetailQuery, Direction.UP, "twin", "resource", "get", frozenset(), Confirm.EFFECT, Confirm.SOCKET,
         paths=("membership/detail",),
     ),
+    _user(p.TopicSubscribe, Direction.DOWN, _ROUTER, "subscribe", Confirm.SOCKET),
+    _user(p.TopicUnsubscribe, Direction.DOWN, _ROUTER, "unsubscribe", Confirm.SOCKET),
+    _user(p.TopicPublish, Direction.DOWN, _ROUTER, "publish", Confirm.SOCKET),
+    _user(p.UserUpload, Direction.UP, "bus", "upload", Confirm.REPLY),
     _device_up(p.TwinReport, "device/{namespace}/{name}/twin/edge_updated", "device/{name}/twin/edge_updated"),
     _device_up(p.DeviceStateReport, "device/{namespace}/{name}/state/update", "device/{name}/state/update"),
 )  # fmt: skip
@@ -226,6 +242,8 @@ def classify(direction: Direction, message: Message) -> p.Payload:
         return _classify_answer(direction, message)
     if direction is Direction.UP and route.source in _CLOUD_SOURCES:
         raise RouteError(f"an edge may not send as {route.source!r}: {_text(route)}")
+    if route.group == USER:
+        return _classify_user(direction, message)
     special = _by_path(direction, route)
     if special is not None:
         return _build(special[0].payload, message, special[1])
@@ -395,6 +413,16 @@ def _by_path(direction: Direction, route: Route) -> tuple[Row, Resource] | None:
     return None
 
 
+def _classify_user(direction: Direction, message: Message) -> p.Payload:
+    route = message.route
+    row = _BY_USER.get((direction, route.source, route.operation))
+    if row is None:
+        raise RouteError(f"no row of the route table knows {_text(route)}")
+    if not 0 < len(route.resource) <= MAX_TOPIC:
+        raise RouteError(f"a topic has 1 to {MAX_TOPIC} characters: {_text(route)}")
+    return _build(row.payload, message, Resource("", TOPIC, route.resource))
+
+
 def _classify_answer(direction: Direction, message: Message) -> p.Payload:
     resource = _resource_or_nowhere(message.route.resource)
     if direction is Direction.DOWN:
@@ -446,18 +474,19 @@ def _index(rows: Iterable[Row]) -> dict[tuple[Direction, str, str], Row]:
 def _index_paths(rows: Iterable[Row]) -> dict[tuple[Direction, str, int], list[tuple[Row, list[str]]]]:
     index: dict[tuple[Direction, str, int], list[tuple[Row, list[str]]]] = {}
     for row in rows:
-        for path in row.paths:
+        for path in row.paths if row.group != USER else ():
             parts = path.split("/")
             index.setdefault((row.direction, row.operation, len(parts)), []).append((row, parts))
     return index
 
 
 _documents = msgspec.json.Decoder(msgspec.Raw)
-_AS_TEXT = frozenset({p.NodeStatusPatch, p.PodStatusPatch, p.DeviceStateReport, p.DeviceDetailQuery})
+_AS_TEXT = frozenset({p.NodeStatusPatch, p.PodStatusPatch, p.DeviceStateReport, p.DeviceDetailQuery, p.UserUpload})
 _BY_PAYLOAD = {row.payload: row for row in ROWS}
 _WATCHED = {row.operation: row for row in ROWS if row.source == DYNAMIC}
 _BY_TYPE = _index(row for row in ROWS if row.source != DYNAMIC)
 _BY_PATH = _index_paths(ROWS)
+_BY_USER = {(row.direction, row.source, row.operation): row for row in ROWS if row.group == USER}
 _PLACEHOLDERS = frozenset({"{namespace}", "{name}"})
 _LONGEST_PATH = max(path.count("/") for row in ROWS for path in row.paths) + 1
 

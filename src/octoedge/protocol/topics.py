@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from octoedge.errors import ProtocolError
+from octoedge.errors import MessageError, ProtocolError
 
 DEVICE = "$hw/events/device"
 NODE = "$hw/events/node"
@@ -77,6 +77,19 @@ def parse(topic: str) -> Topic | None:
     if request is None or len(identity) != names or not all(identity):
         raise ProtocolError(f"no device or node is asked anything on {topic!r}")
     return Topic(request, "/".join(identity))
+
+
+def is_for_devices(topic: str) -> bool:
+    """Whether DeviceTwin answers for the topic, well or ill; everything else is for the cloud."""
+    return topic.startswith((f"{DEVICE}/", f"{NODE}/"))
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises `MessageError` when nobody can subscribe to `pattern` (MQTT 3.1.1, section 4.7)."""
+    parts = pattern.split("/")
+    wild = any(("#" in part or "+" in part) and len(part) > 1 for part in parts)
+    if not 0 < len(pattern) <= MAX_TOPIC or "\0" in pattern or wild or "#" in parts[:-1]:
+        raise MessageError(f"{pattern[:200]!r} is no MQTT topic that can be listened to")
 
 
 def device_topic(device: str, reply: Reply) -> str:

@@ -171,6 +171,7 @@ _ANSWERS: dict[type[p.Payload], Callable[[CloudLink, p.Payload], bytes]] = {
     p.LeaseInsert: CloudLink._insert,
     p.LeaseUpdate: CloudLink._update,
     p.EventInsert: CloudLink._event,
+    p.UserUpload: lambda _cloud, _payload: b"OK",
     p.TwinReport: lambda _cloud, _payload: b"OK",
     p.DeviceStateReport: lambda _cloud, _payload: b"OK",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from octoedge.dmi.services import MANAGER, call, mapper_methods
 from octoedge.edge.devicetwin.devicetwin import DeviceTwin
 from octoedge.edge.metamanager.metamanager import MetaManager
 from octoedge.edge.metamanager.schema import open_store
-from octoedge.edge.ports import Bus, Change
+from octoedge.edge.ports import Bus, Change, Reports
 from octoedge.protocol import payloads as p
 from octoedge.protocol import routes
 from octoedge.protocol.message import Header, Message, Route
@@ -58,8 +58,9 @@ class DeviceWorld:
     """MetaManager and DeviceTwin of one node before a cloud that is a table."""
 
     def __init__(
-        self, path: Path, cloud: CloudLink, clock: Clock, database: type[Database], bus: Bus | None = None
-    ) -> None:
+        self, path: Path, cloud: CloudLink, clock: Clock, database: type[Database],
+        make_bus: Callable[[Database, Reports], Bus] | None = None,
+    ) -> None:  # fmt: skip
         self.cloud = cloud
         self.bus = RememberingBus()
         self.store = open_store(path / "edgecore.db", 0.0, database.open)
@@ -69,8 +70,9 @@ class DeviceWorld:
         for kind in ("device", "devicemodel"):
             self.meta.tell(kind, sender)
         self.socket = path / "dmi.sock"
+        bus = make_bus(self.store.database, self.meta.outbox) if make_bus else self.bus
         self.twin = DeviceTwin(
-            "edge-1", self.store.database, self.meta, self.meta.outbox, bus or self.bus, receiver, clock, self.socket
+            "edge-1", self.store.database, self.meta, self.meta.outbox, bus, receiver, clock, self.socket
         )
         self._number = time.monotonic_ns()
         """Of messages and versions; it grows over restarts on the same file."""

@@ -36,6 +36,9 @@ from octoedge.kube.kinds import (
     Kind,
 )
 from octoedge.protocol import payloads as p
+from octoedge.runtime.logs import SaidOnce
+
+log = logging.getLogger(__name__)
 
 OK = b"OK"
 _LEASE_SECONDS = 40
@@ -61,10 +64,17 @@ class Requests:
         self._downstream = downstream
         self._address = address
         self._door = door
+        self._said = SaidOnce(log)
 
     async def answer(self, node: str, payload: p.Payload) -> Reply:
         """Carry out one request."""
         return await HANDLERS[type(payload)](self, node, payload)
+
+    async def user_upload(self, node: str, _payload: p.Payload) -> Reply:
+        """Say that nobody takes messages of MQTT clients: there is no router yet."""
+        text = "no rule takes messages of MQTT clients"
+        self._said.trouble(f"messages that MQTT clients of node {node} have for the cloud", f"dropped: {text}")
+        raise ApiError(404, "NotFound", text)
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
 
@@ -361,6 +371,7 @@ def _delete_options(body: bytes) -> bytes:
 Handler = Callable[[Requests, str, p.Payload], Awaitable[Reply]]
 
 HANDLERS: dict[type[p.Payload], Handler] = {
+    p.UserUpload: Requests.user_upload,
     p.ObjectQuery: Requests.query,
     p.TokenQuery: Requests.token_query,
     p.NodeInsert: Requests.node_insert,

@@ -1,7 +1,7 @@
 """EventBus, the module: one session with each broker, for ever.
 
-    MQTT clients ══ broker ══► session ──► DeviceTwin (topics of devices and of the node)
-                          ◄── outgoing ◄── publish(topic, payload)
+    MQTT clients ══ broker ══► session ──► DeviceTwin (topics of devices and of the node), the cloud (all others)
+                          ◄── outgoing ◄── publish(topic, payload) ◄── DeviceTwin, rules of the cloud's router
 
 What comes is acknowledged when DeviceTwin has stored it; until then the broker keeps it. What goes out waits in a
 bounded queue while the broker is away: the newest, since clients want to know how things are, not how they were.
@@ -10,16 +10,20 @@ bounded queue while the broker is away: the newest, since clients want to know h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from octoedge.edge.eventbus.settings import Side
+from octoedge.edge.eventbus.table import Table
 from octoedge.edge.ports import DeviceDoor
-from octoedge.errors import OctoedgeError
-from octoedge.protocol.topics import SUBSCRIBED
+from octoedge.errors import DeadlineError, MessageError, OctoedgeError, StoreCorrupt, StoreError, TransportError
+from octoedge.protocol import payloads as p
+from octoedge.protocol.message import Message
+from octoedge.protocol.topics import SUBSCRIBED, is_for_devices
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 from octoedge.transport import mqtt
@@ -37,9 +41,11 @@ _CLIENTS_TOPIC = "$SYS/broker/clients/connected"
 class _Session:
     """A broker, connected or not."""
 
-    def __init__(self, side: Side, door: DeviceDoor) -> None:
+    def __init__(self, side: Side, door: DeviceDoor, table: Table) -> None:
         self._side = side
         self._door = door
+        self._table = table
+        self._client: MqttClient | None = None
         self._said = SaidOnce(log)
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=_WAITING)
         self._under_way: dict[int, tuple[str, bytes]] = {}
@@ -63,6 +69,18 @@ class _Session:
         self._waiting.append((topic, payload))
         self._news.set()
 
+    async def subscribe(self, topic: str) -> None:
+        """Listen to a topic of a rule now; a broker that is away hears of it when it is back."""
+        if self._client is not None:
+            with contextlib.suppress(TransportError, DeadlineError):
+                await self._client.subscribe([(topic, 1)])
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Listen no more."""
+        if self._client is not None:
+            with contextlib.suppress(TransportError, DeadlineError):
+                await self._client.unsubscribe([topic])
+
     async def run(self) -> None:
         """Keep connected until cancelled."""
         while True:
@@ -78,15 +96,16 @@ class _Session:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive(client), name=f"MQTT from {self._side.name}")
                 group.create_task(client.keep_alive(), name=f"MQTT pings to {self._side.name}")
-                refused = await client.subscribe([*((topic, 1) for topic in SUBSCRIBED), (_CLIENTS_TOPIC, 0)])
+                listened = [*SUBSCRIBED, *self._table.topics()]
+                refused = await client.subscribe([*((topic, 1) for topic in listened), (_CLIENTS_TOPIC, 0)])
                 if refused:
                     log.warning("the MQTT broker does not let EventBus listen to %s", ", ".join(refused))
                 self._said.over(self._side.broker.url, "connected again")
-                self.connected, self.trouble = True, ""
+                self.connected, self.trouble, self._client = True, "", client
                 self._backoff.reset()
                 await self._send(client)
         finally:
-            self.connected = False
+            self.connected, self._client = False, None
             client.close()
             # What nobody acknowledged goes again, in its order: twice is better than never.
             self._waiting.extendleft(reversed(list(self._under_way.values())[: _WAITING - len(self._waiting)]))
@@ -106,7 +125,21 @@ class _Session:
                 client.acknowledge(message)
             else:
                 stored = functools.partial(client.acknowledge, message)
-                await self._door.receive(message.topic, message.payload, stored)
+                if is_for_devices(message.topic):
+                    await self._door.receive(message.topic, message.payload, stored)
+                else:
+                    await self._upload(message.topic, message.payload, stored)
+
+    async def _upload(self, topic: str, payload: bytes, stored: Callable[[], None]) -> None:
+        """It is on disk, on its way to the cloud, before the broker may forget it."""
+        try:
+            await self._table.upload(topic, payload)
+        except StoreCorrupt:
+            raise
+        except StoreError as error:
+            self._said.trouble("messages for the cloud", str(error))
+            return
+        stored()
 
     async def _send(self, client: MqttClient) -> None:
         """One after the other, without waiting for the acknowledgement of the one before."""
@@ -141,8 +174,9 @@ class EventBus:
     name = "eventBus"
     needs: tuple[str, ...] = ("deviceTwin",)
 
-    def __init__(self, sides: Sequence[Side]) -> None:
+    def __init__(self, sides: Sequence[Side], table: Table) -> None:
         self._sides = sides
+        self._table = table
         self._sessions: list[_Session] = []
         self._door: DeviceDoor | None = None
 
@@ -154,6 +188,27 @@ class EventBus:
         """Tell the clients of every broker."""
         for session in self._sessions:
             session.publish(topic, payload)
+
+    async def from_cloud(self, _message: Message, payload: p.Payload) -> None:
+        """What rules of the cloud's router want; no acknowledgement is awaited."""
+        topic = payload.resource.name
+        if isinstance(payload, p.TopicPublish):
+            self.publish(topic, payload.body)
+            return
+        try:
+            if isinstance(payload, p.TopicSubscribe):
+                await self._table.add(topic)
+                await self._each(lambda session: session.subscribe(topic))
+            elif await self._table.drop(topic) and topic not in SUBSCRIBED:
+                await self._each(lambda session: session.unsubscribe(topic))
+        except StoreCorrupt:
+            raise
+        except (MessageError, StoreError) as error:
+            log.warning("%s of the cloud is not taken: %s", type(payload).__name__, error)
+
+    async def _each(self, do: Callable[[_Session], Awaitable[None]]) -> None:
+        """One broker does not wait for the other."""
+        await asyncio.gather(*(do(session) for session in self._sessions))
 
     def health(self) -> list[dict[str, Any]]:
         """For the status socket: one entry per broker."""
@@ -168,7 +223,7 @@ class EventBus:
     async def run(self, ready: Callable[[], None]) -> None:
         """Keep every session until cancelled; nobody waits for a broker."""
         assert self._door is not None, "EventBus is run without DeviceTwin"
-        self._sessions = [_Session(side, self._door) for side in self._sides]
+        self._sessions = [_Session(side, self._door, self._table) for side in self._sides]
         async with asyncio.TaskGroup() as group:
             for session in self._sessions:
                 group.create_task(session.run(), name=f"MQTT {session.side.name}")

@@ -7,6 +7,7 @@
     event        <ns>/<name>/…  event, bounded     EventInsert
     twin-report  <ns>/<name>    device (combined)  TwinReport
     device-state <ns>/<name>    device (the latest) DeviceStateReport
+    user-upload  …/<topic>      message, bounded    UserUpload
 
 Rows that share a lane (a pod's status and its end, all events) are sent one after another, lanes side by side. A row
 that was replaced while it was on its way stays for another turn. What the cloud finally refuses is dropped, said once.
@@ -22,10 +23,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from octoedge.edge.ports import DEVICE_STATE, TWIN_REPORT, Link
+from octoedge.edge.ports import DEVICE_STATE, TWIN_REPORT, USER_UPLOAD, Link
 from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError, StoreCorrupt, StoreError
 from octoedge.protocol import payloads as p
 from octoedge.protocol.resource import CLUSTER, Resource
+from octoedge.protocol.routes import TOPIC
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.keyed import KeyedQueue
 from octoedge.runtime.logs import SaidOnce
@@ -43,6 +45,10 @@ _LANES = {POD_STATUS: "pod", POD_DELETE: "pod", TWIN_REPORT: "device", DEVICE_ST
 
 MAX_EVENTS = 1000
 """Events kept while the cloud is away; the oldest go first."""
+MAX_UPLOADS = 1000
+"""Messages of MQTT clients kept while the cloud is away."""
+_BOUNDS = {EVENT: MAX_EVENTS, USER_UPLOAD: MAX_UPLOADS}
+"""Kinds of which none replaces another, and how many are kept."""
 _TRIES = 5
 """So often a report that the cloud refuses is sent again: its cache may be behind."""
 _GONE = 404
@@ -189,7 +195,9 @@ class Outbox:
         except ApiError as error:
             if not self._is_final(error, lane):
                 return self._later(row, lane, error)
-            if error.code != _GONE:
+            if row.kind == USER_UPLOAD:
+                self._complaints.trouble("messages of MQTT clients for the cloud are dropped", str(error))
+            elif error.code != _GONE:
                 self._complaints.trouble(f"{row.kind} {row.key} is dropped", f"the cloud refuses it: {error}")
             await self._remove(row, error)
         except (DeadlineError, MessageError) as error:
@@ -257,17 +265,17 @@ def _lane(kind: str, key: str) -> str:
 
 def _insert(connection: sqlite3.Connection, kind: str, key: str, uid: str, body: bytes) -> tuple[int, int]:
     """(number of the new row, number of the unsent one that it replaces, or 0)."""
-    if kind == EVENT:
+    if kind in _BOUNDS:
         key = f"{key}/{uuid.uuid4()}"
     row = connection.execute("SELECT number FROM outbox WHERE kind = ? AND key = ?", (kind, key)).fetchone()
     cursor = connection.execute(
         "INSERT OR REPLACE INTO outbox (kind, key, uid, body) VALUES (?, ?, ?, ?)", (kind, key, uid, body)
     )
-    if kind == EVENT:
+    if kind in _BOUNDS:
         connection.execute(
             "DELETE FROM outbox WHERE kind = ? AND number <= "
             "(SELECT number FROM outbox WHERE kind = ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (EVENT, EVENT, MAX_EVENTS),
+            (kind, kind, _BOUNDS[kind]),
         )
     return cursor.lastrowid or 0, row[0] if row else 0
 
@@ -300,7 +308,12 @@ _PAYLOADS: dict[str, Callable[[Row], p.Payload]] = {
     EVENT: lambda row: p.EventInsert(resource=_event(row), body=row.body),
     TWIN_REPORT: lambda row: p.TwinReport(resource=_named(row, "device"), body=row.body),
     DEVICE_STATE: lambda row: p.DeviceStateReport(resource=_named(row, "device"), body=row.body),
+    USER_UPLOAD: lambda row: p.UserUpload(resource=_topic(row), body=row.body),
 }
+
+
+def _topic(row: Row) -> Resource:
+    return Resource("", TOPIC, row.key.rpartition("/")[0])
 
 
 def _event(row: Row) -> Resource:
