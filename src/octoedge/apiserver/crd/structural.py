@@ -95,7 +95,7 @@ class Structural:
     negated: Structural | None = None
     rules: tuple[Rule, ...] = ()
     has_rules: bool = False
-    """Whether there are rules here or below; those inside allOf, anyOf, oneOf and not are not evaluated, nor counted."""
+    """Whether there are rules here or below; not inside allOf, anyOf, oneOf and not, which nobody evaluates."""
     has_times: bool = False
     """Whether there are times or durations here or below."""
 
