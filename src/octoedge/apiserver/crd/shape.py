@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from octoedge.apiserver.cells import Column
-from octoedge.apiserver.crd import invariants
+from octoedge.apiserver.crd import devices, invariants
 from octoedge.apiserver.crd.budget import Budget, TooCostly
 from octoedge.apiserver.crd.pruning import META, default, prune
 from octoedge.apiserver.crd.structural import Structural
@@ -79,9 +79,10 @@ class CustomShape:
         return [cause for cause in causes if cause not in before]
 
     def converted(self, obj: Json) -> Json:
-        """An object of another version in this one (strategy None): what this schema does not know is left out."""
+        """An object of another version in this one: what this schema does not know is left out (strategy None)."""
         if obj["apiVersion"] == self.api_version:
             return obj
+        obj = devices.converted(obj, self.api_version)
         result: Json = {**prune(self.structural, obj), "apiVersion": self.api_version}
         self.fill(result)
         return result
