@@ -3,6 +3,7 @@
     octoedge device get                 all devices of the namespace
     octoedge device get thermometer     one, property by property
     octoedge device watch thermometer   a line for each new value, until Ctrl-C
+    octoedge device demo                a simulated thermometer on the first node, until Ctrl-C
 
 The API server is that of $KUBECONFIG, else that of the installation in $OCTOEDGE_HOME.
 """
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,27 @@ from octoedge.keadm import cluster, devices, layout
 
 ROOT = "/apis/devices.kubeedge.io/v1beta1/namespaces"
 _LOOK_SECONDS = 0.5
+_WISH = """  kubectl patch device thermometer --type=json -p \\
+    '[{"op": "replace", "path": "/spec/properties/1/desired/value", "value": "60"}]'"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="get|watch", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="get|watch|demo", required=True)
     get = actions.add_parser("get", help="show devices, or one property by property")
     get.add_argument("name", nargs="?", default="", metavar="NAME")
     get.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for a person, or a program")
     watch = actions.add_parser("watch", help="a line for each new value")
     watch.add_argument("name", metavar="NAME")
     watch.add_argument("--count", type=int, default=0, metavar="N", help="end after so many lines")
+    demo = actions.add_parser("demo", help="a simulated thermometer with its mapper on the first node, until Ctrl-C")
+    demo.add_argument("--keep", action="store_true", help="leave the Device and its model in the cluster")
     for action in (get, watch):
         action.add_argument("-n", "--namespace", default="default", metavar="NAMESPACE")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.action == "demo":
+        return _demo(keep=arguments.keep)
     api = cluster.api_server(_kubeconfig())
     if arguments.action == "watch":
         return _watch(api, arguments.namespace, arguments.name, arguments.count)
@@ -44,6 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
     shown = _shown(api, arguments.namespace, arguments.name)
     print(json.dumps(devices.as_json(shown), indent=1) if arguments.output == "json" else shown.text())
     return 0
+
+
+def _demo(*, keep: bool) -> int:
+    from octoedge.commands import demo
+    from octoedge.commands.asroot import ensure_root
+
+    ensure_root()
+    known = layout.load(os.environ)
+    if known is None:
+        raise InstallError(f"nothing is set up in {layout.locate(os.environ)}; `octoedge up` does it.")
+    api = cluster.api_server(known.kubeconfig)
+    print(f"a thermometer on node {known.node}; set it from another shell, Ctrl-C ends it:\n{_WISH}\n", flush=True)
+    return demo.run(known, api, ROOT, lambda over: _watch(api, "default", demo.NAME, 0, over), keep=keep)
 
 
 def _list(api: cluster.Server, namespace: str, output: str) -> int:
@@ -64,10 +85,10 @@ def _values(shown: devices.Shown) -> str:
     return " ".join(f"{row.name}={row.reported}{row.unit}" for row in shown.rows if row.reported)
 
 
-def _watch(api: cluster.Server, namespace: str, name: str, count: int) -> int:
+def _watch(api: cluster.Server, namespace: str, name: str, count: int, over: Callable[[], bool] = lambda: False) -> int:
     said: dict[str, tuple[str, str, str]] = {}
     lines = 0
-    while True:
+    while not over():
         shown = _shown(api, namespace, name)
         for what, now in _news(shown).items():
             if said.get(what) != now:
@@ -77,6 +98,7 @@ def _watch(api: cluster.Server, namespace: str, name: str, count: int) -> int:
                 if lines == count:
                     return 0
         time.sleep(_LOOK_SECONDS)
+    return 0
 
 
 def _news(shown: devices.Shown) -> dict[str, tuple[str, str, str]]:
