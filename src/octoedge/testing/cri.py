@@ -10,6 +10,7 @@ go wrong by `exit_container`, `kill_sandbox`, `away` and `fail_next`.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
+from octoedge.edge.edged import names
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.fields import ContainerState, SandboxState
 from octoedge.edge.edged.cri.interface import NOT_FOUND, UNIMPLEMENTED
@@ -86,6 +88,8 @@ class MemoryRuntime:
         self.sandboxes: dict[str, _Sandbox] = {}
         self.containers: dict[str, _Container] = {}
         self.calls: list[str] = []
+        self.starts: Counter[tuple[str, str]] = Counter()
+        """How often a container was started, by pod uid and name."""
         self.pulls: list[tuple[str, f.AuthConfig | None]] = []
         self.away = False
         self.network_ready = True
@@ -224,6 +228,7 @@ class MemoryRuntime:
             self._end(container, 128, "StartError")
             raise CriError("StartContainer", UNKNOWN, container.program.start_error)
         container.state = ContainerState.RUNNING
+        self.starts[container.config.labels.get(names.POD_UID, ""), container.config.metadata.name] += 1
         self._print(container)
         self._emit(container_id)
         if container.program.seconds is not None:

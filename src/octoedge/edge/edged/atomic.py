@@ -33,6 +33,7 @@ def write(volume: Path, payload: Payload, stamp: str, group: int | None = None) 
     for name in payload:
         check_path(name)
     if _holds(volume, payload):
+        _show(volume, payload)  # Who was killed between the rename and the links has shown nothing yet.
         return False
     new = volume / f"..{stamp}"
     shutil.rmtree(new, ignore_errors=True)
@@ -96,9 +97,10 @@ def _holds(volume: Path, payload: Payload) -> bool:
 def _show(volume: Path, payload: Payload) -> None:
     """Links for users: created for what is new, removed for what is gone."""
     wanted = {PurePosixPath(name).parts[0] for name in payload}
-    for name in wanted:
+    with os.scandir(volume) as entries:
+        shown = {entry.name for entry in entries if entry.is_symlink() and not entry.name.startswith("..")}
+    for name in sorted(wanted - shown):
         with contextlib.suppress(FileExistsError):
             (volume / name).symlink_to(f"{_DATA}/{name}")
-    for entry in volume.iterdir():
-        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in wanted:
-            entry.unlink()
+    for name in shown - wanted:
+        (volume / name).unlink()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -153,15 +154,23 @@ class Containers:
         left = max(grace - (_now() - began), min(_LEAST_TERM, grace))
         await tools.runtime.stop_container(container.id, left)
 
-    async def clean_up(self, pod_uid: str, namespace: str, name: str) -> None:
-        """Take down what a pod has on the host once the runtime has nothing of it. Raises `ActionFailed`."""
+    async def clean_up(self, pod_uid: str, logs: Iterable[Path]) -> None:
+        """Take down what a pod has on the host once the runtime has nothing of it. Raises `ActionFailed`.
+
+        The pod's own directory goes last: as long as it is there, a restart goes on with this.
+        """
         tools = self._tools
+        await self._remove_cgroups(pod_uid)
         try:
+            for folder in logs:
+                await remove_tree(folder)
             await tools.volumes.remove(pod_uid)
-            await remove_tree(tools.layout.log_directory(namespace, name, pod_uid))
-        except (OSError, OctoedgeError) as error:
+        except (OSError, OctoedgeError, ValueError) as error:
             text = f"the pod's directories cannot be removed: {error}"
             raise ActionFailed("Terminating", text, _now() + RETRY) from error
+
+    async def _remove_cgroups(self, pod_uid: str) -> None:
+        tools = self._tools
         root = tools.place.cgroup_root.rstrip("/")
         for tier in ("", "/burstable", "/besteffort"):
             for _ in range(_CGROUP_TRIES):

@@ -93,8 +93,8 @@ class Devices:
                 serving(self._folder / _SOCKET, _MODE, {d.REGISTER: self._register_call}),
             ):
                 await asyncio.Event().wait()
-        except ConfigError as error:
-            log.warning("device plugins cannot register: %s", error)
+        except* ConfigError as errors:
+            log.warning("device plugins cannot register: %s", errors.exceptions[0])
 
     def amounts(self) -> dict[str, tuple[int, int]]:
         """(all, healthy) of each resource, for the node's status."""

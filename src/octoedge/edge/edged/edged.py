@@ -26,7 +26,7 @@ from octoedge.edge.edged.events import Recorder
 from octoedge.edge.edged.eviction import Eviction, Measured
 from octoedge.edge.edged.imagegc import ImageCollector, ImagePolicy
 from octoedge.edge.edged.images import Images
-from octoedge.edge.edged.layout import Layout, remove_tree
+from octoedge.edge.edged.layout import Layout
 from octoedge.edge.edged.logs import Logs
 from octoedge.edge.edged.machine import Machine, disk, enforces_apparmor, memory, processes
 from octoedge.edge.edged.manifests import Manifests
@@ -138,13 +138,14 @@ class Edged:
         self._reporter = Reporter(
             metadata, clock, messages, lambda: self.node.addresses, self._runtime_name, self._static.reported_as
         )
+        self._containers = Containers(self._tools(layout))
         self.sync = Sync(
             self.pods,
             Parts(
                 node_name=settings.node.name,
                 runtime=runtime,
                 observer=self.observer,
-                containers=Containers(self._tools(layout)),
+                containers=self._containers,
                 volumes=self._volumes,
                 tokens=tokens,
                 layout=layout,
@@ -286,12 +287,10 @@ class Edged:
         return True
 
     async def _remove_leftover(self, uid: str) -> None:
-        """Volumes and logs of a pod that neither the store nor the runtime knows."""
+        """What a pod has on the host that neither the store nor the runtime knows."""
         try:
-            await self._volumes.remove(uid)
-            for folder in self._layout.log_directories(uid):
-                await remove_tree(folder)
-        except (OctoedgeError, OSError, ValueError) as error:
+            await self._containers.clean_up(uid, self._layout.log_directories(uid))
+        except (OctoedgeError, ValueError) as error:
             log.warning("what pod %s left on disk cannot be removed: %s", uid, error)
 
     async def _follow_changes(self) -> None:

@@ -4,6 +4,7 @@
 <root>/pods/<uid>/etc-hosts
 <root>/pods/<uid>/containers/<name>/<attempt>    termination messages
 <root>/volatile/<uid>/<volume>                   volumes with secrets, on a tmpfs where possible
+<root>/octoedge-leaving/<uid>                    what was <root>/pods/<uid>, being removed
 <logs>/<namespace>_<pod>_<uid>/<container>/<attempt>.log
 """
 
@@ -33,6 +34,11 @@ class Layout:
     def volatile(self) -> Path:
         """What must not reach a disk."""
         return self.root / "volatile"
+
+    @property
+    def leaving(self) -> Path:
+        """Where a pod's directory goes in one step before it is removed: half of it would be nobody's."""
+        return self.root / "octoedge-leaving"
 
     def pod(self, uid: str) -> Path:
         return self.pods / _safe(uid)
@@ -130,6 +136,15 @@ def _remove_one(path: str) -> None:
     except OSError as error:
         # Nothing can be there by a name that no file can have; such a pod never ran, and must be able to end.
         if error.errno != errno.ENAMETOOLONG:
+            raise
+
+
+def move(path: Path, folder: Path) -> None:
+    """Put a directory into another in one step; one that is not there, or could never be, is fine."""
+    try:
+        path.rename(make_private(folder) / path.name)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise
 
 

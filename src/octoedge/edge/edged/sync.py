@@ -328,10 +328,9 @@ class Sync:
         pod, seen = round_.pod, round_.seen
         namespace = pod.metadata.namespace if pod is not None else seen.namespace
         name = pod.metadata.name if pod is not None else seen.name
-        if namespace and name:
-            await self._parts.containers.clean_up(round_.uid, namespace, name)
-        else:
-            await self._parts.volumes.remove(round_.uid)
+        layout = self._parts.layout
+        named = [layout.log_directory(namespace, name, round_.uid)] if namespace and name else []
+        await self._parts.containers.clean_up(round_.uid, named)
         self.prober.forget(round_.uid)
         if pod is not None:
             await self._parts.metadata.delete_pod(Resource(namespace, "pod", name), round_.uid)

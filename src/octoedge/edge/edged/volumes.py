@@ -25,7 +25,7 @@ from octoedge.api.quantity import whole
 from octoedge.edge.edged import atomic, downward, ownership
 from octoedge.edge.edged.atomic import File, Payload
 from octoedge.edge.edged.downward import Facts
-from octoedge.edge.edged.layout import Layout, make_private, remove_tree
+from octoedge.edge.edged.layout import Layout, make_private, move, remove_tree
 from octoedge.edge.edged.mounts import Mounter, MountFailed, mounted
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
 from octoedge.edge.edged.ownership import fs_group
@@ -91,21 +91,28 @@ class Volumes:
                 await self._one(pod, volume, facts)
 
     async def remove(self, uid: str) -> None:
-        """Take down everything of a pod that has ended. Raises `MountFailed`, `OSError`."""
-        for folder in (self._layout.pod(uid), self._layout.volatile / self._layout.pod(uid).name):
-            for path in sorted(mounted_below(folder), reverse=True):
-                await self._mounter.unmount(path)
-            await remove_tree(folder)
+        """Take down everything of a pod that has ended. Raises `MountFailed`, `OSError`.
+
+        Its directory, which says that it was here, goes last and at once: who is killed before finds it again.
+        """
+        folder = self._layout.pod(uid)
+        volatile = self._layout.volatile / folder.name
+        for path in sorted((*mounted_below(folder), *mounted_below(volatile)), reverse=True):
+            await self._mounter.unmount(path)
+        await remove_tree(volatile)
         async with self._volatile:
             if not _entries(self._layout.volatile):
                 await self._mounter.unmount(self._layout.volatile)
+        await remove_tree(self._layout.leaving / folder.name)
+        move(folder, self._layout.leaving)
+        await remove_tree(self._layout.leaving / folder.name)
         self._tokens.forget(uid)
         self._set_up.pop(uid, None)
 
     def known(self) -> set[str]:
         """uids of pods of ours that have something on disk."""
         pods = {path.parent.name for path in self._layout.pods.glob("*/.octoedge")}
-        return pods | set(_entries(self._layout.volatile))
+        return pods | set(_entries(self._layout.volatile)) | set(_entries(self._layout.leaving))
 
     async def _one(self, pod: Pod, volume: Volume, facts: Facts) -> Mounted:
         setup: Callable[[Pod, Volume, Facts], Awaitable[Mounted]]

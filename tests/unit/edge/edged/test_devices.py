@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from octoedge.edge.edged import deviceapi as d
 from octoedge.edge.edged.deviceapi import CODEC, Device, Grant
 from octoedge.edge.edged.devices import Devices, DevicesUnavailable, Ledger, available, choose, objection, wishes
 from octoedge.errors import ConnectionClosed
+from octoedge.testing.crash import Axe, Killed
 from octoedge.testing.node import container, pod
 from octoedge.transport.grpc import Channel, GrpcError
 
@@ -218,3 +220,40 @@ def test_the_wire_is_kubernetes() -> None:
     assert CODEC.encode(request, d.RegisterRequest) == golden
     listed = b"\n\x0c\n\x01a\x12\x07Healthy"
     assert CODEC.decode(listed, d.ListAndWatchResponse).devices == (Device("a", "Healthy"),)
+
+
+def test_a_socket_that_cannot_be_costs_devices_not_pods(tmp_path: Path) -> None:
+    """A path longer than the kernel takes for a socket."""
+
+    async def main() -> None:
+        root = tmp_path / ("deep" * 30)
+        root.mkdir()
+        await asyncio.wait_for(Devices(root, set, lambda offer: None).run(), 5)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_killed_while_devices_are_given_they_are_given_once(tmp_path: Path, at: int) -> None:
+    """Before and after the plugin is asked, and at each write of who has what: nobody gets another's, none is lost."""
+
+    async def first(desk: Desk) -> None:
+        axe, desk.active = Axe((tmp_path,)), {"uid-web", "uid-other"}
+        await desk.register(axe.over(FakePlugin("one", "two"), ("allocate",)))
+        web = asking("web")
+        with axe.over_files():
+            axe.arm(at)
+            with contextlib.suppress(Killed):
+                await desk.devices.grant(web, web.spec.containers[0])
+        assert len(axe.steps) == at + 1
+
+    async def second(desk: Desk) -> None:
+        desk.active = {"uid-web", "uid-other"}
+        await desk.register(FakePlugin("one", "two"))
+        pods = [asking(name) for name in ("web", "other", "web")]
+        grants = [(await desk.devices.grant(one, one.spec.containers[0])).envs["GPUS"] for one in pods]
+        assert sorted(grants[:2]) == ["one", "two"]
+        assert grants[2] == grants[0]
+
+    at_work(tmp_path, first)
+    at_work(tmp_path, second)
