@@ -37,11 +37,12 @@ def converted(obj: Json, api_version: str) -> Json:
 
 def _device_upgraded(obj: Json) -> Json:
     spec, status, kept = obj.get("spec") or {}, obj.get("status") or {}, _kept(obj)
-    wishes = {twin.get("propertyName"): twin.get("desired") for twin in status.get("twins") or ()}
+    wishes: Json = {twin.get("propertyName", ""): twin.get("desired") for twin in status.get("twins") or ()}
     apart = {one.get("propertyName") for one in (spec.get("data") or {}).get("dataProperties") or ()}
+    visitors = {visitor.get("propertyName", ""): visitor for visitor in spec.get("propertyVisitors") or ()}
     properties = []
-    for visitor in spec.get("propertyVisitors") or ():
-        name = visitor.get("propertyName", "")
+    for name in dict.fromkeys([*visitors, *wishes]):  # a device that only speaks MQTT has twins and no visitors
+        visitor = visitors.get(name, {})
         prop: Json = {"name": name, "visitors": _visitor(visitor), "reportToCloud": name not in apart}
         prop |= {key: _milliseconds(visitor[key]) for key in ("collectCycle", "reportCycle") if visitor.get(key)}
         prop |= (kept.get("properties") or {}).get(name) or {}
@@ -66,7 +67,7 @@ def _device_downgraded(obj: Json) -> Json:
         name = prop.get("name", "")
         visitor = {"propertyName": name, "customizedProtocol": _settings(prop.get("visitors"))}
         visitor |= {key: prop[key] * NANOSECONDS for key in ("collectCycle", "reportCycle") if prop.get(key)}
-        visitors.append(visitor)
+        visitors += [visitor] if len(visitor) > 2 or visitor["customizedProtocol"] else []
         twin = {"propertyName": name, "desired": prop.get("desired") or {"value": ""}}
         twins.append(twin | ({"reported": reported[name]} if reported.get(name) else {}))
         properties[name] = {key: prop[key] for key in _PROPERTY_ONLY if key in prop}

@@ -126,3 +126,12 @@ def test_old_devices_that_say_little_or_nonsense() -> None:
     assert converted(bare, NEW)["spec"] == {"deviceModelRef": {"name": ""}, "protocol": {}}
     other = {"kind": "DeviceStatus", "apiVersion": OLD}
     assert converted(other, NEW) is other
+
+
+def test_a_device_of_mqtt_clients_has_twins_and_no_visitors() -> None:
+    bare = {key: value for key, value in OLD_DEVICE["spec"].items() if key != "propertyVisitors"}
+    [prop] = converted({**OLD_DEVICE, "spec": bare}, NEW)["spec"]["properties"]
+    assert (prop["name"], prop["desired"]["value"], prop["visitors"]) == ("setpoint", "40", {})
+    again = converted(converted({**OLD_DEVICE, "spec": bare}, NEW), OLD)
+    assert again["spec"]["propertyVisitors"] == []
+    assert again["status"]["twins"][0]["desired"]["value"] == "40"
