@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from octoedge.commands import snapshot
+from octoedge.commands.program import stop_on_signals
 from octoedge.errors import ConfigError, OctoedgeError
 
 
@@ -112,15 +113,10 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 
 async def _serve(settings: Any) -> None:
-    import asyncio
-    import signal
-
     from octoedge.apiserver.apiserver import ApiServer
 
     server = ApiServer(settings)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+    stop_on_signals(server.stop)
     await server.run()
 
 

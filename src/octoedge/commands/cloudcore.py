@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from octoedge.errors import ConfigError, OctoedgeError, first_of
+from octoedge.commands.program import Program, run, stop_on_signals
 from octoedge.runtime.address import local_ip
 from octoedge.version import VERSION
 
@@ -19,53 +19,13 @@ if TYPE_CHECKING:
     from octoedge.cloud.cloudcore import CloudCore
     from octoedge.kube.access import Access
 
-DEFAULT_CONFIG = Path("/etc/kubeedge/config/cloudcore.yaml")
-USAGE = f"""usage: cloudcore [--config FILE] [--version] [--defaultconfig] [--minconfig]
-
-Run the cloud side: the door for edge nodes, and the controllers between them and the Kubernetes API.
-
-  --config FILE     configuration, as KubeEdge's (default {DEFAULT_CONFIG})
-  --version         print the version and exit
-  --defaultconfig   print a configuration with every key and exit
-  --minconfig       print a configuration with the keys that most people set and exit
-"""
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_CONFIG = 78
-"""sysexits' EX_CONFIG: a person must act, starting again will not help."""
-
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the program."""
-    sys.exit(_main(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(CLOUDCORE, sys.argv[1:] if arguments is None else arguments))
 
 
-def _main(arguments: list[str]) -> int:
-    config_file = DEFAULT_CONFIG
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        name, has_value, value = word.partition("=")
-        if word in _PRINTS:
-            _PRINTS[word]()
-            return 0
-        if name == "--config" and (has_value or rest):
-            config_file = Path(value if has_value else rest.pop(0))
-            continue
-        print(f"cloudcore: {word!r} is not understood\n\n{USAGE}", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        return _run(config_file)
-    except OctoedgeError as error:
-        print(f"cloudcore: {error}", file=sys.stderr)
-        senseless = isinstance(error, ConfigError) or isinstance(error.__cause__, ConfigError)
-        return EXIT_CONFIG if senseless else EXIT_FAILED
-    except KeyboardInterrupt:
-        return 0
-
-
-def _run(config_file: Path) -> int:
+def _run(config_file: str) -> None:
     from octoedge.api.config.load import load_cloudcore
     from octoedge.runtime import logs, openfiles
 
@@ -76,18 +36,13 @@ def _run(config_file: Path) -> int:
 
     import asyncio
 
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(config, access))
-    except BaseExceptionGroup as group:
-        raise first_of(group) from None
-    return 0
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, access))
 
 
 async def _serve(config: CloudCoreConfig, access: Access) -> None:
     import asyncio
     import logging
-    import signal
 
     from octoedge.cloud.cloudcore import CloudCore
     from octoedge.kube.client import Client
@@ -98,9 +53,7 @@ async def _serve(config: CloudCoreConfig, access: Access) -> None:
     logging.getLogger("aiohttp.server").addFilter(OneLineForGarbage())
     async with Client(access) as client:
         core = CloudCore(config, client, SystemClock())
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, core.stop)
+        stop_on_signals(core.stop)
         log.info("cloudcore %s starts; API server %s (%s)", VERSION, access.server, access.origin)
         async with asyncio.TaskGroup() as group:
             said = group.create_task(_say_ready(core, log), name="ready")
@@ -135,36 +88,28 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _version() -> None:
-    print(f"cloudcore {VERSION}")
-
-
-def _usage() -> None:
-    print(USAGE, end="")
-
-
-def _default_config() -> None:
+def _default_config() -> str:
     from octoedge.api.config.load import default_cloudcore
     from octoedge.api.config.show import dump_yaml
 
-    print(dump_yaml(default_cloudcore(local_ip=local_ip())), end="")
+    return dump_yaml(default_cloudcore(local_ip=local_ip()))
 
 
-def _min_config() -> None:
+def _min_config() -> str:
     from octoedge.api.config.load import default_cloudcore
     from octoedge.api.config.show import min_cloudcore
     from octoedge.api.config.yaml import dump
 
-    print(dump(min_cloudcore(default_cloudcore(local_ip=local_ip()))), end="")
+    return dump(min_cloudcore(default_cloudcore(local_ip=local_ip())))
 
 
-_PRINTS = {
-    "--version": _version,
-    "--help": _usage,
-    "-h": _usage,
-    "--defaultconfig": _default_config,
-    "--minconfig": _min_config,
-}
+CLOUDCORE = Program(
+    "cloudcore",
+    "/etc/kubeedge/config/cloudcore.yaml",
+    "Run the cloud side: the door for edge nodes, and the controllers between them and the Kubernetes API.",
+    {"--defaultconfig": _default_config, "--minconfig": _min_config},
+    _run,
+)
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from octoedge.commands.later import postpone
-from octoedge.errors import ConfigError, OctoedgeError, TokenError, first_of
+from octoedge.commands.program import EXIT_CONFIG, EXIT_FAILED, Program, run, stop_on_signals
+from octoedge.errors import ConfigError, OctoedgeError
 from octoedge.version import VERSION
 
 if TYPE_CHECKING:
@@ -19,53 +20,13 @@ if TYPE_CHECKING:
 
     from octoedge.api.config.edgecore import EdgeCoreConfig
 
-DEFAULT_CONFIG = "/etc/kubeedge/config/edgecore.yaml"
-USAGE = f"""usage: edgecore [--config FILE] [--version] [--defaultconfig] [--minconfig]
-
-Run the agent of an edge node.
-
-  --config FILE     configuration, as KubeEdge's (default {DEFAULT_CONFIG})
-  --version         print the version and exit
-  --defaultconfig   print a configuration with every key and exit
-  --minconfig       print a configuration with the keys that most people set and exit
-"""
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_CONFIG = 78
-"""sysexits' EX_CONFIG: a person must act, starting again will not help."""
-
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the program."""
-    sys.exit(_main(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(EDGECORE, sys.argv[1:] if arguments is None else arguments))
 
 
-def _main(arguments: list[str]) -> int:
-    config_file = DEFAULT_CONFIG
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        name, has_value, value = word.partition("=")
-        if word in _PRINTS:
-            _PRINTS[word]()
-            return 0
-        if name == "--config" and (has_value or rest):
-            config_file = value if has_value else rest.pop(0)
-            continue
-        print(f"edgecore: {word!r} is not understood\n\n{USAGE}", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        return _run(config_file)
-    except OctoedgeError as error:
-        print(f"edgecore: {error}", file=sys.stderr)
-        senseless = isinstance(error, ConfigError | TokenError) or isinstance(error.__cause__, ConfigError | TokenError)
-        return EXIT_CONFIG if senseless else EXIT_FAILED
-    except KeyboardInterrupt:
-        return 0
-
-
-def _run(given: str) -> int:
+def _run(given: str) -> None:
     postpone()
     from pathlib import Path
 
@@ -80,11 +41,7 @@ def _run(given: str) -> int:
     from octoedge.transport.websocket import small_tls_buffers
 
     small_tls_buffers()
-    try:
-        asyncio.run(_serve(config, config_file))
-    except BaseExceptionGroup as group:
-        raise first_of(group) from None
-    return 0
+    asyncio.run(_serve(config, config_file))
 
 
 def _read_in_child(config_file: Path) -> EdgeCoreConfig:
@@ -126,52 +83,40 @@ def _hand_over(config_file: Path, writer: int) -> int:
 
 
 async def _serve(config: EdgeCoreConfig, config_file: Path) -> None:
-    import asyncio
     import logging
-    import signal
 
     from octoedge.edge.edgecore import build
 
     log = logging.getLogger("octoedge.edgecore")
     core = build(config, config_file)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, core.stop)
+    stop_on_signals(core.stop)
     log.info("edgecore %s starts for node %s", VERSION, core.node)
     await core.run()
     log.info("edgecore has stopped")
 
 
-def _version() -> None:
-    print(f"edgecore {VERSION}")
-
-
-def _usage() -> None:
-    print(USAGE, end="")
-
-
-def _default_config() -> None:
+def _default_config() -> str:
     from octoedge.api.config.load import default_edgecore
     from octoedge.api.config.show import dump_yaml
 
-    print(dump_yaml(default_edgecore()), end="")
+    return dump_yaml(default_edgecore())
 
 
-def _min_config() -> None:
+def _min_config() -> str:
     from octoedge.api.config.load import default_edgecore
     from octoedge.api.config.show import min_edgecore
     from octoedge.api.config.yaml import dump
 
-    print(dump(min_edgecore(default_edgecore())), end="")
+    return dump(min_edgecore(default_edgecore()))
 
 
-_PRINTS = {
-    "--version": _version,
-    "--help": _usage,
-    "-h": _usage,
-    "--defaultconfig": _default_config,
-    "--minconfig": _min_config,
-}
+EDGECORE = Program(
+    "edgecore",
+    "/etc/kubeedge/config/edgecore.yaml",
+    "Run the agent of an edge node.",
+    {"--defaultconfig": _default_config, "--minconfig": _min_config},
+    _run,
+)
 
 if __name__ == "__main__":
     main()
