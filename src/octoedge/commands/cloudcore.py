@@ -44,6 +44,7 @@ async def _serve(config: CloudCoreConfig, access: Access) -> None:
     import asyncio
     import logging
 
+    from octoedge.api.config import ineffective
     from octoedge.cloud.cloudcore import CloudCore
     from octoedge.kube.client import Client
     from octoedge.runtime.clock import SystemClock
@@ -55,6 +56,8 @@ async def _serve(config: CloudCoreConfig, access: Access) -> None:
         core = CloudCore(config, client, SystemClock())
         stop_on_signals(core.stop)
         log.info("cloudcore %s starts; API server %s (%s)", VERSION, access.server, access.origin)
+        for sentence in ineffective.in_cloudcore(config.modules):
+            log.warning("%s", sentence)
         async with asyncio.TaskGroup() as group:
             said = group.create_task(_say_ready(core, log), name="ready")
             await core.run()

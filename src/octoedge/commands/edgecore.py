@@ -85,12 +85,15 @@ def _hand_over(config_file: Path, writer: int) -> int:
 async def _serve(config: EdgeCoreConfig, config_file: Path) -> None:
     import logging
 
+    from octoedge.api.config import ineffective
     from octoedge.edge.edgecore import build
 
     log = logging.getLogger("octoedge.edgecore")
     core = build(config, config_file)
     stop_on_signals(core.stop)
     log.info("edgecore %s starts for node %s", VERSION, core.node)
+    for sentence in ineffective.in_edgecore(config.modules):
+        log.warning("%s", sentence)
     await core.run()
     log.info("edgecore has stopped")
 

@@ -206,6 +206,7 @@ class EdgeController(Section, frozen=True):
     """Pods, nodes, ConfigMaps, Secrets … between the API and the edges."""
 
     enable: bool = True
+    """Runs also when false, and says so: without it no node could be told anything."""
     node_update_frequency: int = 10
     """Seconds between node status reports that are expected from edges; above 0."""
     buffer: EdgeControllerBuffer = EdgeControllerBuffer()
@@ -255,6 +256,7 @@ class TaskManager(Section, frozen=True):
     """Node upgrades, image prepulls and other node tasks."""
 
     enable: bool = False
+    """Not implemented, which is said at start when it is on."""
     buffer: TaskManagerBuffer = TaskManagerBuffer()
     load: TaskManagerLoad = TaskManagerLoad()
 
@@ -287,6 +289,7 @@ class Router(Section, frozen=True):
     """Rules between cloud and edge messages."""
 
     enable: bool = False
+    """Not implemented, which is said at start when it is on."""
     address: str = "0.0.0.0"  # noqa: S104
     """IP to listen on."""
     port: int = 9443
@@ -311,7 +314,7 @@ class CloudModules(Section, frozen=True):
     device_controller: DeviceController = DeviceController()
     task_manager: TaskManager = TaskManager()
     sync_controller: Switch = Switch(enable=True)
-    """Resends what edges have not confirmed."""
+    """Resends what edges have not confirmed; runs also when false, and says so."""
     dynamic_controller: Switch = Switch()
     """List and watch of any resource for the edges' MetaServer."""
     cloud_stream: CloudStream = CloudStream()

@@ -221,6 +221,7 @@ class ServiceBus(Section, frozen=True):
     """HTTP on this node for router rules."""
 
     enable: bool = False
+    """Not implemented, which is said at start when it is on."""
     server: str = "127.0.0.1"
     """IP to listen on."""
     port: int = 9060
@@ -271,7 +272,7 @@ class EdgeModules(Section, frozen=True):
     """No effect; a test module of KubeEdge."""
     edge_stream: EdgeStream = EdgeStream()
     task_manager: Switch = Switch()
-    """Node upgrades, image prepulls and other node tasks."""
+    """Node upgrades, image prepulls and other node tasks; not implemented, which is said at start when it is on."""
 
 
 class LogTails(Section, frozen=True):
