@@ -16,13 +16,16 @@ from .blocks import blocks
 from .shell import ROOT, run, surroundings
 
 TUTORIAL = ROOT / "docs/tutorial.md"
-HOW_TO = sorted((ROOT / "docs/how-to").glob("*.md"))
+HOW_TO = [*sorted((ROOT / "docs/how-to").glob("*.md")), ROOT / "docs/tutorial-devices.md"]
 PAGES = [TUTORIAL, *HOW_TO, ROOT / "docs/README.md"]
 SHOWN_BY = {
     "docker build -t mine:1": "tests/e2e/test_images.py, but for Docker's part",
     "docker save mine:1 | gzip": "tests/e2e/test_images.py",
     "keadm gettoken --kube-config $(octoedge kubeconfig)": "tests/e2e/test_keadm.py",
     "keadm join ": "tests/e2e/test_keadm.py",
+    "keadm token create --node edge-7": "tests/integration/test_identities.py",
+    "octoedge who-can node edge-7": "tests/integration/test_identities.py",
+    "octoedge export /root/export": "tests/integration/test_export.py",
     "keadm reset edge": "tests/e2e/test_keadm.py",
     "keadm reset cloud": "tests/e2e/test_keadm.py",
     "keadm init --kube-config=/root/.kube/config": "tests/e2e/test_keadm.py",
@@ -103,3 +106,8 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     file.write_text((ROOT / "examples/octoedge.service").read_text().replace("/opt/octoedge", str(ROOT)))
     done = subprocess.run(("systemd-analyze", "verify", file), capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_mapper_of_the_tutorial_is_the_example() -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tutorial-devices.md").read_text(), re.DOTALL)
+    assert code[0] in (ROOT / "examples/devices/thermometer.py").read_text() + "\n"

@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "usage": "what a node's channel has carried, by cause: bytes, messages, a day's worth",
     "device": "devices: what each should be and what it is; get, watch",
     "who-can": "what a stolen certificate of a node could read or change",
+    "export": "write everything as manifests, for a real Kubernetes to take over",
     "kubeconfig": "print the path of the kubeconfig",
     "image": "bring an image archive onto a node, list images",
     "registry": "mirrors, insecure registries, credentials: add, list, remove",

@@ -219,14 +219,15 @@ def _base64(text: str) -> bytes:
 
 
 def _from_files(certificate: Path, key: Path) -> x509.Pair | None:
-    """The administrator's own pair; None when neither file is there. A pair in part is never taken for none: a new CA
-    would shut out every node."""
+    """The administrator's own pair; None when there is no key, for an EdgeCore of the machine writes its CA there too.
+
+    What is there and cannot be read is never taken for none: a new CA would shut out every node.
+    """
     found = _file(certificate), _file(key)
-    if found == (None, None):
+    if found[1] is None:
         return None
-    if found[0] is None or found[1] is None:
-        missing, there = (certificate, key) if found[0] is None else (key, certificate)
-        raise CertificateError(f"{there} is there and {missing} is not; give both files, or take both away")
+    if found[0] is None:
+        raise CertificateError(f"{key} is there and {certificate} is not; give both files, or take both away")
     return x509.from_pem(found[0], found[1], f"{certificate} with {key}")
 
 
