@@ -10,6 +10,7 @@ store and nothing else.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import shutil
@@ -107,6 +108,8 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
     settings = Settings(answer_seconds=config.modules.meta_manager.remote_query_timeout)
     metamanager = MetaManager(store, uplink, clock, sender if edged_on else None, settings)
     modules: list[Module] = [metamanager]
+    if config.modules.meta_manager.meta_server.enable:
+        modules.append(_metaserver(config, uplink, store, clock))
     hub = _add_hub(modules, config, config_file, clock, uplink, metamanager, store)
     edged = _edged(config, metamanager, receiver, clock) if edged_on else None
     if edged is not None:
@@ -114,8 +117,6 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
         _add_local_api(modules, config, edged)
     if config.modules.edge_stream.enable:
         modules.append(_edgestream(config, edged))
-    if config.modules.meta_manager.meta_server.enable:
-        modules.append(_metaserver(config, uplink, store, clock))
     devicetwin, eventbus = _devices(modules, config, metamanager, store, clock)
     made: list[EdgeCore] = []
     modules.append(StatusSocket(Path(config.status_socket), lambda: made[0].health()))
@@ -224,8 +225,10 @@ def _metaserver(config: EdgeCoreConfig, uplink: Uplink, store: Opened, clock: Cl
     clients = certificate.Clients(Path(hub.tls_ca_file), Path(hub.tls_cert_file), Path(hub.tls_private_key_file))
     audiences = (*(given.api_audiences or ()), *given.service_account_issuers, *certificate.AUDIENCES)
 
-    async def secure() -> ssl.SSLContext:
-        return await certificate.context(files, clients, (own, pods))
+    certificate.ensure(files, (own, pods))
+
+    def secure() -> ssl.SSLContext:
+        return certificate.context(files, clients, own)
 
     return MetaServer(Settings(node, tuple({own, pods}), audiences, secure), uplink, store.database, clock)
 
@@ -273,11 +276,18 @@ def _devices(
 
 def _eventbus(config: EdgeCoreConfig, node: str, store: Opened, metamanager: MetaManager) -> EventBus:
     from octoedge.edge.eventbus.eventbus import EventBus
-    from octoedge.edge.eventbus.settings import sides
+    from octoedge.edge.eventbus.settings import INTERNAL, sides
     from octoedge.edge.eventbus.table import Table
     from octoedge.protocol import payloads
 
-    eventbus = EventBus(sides(config.modules.event_bus, node), Table(store.database, metamanager.outbox))
+    given = config.modules.event_bus
+    brokers, keep = sides(given, node), None
+    if any(side.name == INTERNAL for side in brokers):
+        from octoedge.edge.eventbus import own
+
+        folder = Path(config.database.data_source).parent / "broker"
+        keep = functools.partial(own.keep, own.own(given.mqtt_server_internal, given.mqtt_session_queue_size, folder))
+    eventbus = EventBus(brokers, Table(store.database, metamanager.outbox), keep)
     for payload in (payloads.TopicSubscribe, payloads.TopicUnsubscribe, payloads.TopicPublish):
         metamanager.hand_on(payload, eventbus.from_cloud)
     return eventbus

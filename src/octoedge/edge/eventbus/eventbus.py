@@ -14,7 +14,7 @@ import contextlib
 import functools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from octoedge.edge.eventbus.settings import Side
@@ -174,9 +174,13 @@ class EventBus:
     name = "eventBus"
     needs: tuple[str, ...] = ("deviceTwin",)
 
-    def __init__(self, sides: Sequence[Side], table: Table) -> None:
+    def __init__(
+        self, sides: Sequence[Side], table: Table, keep: Callable[[], Coroutine[Any, Any, None]] | None = None
+    ) -> None:
+        """`keep` runs the node's own broker until cancelled."""
         self._sides = sides
         self._table = table
+        self._keep = keep
         self._sessions: list[_Session] = []
         self._door: DeviceDoor | None = None
 
@@ -225,6 +229,8 @@ class EventBus:
         assert self._door is not None, "EventBus is run without DeviceTwin"
         self._sessions = [_Session(side, self._door, self._table) for side in self._sides]
         async with asyncio.TaskGroup() as group:
+            if self._keep is not None:
+                group.create_task(self._keep(), name="MQTT broker")
             for session in self._sessions:
                 group.create_task(session.run(), name=f"MQTT {session.side.name}")
             ready()

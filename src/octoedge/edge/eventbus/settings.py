@@ -18,6 +18,10 @@ class Mode(enum.IntEnum):
     EXTERNAL = 2
 
 
+INTERNAL = "internal"
+"""Name of the side that is the node's own broker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """One broker, and how EventBus publishes there."""
@@ -47,7 +51,7 @@ def sides(given: Given, node: str) -> list[Side]:
     found: list[Side] = []
     if wanted is not Mode.EXTERNAL:
         own = Broker(given.mqtt_server_internal, f"octoedge-{node}", clean=True)
-        found.append(Side("internal", own, min(given.mqtt_qos, 1), given.mqtt_retain))
+        found.append(Side(INTERNAL, own, min(given.mqtt_qos, 1), given.mqtt_retain))
     if wanted is not Mode.INTERNAL:
         found.append(Side("external", _external(given, node), 1, False))
     return found
