@@ -105,6 +105,17 @@ def _template(template: Json, path: str, policies: tuple[str, ...]) -> list[Caus
     return causes
 
 
+def _with_claims(template: Json, claims: list[Json]) -> Json:
+    """The template with the volumes that a StatefulSet's claims will be: containers mount them by name."""
+    if not claims:
+        return template
+    spec = template.get("spec") or {}
+    named = {(claim.get("metadata") or {}).get("name"): claim for claim in claims}
+    kept = [volume for volume in spec.get("volumes") or [] if volume.get("name") not in named]
+    made = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in named]
+    return {**template, "spec": {**spec, "volumes": [*kept, *made]}}
+
+
 def _selector(obj: Json, what: str) -> list[Cause]:
     """The selector chooses something, and the template is among it."""
     spec = obj["spec"]
@@ -140,7 +151,8 @@ def _share(value: Any, path: str) -> list[Cause]:
 def _replicated(obj: Json, what: str) -> list[Cause]:
     spec = obj["spec"]
     causes = _not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
-    return causes + _selector(obj, what) + _template(spec.get("template") or {}, "spec.template", ("Always",))
+    template = _with_claims(spec.get("template") or {}, spec.get("volumeClaimTemplates") or [])
+    return causes + _selector(obj, what) + _template(template, "spec.template", ("Always",))
 
 
 def deployment(obj: Json) -> list[Cause]:

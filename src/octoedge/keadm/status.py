@@ -8,6 +8,7 @@ Nothing is changed, and nobody is waited for longer than a few seconds.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,9 @@ from octoedge.keadm.daemons import of_cloud, of_node
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.processes import Daemon
 from octoedge.keadm.register import Register
+
+_ROOM = 8 << 20
+"""Bytes that stores and logs need to go on for a while; with less, writes fail that others rely on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,16 @@ def _guarded(ask: Callable[[], tuple[bool, str]]) -> tuple[bool, str]:
 def _api(layout: Layout) -> tuple[bool, str]:
     server = cluster.api_server(layout.kubeconfig)
     status, _ = server.read("/readyz")
-    return status == 200, server.url("") if status == 200 else f"{server.url('/readyz')} answers {status}"
+    if status != 200:
+        return False, f"{server.url('/readyz')} answers {status}"
+    full = full_disk(layout)
+    return not full, full or server.url("")
+
+
+def full_disk(layout: Layout, needed: int = _ROOM) -> str:
+    """What is wrong with the disk of the data; empty when there is room on it."""
+    free = shutil.disk_usage(layout.home).free
+    return "" if free >= needed else f"the disk of {layout.home} is full, nothing more is stored; make room on it"
 
 
 def _cloud(layout: Layout) -> tuple[bool, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.register import Register
-from octoedge.keadm.status import Link, components, first_broken, links
+from octoedge.keadm.status import Link, components, first_broken, full_disk, links
 
 WELL = [
     Link("API server", "apiserver", ok=True, detail="https"),
@@ -53,3 +53,8 @@ def test_one_that_died_is_told_from_one_that_was_never_started(tmp_path: Path) -
     layout.run.mkdir()
     (layout.run / "cloudcore.pid").write_text("1 1 another-boot\n")
     assert "it has died" in links(Register(layout))[1].detail
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    assert full_disk(Layout(tmp_path), needed=0) == ""
+    assert "is full, nothing more is stored; make room on it" in full_disk(Layout(tmp_path), needed=1 << 62)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from octoedge.errors import ApiError
 from octoedge.testing.controlplane import ControlPlane, is_ready, simulate, template, workload
 
 Json = dict[str, Any]
@@ -39,6 +40,23 @@ def db(**spec: Any) -> Json:
 def disk(name: str) -> Json:
     spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": f"/{name}"}}
     return {"kind": "PersistentVolume", "apiVersion": "v1", "metadata": {"name": name}, "spec": spec}
+
+
+def test_containers_mount_what_is_claimed_for_them(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        wish = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        made = db(replicas=1, volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": wish}])
+        container = made["spec"]["template"]["spec"]["containers"][0]
+        container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+        await at.create(disk("disk-0"), made)
+        await at.until(lambda: is_rolled_out(at))
+        volumes = at.get("pods", "db-0")["spec"]["volumes"]
+        assert {"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}} in volumes
+        container["volumeMounts"] = [{"name": "other", "mountPath": "/data"}]
+        with pytest.raises(ApiError, match=r'volumeMounts\[0\].name: Not found: "other"'):
+            await at.create({**made, "metadata": {"name": "second"}})
+
+    simulate(tmp_path, story)
 
 
 def test_pods_come_one_after_the_other_and_go_from_the_end(tmp_path: Path) -> None:
