@@ -49,3 +49,7 @@ def test_what_is_wrong_with_a_model_is_named() -> None:
     assert "spec.properties[0].accessMode: Unsupported value" in _said("DeviceModel", _model(accessMode="Never"))
     twice = {**MODEL, "spec": {"properties": [{"name": "t"}, {"name": "t"}]}}
     assert "Duplicate value" in _said("DeviceModel", twice)
+
+
+def test_a_go_cloudcore_writes_null_where_it_has_no_extensions() -> None:
+    assert _said("DeviceStatus", {"spec": {}, "status": {"extensions": None}}) == ""
