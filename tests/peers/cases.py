@@ -13,6 +13,8 @@ from octoedge.pki import x509
 from octoedge.testing.eventually import eventually
 from octoedge.testing.peers.cell import NODE, Cell
 
+from . import devices
+
 PORT = 30080
 PATIENCE = 150.0
 """Seconds until a change must be seen in a pod's files."""
@@ -382,6 +384,7 @@ CASES = (
     Case("pod deleted", delete),
     Case("20 pods at once", many),
     Case("static pod", static),
+    Case("device over DMI", devices.over_dmi),
     Case("EdgeCore restarted", restart),
     Case("EdgeCore killed", killed),
     Case("node away and back", away),
