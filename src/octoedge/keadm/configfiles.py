@@ -57,6 +57,7 @@ def cloudcore(layout: Layout, addresses: Sequence[str]) -> str:
                 "cloudHub": hub,
                 "edgeController": {"enable": True},
                 "cloudStream": stream,
+                "dynamicController": {"enable": True},
                 "iptablesManager": {"enable": False, "mode": "internal"},
             },
             "octoedge": {"keptLogs": {"directory": str(layout.cloud / "kept-logs")}},
@@ -99,10 +100,17 @@ def edgecore(layout: Layout, token: str) -> str:
                 "edgeStream": stream,
                 "eventBus": {"enable": True, "mqttMode": 2, "mqttServerExternal": f"tcp://127.0.0.1:{ports.mqtt}"},
                 "deviceTwin": {"enable": True, "dmiSockPath": str(layout.edge)},
-                "metaManager": {"enable": True},
+                "metaManager": {"enable": True, "metaServer": _metaserver(layout)},
             },
+            "featureGates": {"requireAuthorization": True},
         }
     )
+
+
+def _metaserver(layout: Layout) -> dict[str, Any]:
+    """Off: it takes the agent over its aim in memory; with one word it is on, for the machine and for its pods."""
+    port = layout.ports.metaserver
+    return {"enable": False, "server": f"127.0.0.1:{port}", "dummyServer": f"{layout.gateway}:{port}"}
 
 
 def _edged(layout: Layout) -> dict[str, Any]:

@@ -42,11 +42,12 @@ class Ports:
     monitor: int
     mqtt: int
     edged: int
+    metaserver: int
 
     @classmethod
     def shifted(cls, offset: int) -> Ports:
         """The default ports, moved up by `offset`."""
-        defaults = cls(6443, 10000, 10002, 10003, 10004, 9091, 1883, 10350)
+        defaults = cls(6443, 10000, 10002, 10003, 10004, 9091, 1883, 10350, 10550)
         return cls(*(getattr(defaults, name) + offset for name in cls.__slots__))
 
 

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 from octoedge.errors import CertificateError, PkiError
 
 _DEADLINE_SECONDS = 60.0
+_CHILD = (sys.executable, "-m", "octoedge.pki.child")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,22 @@ class Serving:
     key: bytes
 
 
-async def serving_certificate(addresses: Sequence[str]) -> Serving:
-    """A certificate for these IP addresses and DNS names, by a CA of its own whose key is nowhere."""
-    answer = await _ask({"do": "serving", "addresses": ",".join(addresses)})
+def serving_certificate(addresses: Sequence[str]) -> Serving:
+    """A certificate for these IP addresses and DNS names, by a CA of its own whose key is nowhere. Blocks."""
+    question = json.dumps({"do": "serving", "addresses": ",".join(addresses)}).encode()
+    try:
+        done = subprocess.run(_CHILD, input=question, capture_output=True, timeout=_DEADLINE_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PkiError(f"the certificate helper failed: {error}") from error
+    answer: dict[str, str] = json.loads(done.stdout)
+    if "error" in answer:
+        raise CertificateError(answer["error"])
     return Serving(answer["ca"].encode(), answer["certificate"].encode(), answer["key"].encode())
 
 
 async def _ask(question: dict[str, str]) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "octoedge.pki.child",
+        *_CHILD,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from octoedge.errors import ConfigError
+from octoedge.errors import ConfigError, PkiError
+
+log = logging.getLogger(__name__)
 
 AUDIENCES = ("https://kubernetes.default.svc.cluster.local", "https://kubernetes.default.svc", "api")
 """The audiences of tokens for the Kubernetes API."""
@@ -71,13 +74,19 @@ def refuse_plain(host: str) -> None:
         )
 
 
-async def context(files: Files, clients: Clients, addresses: Iterable[tuple[str, int]]) -> ssl.SSLContext:
-    """The server's TLS, made where it is missing. Raises `OSError` while the node has no certificate of its own yet."""
-    listed = list(addresses)
-    names = list(dict.fromkeys([*(host for host, _ in listed), *_NAMES]))
+def ensure(files: Files, addresses: Sequence[tuple[str, int]]) -> None:
+    """Make what is missing. Blocks for a moment the first time, so that no pod starts before it can trust this node."""
+    names = list(dict.fromkeys([*(host for host, _ in addresses), *_NAMES]))
     if not _made_for(files, names):
-        await _make(files, names)
-    _write(files.kubeconfig, _kubeconfig(files, clients, listed[0]).encode())
+        try:
+            _make(files, names)
+        except (OSError, PkiError) as error:
+            log.error("MetaServer has no certificate: %s; restart EdgeCore when that is mended", error)
+
+
+def context(files: Files, clients: Clients, address: tuple[str, int]) -> ssl.SSLContext:
+    """The server's TLS. Raises `OSError` while the node has no certificate of its own yet."""
+    _write(files.kubeconfig, _kubeconfig(files, clients, address).encode())
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.load_cert_chain(files.certificate, files.key)
@@ -93,11 +102,11 @@ def _made_for(files: Files, names: list[str]) -> bool:
         return False
 
 
-async def _make(files: Files, names: list[str]) -> None:
+def _make(files: Files, names: list[str]) -> None:
     from octoedge.pki.enrol import serving_certificate
 
     files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = await serving_certificate(names)
+    made = serving_certificate(names)
     with contextlib.suppress(FileNotFoundError):
         files.names.unlink()  # what is cut off here is made anew
     _write(files.key, made.key)

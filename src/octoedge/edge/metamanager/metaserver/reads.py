@@ -175,7 +175,7 @@ class Reads:
             if isinstance(error, ApiError) and error.code == 410:
                 return Answer(200, _only(error_frame(error)), _JSON)
             raise
-        headers = {} if feed.current else self._aged(feed.heard)
+        headers = {} if self._cloud.online else self._aged(feed.heard)
         return Answer(200, _closing(lines, stack), _JSON | headers)
 
     async def _may_watch(self, what: What, caller: Caller) -> None:

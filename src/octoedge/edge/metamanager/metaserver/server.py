@@ -35,7 +35,7 @@ from octoedge.transport.http_server import MAX_HEAD, Answer, HttpServer, Request
 log = logging.getLogger(__name__)
 
 Verb = Callable[[Request, Target, Caller], Awaitable[Answer]]
-Context = Callable[[], Awaitable[ssl.SSLContext]]
+Context = Callable[[], ssl.SSLContext]
 
 _HEALTH = frozenset(("/healthz", "/livez", "/readyz"))
 _JSON = {"Content-Type": "application/json"}
@@ -158,7 +158,7 @@ class MetaServer:
         where = f"MetaServer on {host}:{port}"
         while True:
             try:
-                tls = await self._settings.secure() if self._settings.secure is not None else None
+                tls = self._settings.secure() if self._settings.secure is not None else None
                 with _bound(host, port) as bound:
                     server = await asyncio.start_server(self.http.accept, sock=bound, limit=MAX_HEAD, ssl=tls)
                     self._said.over(where, "listens")
