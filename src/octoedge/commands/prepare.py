@@ -32,7 +32,7 @@ class Purpose:
 
 
 PURPOSES = {
-    "up": Purpose(("cloud",), ports=True, kubectl=True),
+    "up": Purpose(("cloud", "modbus"), ports=True, kubectl=True),
     "test": Purpose(("cloud", "dev"), clients=True),
     "check": Purpose(("cloud", "dev"), packages=False),
 }
