@@ -55,6 +55,11 @@ from octoedge.runtime.clock import Clock
 Json = dict[str, Any]
 Handler = Callable[[Request, Place], Awaitable[Response]]
 
+MAX_TOGETHER = 64
+"""Pieces of a response that are put together before it is sent."""
+PARTS = ("status", "approval", "ephemeralcontainers")
+"""Subresources that are read and written as the whole object."""
+
 
 class Api:
     """Answers every request."""
@@ -111,15 +116,7 @@ class Api:
             "deletecollection": self._delete_collection,
         }
         self._subresources: dict[tuple[str, str], Handler] = {
-            ("status", "get"): self._get,
-            ("status", "update"): self._update,
-            ("status", "patch"): self._patch,
-            ("approval", "get"): self._get,
-            ("approval", "update"): self._update,
-            ("approval", "patch"): self._patch,
-            ("ephemeralcontainers", "get"): self._get,
-            ("ephemeralcontainers", "update"): self._update,
-            ("ephemeralcontainers", "patch"): self._patch,
+            **{(part, verb): self._objects[verb] for part in PARTS for verb in ("get", "update", "patch")},
             **subresources.handlers(),
             **Scales(rest, bodies).handlers(),
         }
@@ -299,10 +296,6 @@ class Api:
         if form.as_kind:
             return PartialRenderer(form.version)
         return PlainRenderer()
-
-
-MAX_TOGETHER = 64
-"""Pieces of a response that are put together before it is sent."""
 
 
 def _verb(request: Request, target: Target) -> str:

@@ -25,7 +25,7 @@ from octoedge.apiserver.credentials import Credentials
 from octoedge.apiserver.deletion import Deletion
 from octoedge.apiserver.health import Health
 from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.kubelet import ByNode, Direct, Kubelet
+from octoedge.apiserver.kubelet import ByNode, Direct, Kubelet, Way
 from octoedge.apiserver.metrics import Metrics
 from octoedge.apiserver.nodepages import NodePages, NodeProxy
 from octoedge.apiserver.podlogs import KubeletLogs
@@ -82,10 +82,9 @@ class ApiServer:
         authorizer = FirstYes((Masters(), NodeAuthorizer(self.backend), policy))
         authenticator = Authenticator(tokens, self.backend, clock, authorizer)
         route = Direct(settings.kubelet_endpoint) if settings.kubelet_endpoint else ByNode(self.backend)
-        logs = KubeletLogs(route, self.credentials.kubelet_client, settings.kubelet_ca)
-        kubelet = Kubelet(route, self.credentials.kubelet_client, settings.kubelet_ca)
-        pages = NodePages(route, self.credentials.kubelet_client, settings.kubelet_ca)
-        streams = Streams(self.backend, kubelet, choose_container)
+        way = Way(route, self.credentials.kubelet_client, settings.kubelet_ca)
+        pages = NodePages(way)
+        streams = Streams(self.backend, Kubelet(way), choose_container)
         proxy = NodeProxy(self.backend, pages)
         api = Api(
             backend=self.backend,
@@ -93,7 +92,7 @@ class ApiServer:
             bodies=bodies,
             rest=rest,
             deletion=deletion,
-            subresources=Subresources(rest, deletion, bodies, kinds, tokens, logs, clock, streams, proxy),
+            subresources=Subresources(rest, deletion, bodies, kinds, tokens, KubeletLogs(way), clock, streams, proxy),
             metrics=Metrics(self.backend, pages),
             reviews=Reviews(authenticator, authorizer, clock),
             authorizer=authorizer,

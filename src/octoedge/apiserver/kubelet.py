@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -98,15 +99,24 @@ _PREFERRED = ("Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalI
 _KUBELET_PORT = 10250
 
 
-def client_context(client: Pair, ca: Path | None) -> ssl.SSLContext:
-    """TLS towards kubelets, as a kube-apiserver does it."""
-    context = ssl.create_default_context(cafile=str(ca) if ca else None)
-    context.check_hostname = False
-    if ca is None:
-        # As a kube-apiserver without --kubelet-certificate-authority: our own certificate is what counts there.
-        context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(client.certificate, client.key)
-    return context
+class Way:
+    """The way to nodes' kubelets: where each is, and TLS towards it, made when it is first needed."""
+
+    def __init__(self, route: Route, client: Pair, ca: Path | None) -> None:
+        self._client = client
+        self._ca = ca
+        self.to = route.to
+
+    @functools.cached_property
+    def tls(self) -> ssl.SSLContext:
+        """As a kube-apiserver does it."""
+        context = ssl.create_default_context(cafile=str(self._ca) if self._ca else None)
+        context.check_hostname = False
+        if self._ca is None:
+            # As a kube-apiserver without --kubelet-certificate-authority: our own certificate is what counts there.
+            context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(self._client.certificate, self._client.key)
+        return context
 
 
 def refused(code: int, body: bytes) -> ApiError:
@@ -135,25 +145,20 @@ class Pipe:
 class Kubelet:
     """A client of nodes' kubelets."""
 
-    def __init__(self, route: Route, client: Pair, ca: Path | None) -> None:
-        self._route = route
-        self._client = client
-        self._ca = ca
-        self._context: ssl.SSLContext | None = None
+    def __init__(self, way: Way) -> None:
+        self._way = way
 
     @contextlib.asynccontextmanager
     async def upgraded(
         self, node: str, method: str, target: str, headers: Iterable[tuple[str, str]]
     ) -> AsyncIterator[Pipe]:
         """Ask for `target` (path and query, as they stand in a URL) and leave HTTP; `ApiError` when that is refused."""
-        if self._context is None:
-            self._context = client_context(self._client, self._ca)
-        url = urlsplit(self._route.to(node))
+        url = urlsplit(self._way.to(node))
         where = url.netloc
         try:
             async with asyncio.timeout(_DIAL_SECONDS):
                 reader, writer = await asyncio.open_connection(
-                    url.hostname, url.port or 443, ssl=self._context, limit=CHUNK, server_hostname=""
+                    url.hostname, url.port or 443, ssl=self._way.tls, limit=CHUNK, server_hostname=""
                 )
         except (OSError, TimeoutError) as error:
             text = f"error dialing backend: {where}: {error or 'no answer in time'}"

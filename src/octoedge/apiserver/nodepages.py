@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from octoedge.apiserver.credentials import Pair
-from octoedge.apiserver.kubelet import Route, client_context, refused
+from octoedge.apiserver.kubelet import Way, refused
 from octoedge.apiserver.requests import Request, Response, Stream
 from octoedge.apiserver.rest import Place
 from octoedge.errors import ApiError, not_found
@@ -38,19 +35,14 @@ class Page:
 class NodePages:
     """A client of the kubelets' plain pages."""
 
-    def __init__(self, route: Route, client: Pair, ca: Path | None) -> None:
-        self._route = route
-        self._client = client
-        self._ca = ca
-        self._context: ssl.SSLContext | None = None
+    def __init__(self, way: Way) -> None:
+        self._way = way
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
         """Connections for a few requests."""
-        if self._context is None:
-            self._context = client_context(self._client, self._ca)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
-        connector = aiohttp.TCPConnector(ssl=self._context, limit=_CONNECTIONS)
+        connector = aiohttp.TCPConnector(ssl=self._way.tls, limit=_CONNECTIONS)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             yield session
 
@@ -78,7 +70,7 @@ class NodePages:
     async def _get(
         self, session: aiohttp.ClientSession, node: str, path: str, query: str
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = URL(self._route.to(node) + quote(path, safe="/") + (f"?{query}" if query else ""), encoded=True)
+        url = URL(self._way.to(node) + quote(path, safe="/") + (f"?{query}" if query else ""), encoded=True)
         # As a kube-apiserver's proxy says it; CloudCore knows the node by it.
         headers = {"X-Forwarded-Uri": f"/api/v1/nodes/{quote(node, safe='')}/proxy{path}"}
         try:

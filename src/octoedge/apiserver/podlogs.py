@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from octoedge.apiserver.credentials import Pair
-from octoedge.apiserver.kubelet import Route, client_context, refused
+from octoedge.apiserver.kubelet import Way, refused
 from octoedge.apiserver.requests import Chunks
 from octoedge.errors import ApiError
 
@@ -36,18 +33,15 @@ class PodLog:
 class KubeletLogs:
     """A client of nodes' kubelets."""
 
-    def __init__(self, route: Route, client: Pair, ca: Path | None) -> None:
-        self._route = route
-        self._client = client
-        self._ca = ca
-        self._context: ssl.SSLContext | None = None
+    def __init__(self, way: Way) -> None:
+        self._way = way
 
     async def open(self, node: str, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> PodLog:
         """The log as it comes; `ApiError` when there is none to be had."""
         path = "/".join(quote(part, safe="") for part in ("containerLogs", namespace, pod, container))
-        url = URL(f"{self._route.to(node)}/{path}", encoded=True).with_query(dict(query))
+        url = URL(f"{self._way.to(node)}/{path}", encoded=True).with_query(dict(query))
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
-        session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=self._tls()))
+        session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=self._way.tls))
         try:
             async with asyncio.timeout(_FIRST_BYTE_SECONDS):
                 response = await session.get(url, headers={WARNINGS: "true"})
@@ -60,11 +54,6 @@ class KubeletLogs:
             await session.close()
             raise
         return PodLog(_chunks(session, response), response.headers.get("Warning", ""))
-
-    def _tls(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = client_context(self._client, self._ca)
-        return self._context
 
 
 async def _chunks(session: aiohttp.ClientSession, response: aiohttp.ClientResponse) -> Chunks:
