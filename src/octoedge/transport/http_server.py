@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 MAX_HEAD = 32 * 1024
 _MAX_BODY = 3 * 1024 * 1024
 _MAX_HEADERS = 100
+_REFUSAL_SECONDS = 1.0
 _PHRASES = {
     200: "OK", 201: "Created", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
     405: "Method Not Allowed", 409: "Conflict", 410: "Gone", 413: "Request Entity Too Large",
@@ -103,15 +104,20 @@ class HttpServer:
         self._open.add(task)
         try:
             if len(self._open) > self._limits.connections:
+                async with asyncio.timeout(_REFUSAL_SECONDS):
+                    await reader.read(MAX_HEAD)  # what is not read when a connection ends takes the answer along
                 await self._send(writer, _refusal(503, "too many connections at once"), last=True)
                 return
             while await self._one(reader, writer):
                 pass
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             log.debug("= a client is gone: %s", error or "too slow")
+        except asyncio.CancelledError:
+            # Ends here: asyncio made this task for the connection, and until 3.12 takes its cancellation for an error.
+            writer.transport.abort()
         finally:
             self._open.discard(task)
-            writer.transport.abort() if task.cancelling() else writer.close()
+            writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; whether another one may follow."""
