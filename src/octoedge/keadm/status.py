@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from octoedge.errors import InstallError
-from octoedge.keadm import broker, cluster, containerd, namespace
+from octoedge.keadm import broker, cluster, containerd, edgehealth, namespace
 from octoedge.keadm.daemons import of_cloud, of_node
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.processes import Daemon
@@ -66,7 +66,7 @@ def _node_links(cloud: Layout, node: Layout, *, cut: bool) -> list[Link]:
     return [
         _link("runtime", run["containerd"], lambda: _runtime(node)),
         _broker(node, run["mosquitto"]),
-        _link("EdgeCore", run["edgecore"], lambda: (True, f"pid {run['edgecore'].pid()}")),
+        _link("EdgeCore", run["edgecore"], lambda: (True, _edgecore(node, run["edgecore"]))),
         _asked("channel", lambda: _channel(cloud, node, cut=cut)),
         _asked("node", lambda: _node(cloud, node)),
     ]
@@ -152,6 +152,15 @@ def _broker(node: Layout, daemon: Daemon) -> Link:
         whose = "" if daemon.pid() else ", one that was there already"
         return Link("broker", daemon.name, ok=True, detail=f"mqtt://127.0.0.1:{port}{whose}")
     return _link("broker", daemon, lambda: (False, f"no MQTT answer on 127.0.0.1:{port}; log {daemon.log}"))
+
+
+def _edgecore(node: Layout, daemon: Daemon) -> str:
+    """What it says of devices too, when this user may ask it."""
+    try:
+        told = edgehealth.about_devices(edgehealth.ask(node.edge / "edgecore.sock"))
+    except InstallError:
+        told = ""
+    return f"pid {daemon.pid()}" + (f"; {told}" if told else "")
 
 
 def _channel(cloud: Layout, node: Layout, *, cut: bool) -> tuple[bool, str]:

@@ -1,0 +1,54 @@
+"""What an EdgeCore on this machine says of itself on its status socket, and what of that a person is told.
+
+ask(socket) → health → about_devices(health) → "MQTT tcp://… connected, 3 clients; 2 devices, mappers: modbus"
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from octoedge.errors import InstallError
+
+Json = dict[str, Any]
+_SECONDS = 3.0
+_MAX_ANSWER = 8 << 20
+
+
+def ask(path: Path) -> Json:
+    """Its health; `InstallError` when it does not answer, or this user may not ask."""
+    answer = b""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.settimeout(_SECONDS)
+            asking.connect(str(path))
+            while (part := asking.recv(65536)) and len(answer) < _MAX_ANSWER:
+                answer += part
+        return dict(json.loads(answer))
+    except (OSError, ValueError) as error:
+        raise InstallError(f"EdgeCore does not answer on {path}: {error}") from error
+
+
+def about_devices(health: Json) -> str:
+    """Brokers with their clients, devices, mappers, and what is wrong with them; empty on a node without."""
+    parts = [_broker(side) for side in health.get("brokers") or ()]
+    about = health.get("devices") or {}
+    mappers = ", ".join(f"{protocol} ({name})" for protocol, name in sorted(about.get("mappers", {}).items()))
+    if about.get("devices") or mappers:
+        parts.append(f"{about.get('devices', 0)} devices, " + (f"mappers: {mappers}" if mappers else "no mapper"))
+    troubles = sorted(about.get("troubles", {}).items())
+    if troubles:
+        device, why = troubles[0]
+        more = f", and {len(troubles) - 1} more" if len(troubles) > 1 else ""
+        parts.append(f"{device}: {why}{more}")
+    return "; ".join(parts)
+
+
+def _broker(side: Json) -> str:
+    if not side.get("connected"):
+        return f"MQTT {side.get('broker')} not connected: {side.get('trouble')}"
+    clients = f", {side['clients']} clients" if side.get("clients") else ""
+    dropped = f", {side['dropped']} messages dropped" if side.get("dropped") else ""
+    return f"MQTT {side.get('broker')} connected{clients}{dropped}"
