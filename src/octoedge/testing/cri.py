@@ -22,12 +22,13 @@ from octoedge.edge.edged import names
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.fields import ContainerState, SandboxState
 from octoedge.edge.edged.cri.interface import NOT_FOUND, UNIMPLEMENTED
-from octoedge.errors import CriError, OctoedgeError, RuntimeUnavailable
+from octoedge.errors import CriError, DeadlineError, OctoedgeError, RuntimeUnavailable
 from octoedge.runtime.clock import Clock, rfc3339_micro
 
 T = TypeVar("T")
 
 UNKNOWN = 2
+_DEADLINE = 20.0
 KILLED, TERMINATED = 137, 143
 
 
@@ -92,6 +93,8 @@ class MemoryRuntime:
         """How often a container was started, by pod uid and name."""
         self.pulls: list[tuple[str, f.AuthConfig | None]] = []
         self.away = False
+        self.hangs = False
+        """Calls are taken, and never answered: they end with their deadline."""
         self.network_ready = True
         self.sandbox_image = ""
         """What its configuration names, as older runtimes tell it."""
@@ -392,6 +395,9 @@ class MemoryRuntime:
             await asyncio.sleep(self.latency)
         if self.away:
             raise RuntimeUnavailable(f"{name}: the in-memory runtime is away")
+        if self.hangs:
+            await asyncio.sleep(_DEADLINE)
+            raise DeadlineError(f"{name}: the in-memory runtime gave no answer in time")
         failures = self._failures.get(name)
         if failures:
             raise failures.pop(0)

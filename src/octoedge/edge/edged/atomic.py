@@ -35,23 +35,36 @@ def write(volume: Path, payload: Payload, stamp: str, group: int | None = None) 
     if _holds(volume, payload):
         _show(volume, payload)  # Who was killed between the rename and the links has shown nothing yet.
         return False
-    new = volume / f"..{stamp}"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    new.chmod(0o755)
-    for name, file in payload.items():
-        _write_one(new / name, file, new, group)
     old = _current(volume)
+    _sweep(volume, old)
+    new = volume / (f"..{stamp}" if f"..{stamp}" != old else f"..{stamp}_")
+    try:
+        _write_all(new, payload, group)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)  # A disk that is full must not be filled by every attempt.
+        raise
     link = volume / "..data_tmp"
     with contextlib.suppress(FileNotFoundError):
         link.unlink()
     link.symlink_to(new.name)
     link.rename(volume / _DATA)
     _show(volume, payload)
+    _sweep(volume, new.name)
+    return True
+
+
+def _write_all(new: Path, payload: Payload, group: int | None) -> None:
+    new.mkdir()
+    new.chmod(0o755)
+    for name, file in payload.items():
+        _write_one(new / name, file, new, group)
+
+
+def _sweep(volume: Path, current: str) -> None:
+    """Remove what is not shown any more, or never was."""
     for stale in volume.iterdir():
-        if stale.name.startswith("..") and stale.name not in (_DATA, new.name):
+        if stale.name.startswith("..") and stale.name not in (_DATA, current) and not stale.is_symlink():
             shutil.rmtree(stale, ignore_errors=True)
-    return old != new.name
 
 
 def check_path(name: str) -> None:

@@ -34,6 +34,8 @@ CHECK = 5.0
 """Seconds between two looks at the runtime."""
 _PATIENCE = 5.0
 """Seconds that a runtime may be away before the node says so: containerd restarts in one."""
+_ANSWER = 10.0
+"""Seconds that a runtime may take to say how it is."""
 _STATUS = 10.0
 _HEARTBEAT = 300.0
 _LEASE, _LEASE_DURATION = 10.0, 40
@@ -123,6 +125,16 @@ class NodeKeeper:
         return status
 
     async def _ask(self) -> RuntimeHealth:
+        """How the runtime is; one that takes the call and does not answer is as good as none."""
+        began = _now()
+        try:
+            async with asyncio.timeout(_ANSWER):
+                return await self._answered()
+        except TimeoutError:
+            self._away_since = began if self._away_since is None else self._away_since
+            return self._away(DeadlineError(f"it has not answered for {_ANSWER:.0f} s"))
+
+    async def _answered(self) -> RuntimeHealth:
         try:
             version = self.health
             if not version.version:
@@ -135,7 +147,7 @@ class NodeKeeper:
             self._away_since = None
             # It may have come back as another version.
             self.health = msgspec.structs.replace(self.health, version="")
-            return await self._ask()
+            return await self._answered()
         self._said.over("container runtime", "answers")
         problems = {
             kind: f"{what} not ready: {condition.reason}: {condition.message}".strip(" :")
