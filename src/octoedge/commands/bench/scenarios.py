@@ -9,19 +9,19 @@ import asyncio
 import shutil
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from octoedge.commands.bench.controlplane import control_plane_alone
+from octoedge.commands.bench.crowd import crowd, runtime_alone
 from octoedge.commands.bench.fleet import fleet
 from octoedge.commands.bench.process import cpu_seconds, memory, traffic
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.streaming import flat_out, streams
 from octoedge.commands.bench.world import DEADLINE, PORT_OFFSET, World, is_ready, pod
-from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.errors import DeadlineError
 from octoedge.keadm import cluster, configfiles
@@ -82,7 +82,7 @@ async def pods(world: World) -> Samples:
         whole.append(await world.apply_pod(f"fast-{number}"))
         await world.delete_pod(f"fast-{number}")
         # Next to each other: what the runtime takes goes up and down with the machine.
-        own.append(max(0.0, whole[-1] - await _runtime_alone(world, number)))
+        own.append(max(0.0, whole[-1] - await runtime_alone(world, number)))
     return {"apply_ready": whole, "apply_ready_own": own}
 
 
@@ -167,6 +167,7 @@ SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
     ("streams: logs, exec, port-forward", streams),
     ("memory and idle CPU (two minutes and a half)", memory_and_idle),
     ("offline restart", offline_restarts),
+    ("100 pods", crowd),
     ("first start → Ready", first_starts),
     ("control plane start", control_plane),
 )
@@ -216,45 +217,6 @@ def _write_edge_config(world: World) -> None:
     """The configuration with a fresh token: a used one was blanked."""
     token = cluster.join_token(world.layout.apiserver_data / "admin.kubeconfig")
     world.layout.edgecore_file.write_text(configfiles.edgecore(world.layout, token))
-
-
-async def _runtime_alone(world: World, number: int) -> float:
-    """What containerd takes for the sandbox and the container of such a pod, asked directly."""
-    (world.layout.logs / "pods" / "bench").mkdir(parents=True, exist_ok=True)
-    runtime = CriClient(str(world.layout.runtime_socket))
-    network = f.SandboxSecurityContext(namespace_options=f.NamespaceOption(network=f.NamespaceMode.NODE))
-    sandbox = f.SandboxConfig(
-        metadata=f.SandboxMetadata(name=f"bench-{number}", uid=f"bench-{number}", namespace="bench"),
-        log_directory=str(world.layout.logs / "pods" / "bench"),
-        linux=f.LinuxSandboxConfig(cgroup_parent=world.layout.cgroup_root, security_context=network),
-    )
-    container = f.ContainerConfig(
-        metadata=f.ContainerMetadata(name="main"),
-        image=f.ImageSpec(image="octoedge.local/hello:1"),
-        command=("/bin/busybox", "sleep", "3600"),
-        log_path="main.log",
-        mounts=tuple(_mounts(world.layout.logs / "pods" / "bench")),
-    )
-    try:
-        began = time.monotonic()
-        sandbox_id = await runtime.run_sandbox(sandbox)
-        container_id = await runtime.create_container(sandbox_id, container, sandbox)
-        await runtime.start_container(container_id)
-        took = time.monotonic() - began
-        await runtime.stop_container(container_id, 0)
-        await runtime.stop_sandbox(sandbox_id)
-        await runtime.remove_sandbox(sandbox_id)
-        return took
-    finally:
-        await runtime.close()
-
-
-def _mounts(folder: Path) -> Iterator[f.Mount]:
-    """As many as any pod has: its hosts file, its last words, its service account."""
-    for name in ("/etc/hosts", "/dev/termination-log", "/var/run/secrets/kubernetes.io/serviceaccount"):
-        source = folder / name.strip("/").replace("/", "-")
-        source.mkdir(parents=True, exist_ok=True) if "secrets" in name else source.touch()
-        yield f.Mount(container_path=name, host_path=str(source))
 
 
 def _configmap(text: str) -> bytes:
