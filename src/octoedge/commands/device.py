@@ -59,9 +59,7 @@ def _demo(*, keep: bool) -> int:
     from octoedge.commands.asroot import ensure_root
 
     ensure_root()
-    known = layout.load(os.environ)
-    if known is None:
-        raise InstallError(f"nothing is set up in {layout.locate(os.environ)}; `octoedge up` does it.")
+    known = layout.existing(os.environ)
     api = cluster.api_server(known.kubeconfig)
     print(f"a thermometer on node {known.node}; set it from another shell, Ctrl-C ends it:\n{_WISH}\n", flush=True)
     return demo.run(known, api, ROOT, lambda over: _watch(api, "default", demo.NAME, 0, over), keep=keep)

@@ -35,9 +35,7 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     ensure_root()
-    known = layout.load(os.environ)
-    if known is None:
-        raise InstallError(f"nothing is set up in {layout.locate(os.environ)}; `octoedge up` does it.")
+    known = layout.existing(os.environ)
     node = register.load(known).node(arguments.node or known.node)
     if not containerd.answers(node):
         raise InstallError(f"the container runtime of {node.node} does not answer; `octoedge up` starts it.")

@@ -56,9 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _nodes() -> Register:
-    known = layout.load(os.environ)
-    if known is None:
-        raise InstallError(f"nothing is set up in {layout.locate(os.environ)}; `octoedge up` does it.")
+    known = layout.existing(os.environ)
     return register.load(known)
 
 

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from octoedge.commands.asroot import ensure_root
-from octoedge.errors import InstallError
 from octoedge.keadm import layout, registries
 
 MAX_PASSWORD = 64 << 10
@@ -40,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     ensure_root()
-    known = layout.load(os.environ)
-    if known is None:
-        raise InstallError(f"nothing is set up in {layout.locate(os.environ)}; `octoedge up` does it.")
+    known = layout.existing(os.environ)
     {"add": _add, "list": _list, "remove": _remove}[arguments.action](known.registries, arguments)
     return 0
 

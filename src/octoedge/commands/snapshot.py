@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from octoedge.apiserver import snapshot
-from octoedge.errors import ApiError, ConfigError, StoreError
+from octoedge.errors import ApiError, StoreError
 
 TEXTS = {
     "snapshot": "write everything that the API server holds to one file; it may run meanwhile",
@@ -81,12 +81,9 @@ async def _post(folder: Path) -> None:
 
 
 def _of_installation(environment: Mapping[str, str]) -> Path:
-    from octoedge.keadm.layout import load
+    from octoedge.keadm import layout
 
-    found = load(environment)
-    if found is None:
-        raise ConfigError("nothing is set up here: say --data-dir DIR, or set OCTOEDGE_HOME")
-    return found.apiserver_data
+    return layout.existing(environment, "say --data-dir DIR, or set OCTOEDGE_HOME").apiserver_data
 
 
 _ACTIONS: dict[str, Callable[[Path, Path], int]] = {"snapshot": take, "restore": restore}

@@ -98,8 +98,4 @@ def _socket(name: str) -> Path:
 
 
 def _installed() -> layout.Layout:
-    known = layout.load(os.environ)
-    if known is None:
-        where = layout.locate(os.environ)
-        raise InstallError(f"nothing is set up in {where}; name CloudCore's monitor: --monitor 127.0.0.1:9091")
-    return known
+    return layout.existing(os.environ, "name CloudCore's monitor (--monitor 127.0.0.1:9091) or EdgeCore's --socket")

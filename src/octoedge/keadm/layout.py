@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from octoedge.errors import ConfigError
+from octoedge.errors import ConfigError, InstallError
 
 MAX_OFFSET = 65535 - 10550
 NODE_GRACE = 40.0
@@ -227,6 +227,14 @@ def locate(environment: Mapping[str, str]) -> Path:
             " sockets below it. Choose a shorter folder."
         )
     return path
+
+
+def existing(environment: Mapping[str, str], hint: str = "`octoedge up` does it") -> Layout:
+    """The installation at the home; `InstallError` with the hint when nothing was ever set up there."""
+    found = load(environment)
+    if found is None:
+        raise InstallError(f"nothing is set up in {locate(environment)}; {hint}.")
+    return found
 
 
 def load(environment: Mapping[str, str]) -> Layout | None:
