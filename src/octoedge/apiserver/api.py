@@ -45,6 +45,7 @@ from octoedge.kube.read import (
     Target,
     Watch,
     bookmark_frame,
+    flag,
     list_pieces,
     parse_path,
     read_options,
@@ -308,8 +309,7 @@ def _verb(request: Request, target: Target) -> str:
     if target.name:
         return verb
     if verb == "get":
-        watching = request.query.get("watch", "false").lower() not in ("false", "0") and "watch" in request.query
-        return "watch" if watching else "list"
+        return "watch" if flag(request.query, "watch") else "list"
     return "deletecollection" if verb == "delete" else verb
 
 

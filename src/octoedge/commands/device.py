@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from octoedge.errors import InstallError
 from octoedge.keadm import cluster, devices, layout
@@ -113,29 +112,12 @@ def _news(shown: devices.Shown) -> dict[str, tuple[str, str, str]]:
 
 
 def _shown(api: cluster.Server, namespace: str, name: str) -> devices.Shown:
-    device = _read(api, f"{ROOT}/{namespace}/devices/{name}")
+    device = api.find(f"{ROOT}/{namespace}/devices/{name}")
     if device is None:
         raise InstallError(f"there is no device {name} in namespace {namespace}; `octoedge device get` lists them")
     reference = (json.loads(device)["spec"].get("deviceModelRef") or {}).get("name", "")
-    model = _read(api, f"{ROOT}/{namespace}/devicemodels/{reference}") if reference else None
-    return devices.shown(device, model, _read(api, f"{ROOT}/{namespace}/devicestatuses/{name}"), time.time())
-
-
-def _read(api: cluster.Server, path: str) -> bytes | None:
-    status, body = api.read(path)
-    if status == 404:
-        return None
-    if status != 200:
-        raise InstallError(f"{api.url(path)} answered {status}: {_reason(body)}")
-    return body
-
-
-def _reason(body: bytes) -> str:
-    try:
-        said: Any = json.loads(body)
-        return str(said["message"])
-    except (ValueError, KeyError, TypeError):
-        return body[:200].decode(errors="replace")
+    model = api.find(f"{ROOT}/{namespace}/devicemodels/{reference}") if reference else None
+    return devices.shown(device, model, api.find(f"{ROOT}/{namespace}/devicestatuses/{name}"), time.time())
 
 
 def _kubeconfig() -> Path:

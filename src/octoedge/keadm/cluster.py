@@ -40,6 +40,13 @@ class Server:
         """Status and body of the answer. Raises `InstallError` when there is none."""
         return self._ask("GET", path, None, timeout)
 
+    def find(self, path: str) -> bytes | None:
+        """The object there; None when there is none. Raises `InstallError` for any other answer."""
+        status, body = self.read(path)
+        if status not in (200, 404):
+            raise InstallError(f"{self.url(path)} answered {status}: {_reason(body)}")
+        return body if status == 200 else None
+
     def change(self, method: str, path: str, body: Any) -> bool:
         """Send a change; False when what it is about is not there. Raises `InstallError` for any other refusal."""
         status, answer = self._ask(method, path, body, 10)

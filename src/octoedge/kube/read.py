@@ -84,17 +84,17 @@ class ReadOptions:
 
 def read_options(query: Mapping[str, str]) -> ReadOptions:
     """The options that a query string says; a `bad_request` or `invalid` when they contradict each other."""
-    initial = _flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
+    initial = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
     options = ReadOptions(
         labels=parse_labels(query.get("labelSelector", "")),
         fields=parse_fields(query.get("fieldSelector", "")),
-        watch=_flag(query, "watch"),
+        watch=flag(query, "watch"),
         resource_version=query.get("resourceVersion", ""),
         match=query.get("resourceVersionMatch", ""),
         limit=_number(query, "limit"),
         continue_from=query.get("continue", ""),
         timeout_seconds=_number(query, "timeoutSeconds"),
-        bookmarks=_flag(query, "allowWatchBookmarks"),
+        bookmarks=flag(query, "allowWatchBookmarks"),
         initial_events=initial,
     )
     _check(options)
@@ -123,8 +123,8 @@ def _option_error(name: str, text: str) -> ApiError:
     return invalid("ListOptions", "", [("FieldValueInvalid", name, text)], "meta.k8s.io")
 
 
-def _flag(query: Mapping[str, str], name: str) -> bool:
-    """Kubernetes reads a flag without a value, and any value but false and 0, as true."""
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Whether a parameter is on: Kubernetes reads a flag without a value, and any value but false and 0, as true."""
     return name in query and query[name].lower() not in ("false", "0")
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from octoedge.cloud.cloudstream.kept import KeptLogs, selected
 from octoedge.errors import ApiError
+from octoedge.kube.read import flag
 from octoedge.runtime.clock import Clock, rfc3339
 
 WARNINGS = "Octoedge-Warnings"
@@ -28,7 +29,7 @@ class NodesAway:
         if self._kept is None:
             raise why
         container = request.match_info["container"]
-        if request.query.get("previous", "false").lower() in ("true", "1"):
+        if flag(request.query, "previous"):
             raise _refused(why, "the cloud keeps nothing of a container's previous instance")
         kept = await self._kept.find(node, uid, container)
         if kept is None:

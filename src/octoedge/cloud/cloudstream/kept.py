@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.errors import MessageError, bad_request
+from octoedge.kube.read import flag
 from octoedge.protocol.tunnel import LogEnd
 from octoedge.runtime.clock import Clock, parse_rfc3339
 from octoedge.runtime.logs import SaidOnce
@@ -155,7 +156,7 @@ def selected(text: bytes, query: Mapping[str, str], now: float) -> bytes:
     tail = query.get("tailLines", "")
     if tail:
         lines = lines[max(0, len(lines) - _number("tailLines", tail)) :]
-    if query.get("timestamps", "false").lower() not in ("true", "1"):
+    if not flag(query, "timestamps"):
         lines = [line.partition(b" ")[2] if _written(line) else line for line in lines]
     whole = b"".join(lines)
     limit = query.get("limitBytes", "")

@@ -26,6 +26,7 @@ from octoedge.cloud.cloudstream.tunnels import Tunnels
 from octoedge.errors import ApiError, ConnectionClosed, OctoedgeError, bad_request
 from octoedge.kube.client import Client
 from octoedge.kube.kinds import PODS
+from octoedge.kube.read import flag
 from octoedge.protocol.tunnel import Connector, Kind
 from octoedge.transport.websocket_server import start
 
@@ -175,7 +176,7 @@ async def _pass_on(request: web.Request, stream: Stream) -> web.StreamResponse:
         await response.write_eof()
     except ConnectionClosed as error:
         log.debug("= %s broke off: %s", request.path, error)
-        if request.query.get("follow", "").lower() in ("true", "1"):
+        if flag(request.query, "follow"):
             # Most API servers tell a reader nothing of how his log ended.
             await _last_words(response, f"# the log breaks off here: {error}\n")
         if request.transport is not None:
