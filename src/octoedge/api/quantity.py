@@ -1,4 +1,7 @@
-"""Kubernetes quantities (`100m`, `64Mi`, `1e3`) as whole numbers, rounded up as Kubernetes does."""
+"""Kubernetes quantities (`100m`, `64Mi`, `1e3`) as whole numbers, rounded up as Kubernetes does.
+
+`apiserver.quantity` keeps them exact and writes them; it is apart because the agent's memory is counted.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ import msgspec
 
 from octoedge.apiserver.backend import View
 from octoedge.apiserver.metadata import Cause, wrong
-from octoedge.apiserver.quantity import parse
+from octoedge.apiserver.placing.demand import UNIT, amounts_of, together
+from octoedge.apiserver.quantity import decimal, parse
 from octoedge.errors import forbidden
 
 Json = dict[str, Any]
@@ -104,22 +105,23 @@ def _resources(container: Json) -> tuple[Amounts, Amounts]:
 
 
 def of_pod(spec: Json) -> tuple[Amounts, Amounts]:
-    """What a whole Pod asks for: its containers together, or its largest init container when that is more."""
-    parts = []
-    for index in (0, 1):
-        total: dict[str, Fraction] = {}
-        for container in spec.get("containers") or []:
-            for name, amount in _resources(container)[index].items():
-                total[name] = total.get(name, Fraction(0)) + parse(str(amount))
-        for container in spec.get("initContainers") or []:
-            for name, amount in _resources(container)[index].items():
-                total[name] = max(total.get(name, Fraction(0)), parse(str(amount)))
-        parts.append({name: str(_plain(amount)) for name, amount in total.items()})
-    return parts[0], parts[1]
+    """What a whole Pod asks for, and what it may use at most, as quantities; its overhead is left out."""
+    requests, limits = (
+        together(
+            [_amounts(container, index) for container in spec.get("containers") or []],
+            [(_amounts(one, index), one.get("restartPolicy") == "Always") for one in spec.get("initContainers") or []],
+        )
+        for index in (0, 1)
+    )
+    return _shown(requests), _shown(limits)
 
 
-def _plain(amount: Fraction) -> str:
-    return str(amount.numerator) if amount.denominator == 1 else f"{float(amount * 1000):g}m"
+def _amounts(container: Json, index: int) -> dict[str, int]:
+    return amounts_of({name: str(amount) for name, amount in _resources(container)[index].items()})
+
+
+def _shown(amounts: Mapping[str, int]) -> dict[str, str]:
+    return {name: decimal(Fraction(amount, UNIT)) for name, amount in amounts.items()}
 
 
 def _out_of_bounds(item: Json, requests: Amounts, limits: Amounts) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Resource quantities (`500m`, `1Gi`, `2e3`) as exact numbers and in their usual form."""
+"""Resource quantities (`500m`, `1Gi`, `2e3`) as exact numbers and in their usual form.
+
+The agent, which only asks what an amount comes to in whole units, has `api.quantity` and is spared fractions.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,24 @@ def canonical(text: str) -> str:
     """The usual form: `0.5` is `500m`, `1000m` is `1`, `1024Mi` is `1Gi`; the family of the suffix stays."""
     _, suffix = _parts(text)
     value = parse(text)
-    if value == 0:
+    if not value:
         return "0"
     if suffix in _BINARY:
-        return _binary(value) or _decimal(value)
+        return _binary(value) or decimal(value)
     if suffix and suffix[0] in "eE" and len(suffix) > 1:
         return _exponent(value)
-    return _decimal(value)
+    return decimal(value)
+
+
+def decimal(value: Fraction) -> str:
+    """An exact value in its usual decimal form."""
+    if not value:
+        return "0"
+    for suffix, power in sorted([*_DECIMAL.items(), ("", 0)], key=lambda pair: -pair[1]):
+        scaled = value / Fraction(10) ** power
+        if scaled.denominator == 1:
+            return f"{scaled}{suffix}"
+    return decimal(Fraction(-(-value * 10**9 // 1), 10**9))  # rounded up, as nothing is smaller than a nano
 
 
 def _parts(text: str) -> tuple[Fraction, str]:
@@ -51,17 +65,9 @@ def _binary(value: Fraction) -> str:
     return ""
 
 
-def _decimal(value: Fraction) -> str:
-    for suffix, power in sorted([*_DECIMAL.items(), ("", 0)], key=lambda pair: -pair[1]):
-        scaled = value / Fraction(10) ** power
-        if scaled.denominator == 1:
-            return f"{scaled}{suffix}"
-    return _decimal(Fraction(-(-value * 10**9 // 1), 10**9))  # rounded up, as nothing is smaller than a nano
-
-
 def _exponent(value: Fraction) -> str:
     for power in range(18, -12, -3):
         scaled = value / Fraction(10) ** power
         if scaled.denominator == 1:
             return f"{scaled}e{power}" if power else str(scaled)
-    return _decimal(value)
+    return decimal(value)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from octoedge.apiserver.limits import of_pod
-from octoedge.apiserver.quantity import canonical, parse
+from octoedge.apiserver.quantity import canonical, decimal, parse
 from octoedge.errors import forbidden
 from octoedge.kube.read import Item
 
@@ -185,7 +185,7 @@ def _shown(used: Mapping[str, Fraction], names: Sequence[str]) -> str:
 def _text(amount: Fraction) -> str:
     if amount.denominator == 1 and amount and amount % 1024 == 0:
         return canonical(f"{amount // 1024}Ki")
-    return canonical(str(amount.numerator) if amount.denominator == 1 else f"{float(amount * 1000):g}m")
+    return decimal(amount)
 
 
 def _refuse(resource: str, about: Json, why: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octoedge.apiserver.quantity import canonical, parse
+from octoedge.apiserver.quantity import canonical, decimal, parse
 
 SUFFIXES = ["", "n", "u", "m", "k", "M", "G", "Ki", "Mi", "Gi", "e3", "E2", "e-2"]
 
@@ -32,3 +34,9 @@ def test_the_value_stays(whole: int, thousandths: int, suffix: str) -> None:
     # Below a nano everything is rounded up.
     assert abs(parse(usual) - parse(text)) * 10**9 < 1
     assert canonical(usual) == usual
+
+
+@given(st.integers(0, 10**24).map(lambda nanos: Fraction(nanos, 10**9)))
+def test_a_value_in_decimal_form_is_that_value(value: Fraction) -> None:
+    assert parse(decimal(value)) == value
+    assert canonical(decimal(value)) == decimal(value)

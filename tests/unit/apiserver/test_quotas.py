@@ -117,6 +117,18 @@ def test_a_controller_that_makes_many_at_once_stays_within(tmp_path: Path) -> No
     simulate(tmp_path, story)
 
 
+def test_sums_are_exact_and_sidecars_count(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        await at.create(quota(requests_cpu="2k"))
+        sidecar = {"name": "s", "image": "i", "restartPolicy": "Always", "resources": {"requests": {"cpu": "1000"}}}
+        await at.create(pod("large", {"cpu": "1m"}, initContainers=[sidecar]), pod("small", {"cpu": "500m"}))
+        await at.until(lambda: "1000501m" in (at.get("resourcequotas", "q").get("status") or {})["used"].values())
+        with pytest.raises(ApiError, match=r"requested: requests.cpu=1k, used: requests.cpu=1000501m"):
+            await at.create(pod("another", {"cpu": "1k"}))
+
+    simulate(tmp_path, story)
+
+
 def test_scopes_choose_pods(tmp_path: Path) -> None:
     async def story(at: ControlPlane) -> None:
         await at.create(quota("best", ["BestEffort"], pods="0"))

@@ -45,27 +45,32 @@ class Demand:
 
 
 def demand_of(pod: PlacedPod) -> Demand:
-    """What a Pod asks for.
-
-    Containers and sidecars run together; an init container runs beside the sidecars before it. What is more of both
-    counts, and the overhead of the runtime class is added.
-    """
-    together: Amounts = {}
-    sidecars: Amounts = {}
-    most: Amounts = {}
-    for container in pod.spec.init_containers:
-        asked = _asked(container)
-        if container.restart_policy == "Always":
-            _add(sidecars, asked)
-            asked = {}
-        for name in {*sidecars, *asked}:
-            most[name] = max(most.get(name, 0), sidecars.get(name, 0) + asked.get(name, 0))
-    for container in pod.spec.containers:
-        _add(together, _asked(container))
-    _add(together, sidecars)
-    total = {name: max(together.get(name, 0), most.get(name, 0)) for name in {*together, *most}}
+    """What a Pod asks for, with the overhead of its runtime class."""
+    before = [(_asked(container), container.restart_policy == "Always") for container in pod.spec.init_containers]
+    total = together([_asked(container) for container in pod.spec.containers], before)
     _add(total, amounts_of({name: str(value) for name, value in pod.spec.overhead.items()}))
     return _shared(tuple((name, value) for name, value in sorted(total.items()) if value), tuple(_ports(pod)))
+
+
+def together(containers: Iterable[Amounts], before: Iterable[tuple[Amounts, bool]]) -> Amounts:
+    """What containers take from a node, and those before them, of which each is a sidecar or not.
+
+    Containers and sidecars run together; an init container runs beside the sidecars before it. What is more of both
+    counts.
+    """
+    running: Amounts = {}
+    sidecars: Amounts = {}
+    most: Amounts = {}
+    for asked, is_sidecar in before:
+        if is_sidecar:
+            _add(sidecars, asked)
+        alone = {} if is_sidecar else asked
+        for name in {*sidecars, *alone}:
+            most[name] = max(most.get(name, 0), sidecars.get(name, 0) + alone.get(name, 0))
+    for asked in containers:
+        _add(running, asked)
+    _add(running, sidecars)
+    return {name: max(running.get(name, 0), most.get(name, 0)) for name in {*running, *most}}
 
 
 def amounts_of(quantities: Mapping[str, str]) -> Amounts:
