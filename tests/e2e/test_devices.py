@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,30 @@ import yaml
 
 from octoedge.testing.eventually import eventually
 from octoedge.testing.installation import Installation, fetch
+from octoedge.transport.mqtt import Broker, connect
+from octoedge.transport.mqtt_packets import Published
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "devices"
 MAPPER = Path(sys.executable).with_name("octoedge-mapper")
+COUNTER = """
+apiVersion: devices.kubeedge.io/v1alpha2
+kind: DeviceModel
+metadata: {name: counter-model}
+spec:
+  properties:
+  - {name: status, description: on or off, type: {string: {accessMode: ReadWrite}}}
+---
+apiVersion: devices.kubeedge.io/v1alpha2
+kind: Device
+metadata: {name: counter, labels: {description: counter}}
+spec:
+  deviceModelRef: {name: counter-model}
+  nodeSelector: {nodeSelectorTerms: [{matchExpressions: [{key: "", operator: In, values: [edge-1]}]}]}
+status:
+  twins: [{propertyName: status, desired: {value: "OFF", metadata: {type: string}}}]
+"""
+"""KubeEdge's counter as manifests before 1.15 have it: no mapper, an application that speaks MQTT."""
+OLD_WISH = '[{"op":"replace","path":"/status/twins/0/desired/value","value":"ON"}]'
 PATCH = '[{"op":"replace","path":"/spec/properties/%d/desired","value":{"value":"%s"}}]'
 SETPOINT, HEATER = 1, 2
 
@@ -168,3 +190,41 @@ def test_the_same_name_in_two_namespaces(plant: Plant) -> None:
         eventually(lambda: plant.values()["setpoint"], lambda value: value == "50")
     finally:
         installation.kubectl("delete", "namespace", "office", "--timeout=30s").check()
+
+
+async def _counter(installation: Installation, wish: Callable[[], object]) -> None:
+    """The application: it is told that it should be ON, and counts to 5."""
+    topic = "$hw/events/device/default/counter/twin/update"
+    client = await connect(Broker(f"tcp://127.0.0.1:{installation.layout.ports.mqtt}", "counter-application"))
+    on = asyncio.Event()
+
+    async def listen() -> None:
+        async for message in client.messages():
+            client.acknowledge(message)
+            if isinstance(message, Published) and b'"expected":{"value":"ON"' in message.payload:
+                on.set()
+
+    async with asyncio.TaskGroup() as group, asyncio.timeout(30):
+        listening = group.create_task(listen())
+        await client.subscribe([(f"{topic}/document", 1)])
+        await asyncio.to_thread(wish)
+        await on.wait()
+        said = {"twin": {"status": {"actual": {"value": "5"}, "metadata": {"type": "Updated"}}}}
+        await client.publish(topic, json.dumps(said).encode())
+        listening.cancel()
+    client.close()
+
+
+def test_a_counter_of_the_old_kind_that_speaks_mqtt(installation: Installation) -> None:
+    old = ("devices.v1alpha2.devices.kubeedge.io", "counter")
+    installation.kubectl("apply", "-f", "-", stdin=COUNTER).check()
+    try:
+        wish = lambda: installation.kubectl("patch", *old, "--type=json", "-p", OLD_WISH).check()  # noqa: E731
+        asyncio.run(_counter(installation, wish))
+        status = eventually(
+            lambda: installation.get("devicestatus", "counter")["status"], lambda status: bool(status.get("twins"))
+        )
+        assert status["twins"][0]["reported"]["value"] == "5"
+        assert installation.get(*old)["status"]["twins"][0]["desired"]["value"] == "ON"
+    finally:
+        installation.kubectl("delete", "devices,devicemodels", "--all", "--timeout=20s").check()

@@ -2,18 +2,21 @@
 
 octoedge-mapper run thermometer.py            one file with a subclass of Mapper
 octoedge-mapper run modbus                    an installed protocol, by the visitors of its devices alone
+octoedge-mapper new boiler                    the beginning of a mapper of one's own, in boiler.py
 octoedge-mapper simulate modbus --port 5502   a thermometer on a real Modbus server
+octoedge-mapper simulate http --port 8088     an energy meter on a real HTTP server
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
+import re
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     logs.set_up(parsed.log_level)
     try:
-        asyncio.run(_until_told(parsed.work(parsed)))
+        work = parsed.work(parsed)
+        if work is not None:
+            asyncio.run(_until_told(work))
     except OctoedgeError as problem:
         print(f"octoedge-mapper: {problem}", file=sys.stderr)
         return 1
@@ -48,12 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--http-port", type=int, default=7777, help="port of the REST door; 0 for none")
     run.set_defaults(work=_run)
     simulate = commands.add_parser("simulate", help="a simulated device on a real server of its protocol")
-    simulate.add_argument("protocol", choices=("modbus",))
+    simulate.add_argument("protocol", choices=tuple(_SIMULATORS))
     simulate.add_argument("--host", default="127.0.0.1")
     simulate.add_argument("--port", type=int, default=5502)
-    simulate.add_argument("--serial", default="", help="a serial line instead of TCP")
-    simulate.add_argument("--unit", type=int, default=1, help="slave id")
+    simulate.add_argument("--serial", default="", help="Modbus: a serial line instead of TCP")
+    simulate.add_argument("--unit", type=int, default=1, help="Modbus: slave id")
     simulate.set_defaults(work=_simulate)
+    new = commands.add_parser("new", help="begin a mapper of one's own")
+    new.add_argument("name", metavar="NAME", help="of the protocol; the file is NAME.py")
+    new.set_defaults(work=_new)
     return parser
 
 
@@ -67,20 +75,52 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 async def _simulate(arguments: argparse.Namespace) -> None:
     try:
-        from octoedge.mappers.modbus import simulator
+        await _SIMULATORS[arguments.protocol](arguments)
     except ImportError as error:
-        raise ConfigError(f"simulating Modbus needs a package that is not installed ({error}); "
-                          "`pip install 'octoedge[modbus]'`") from error  # fmt: skip
-    device = simulator.Thermometer()
-    try:
-        if arguments.serial:
-            print(f"a Modbus thermometer as unit {arguments.unit} on {arguments.serial}; Ctrl-C ends it")
-            await simulator.serve_serial(device, arguments.serial, unit=arguments.unit)
-        else:
-            print(f"a Modbus thermometer as unit {arguments.unit} at {arguments.host}:{arguments.port}; Ctrl-C ends it")
-            await simulator.serve_tcp(device, arguments.host, arguments.port, unit=arguments.unit)
+        hint = f"`pip install 'octoedge[{arguments.protocol}]'`"
+        raise ConfigError(f"the simulator needs a package that is not installed ({error}); {hint}") from error
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"the simulated device cannot be served: {error}") from error
+
+
+async def _simulate_modbus(arguments: argparse.Namespace) -> None:
+    from octoedge.mappers.modbus import simulator
+
+    device = simulator.Thermometer()
+    if arguments.serial:
+        print(f"a Modbus thermometer as unit {arguments.unit} on {arguments.serial}; Ctrl-C ends it")
+        await simulator.serve_serial(device, arguments.serial, unit=arguments.unit)
+    else:
+        print(f"a Modbus thermometer as unit {arguments.unit} at {arguments.host}:{arguments.port}; Ctrl-C ends it")
+        await simulator.serve_tcp(device, arguments.host, arguments.port, unit=arguments.unit)
+
+
+async def _simulate_http(arguments: argparse.Namespace) -> None:
+    from octoedge.mappers.http import simulator
+
+    print(f"an energy meter at http://{arguments.host}:{arguments.port}/state; Ctrl-C ends it")
+    await simulator.serve(simulator.Meter(), arguments.host, arguments.port)
+
+
+_SIMULATORS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]] = {
+    "modbus": _simulate_modbus,
+    "http": _simulate_http,
+}
+
+
+def _new(arguments: argparse.Namespace) -> None:
+    name = arguments.name
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", name):
+        raise ConfigError(f"the name {name[:80]!r} must be 1 to 63 small letters, digits and dashes, a letter first")
+    file = Path(f"{name}.py")
+    title = "".join(word.capitalize() for word in name.split("-"))
+    template = files("octoedge.mappers").joinpath("template.txt").read_text()
+    try:
+        with file.open("x") as out:
+            out.write(template.replace("NAME", name).replace("TITLE", title))
+    except FileExistsError as error:
+        raise ConfigError(f"{file} is there already; choose another name") from error
+    print(f"{file}: fill in Link, then `octoedge-mapper run {file}`; Devices name the protocol {name}")
 
 
 def _edgecore() -> Path:
@@ -95,12 +135,13 @@ def _edgecore() -> Path:
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until it ends, or SIGTERM or SIGINT comes."""
     loop = asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work, name="work")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work, name="work")
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, task.cancel)
+    except* OctoedgeError as errors:
+        raise errors.exceptions[0] from None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""`octoedge-mapper`: what it makes and what it says when it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from octoedge.commands.mapper import main
+from octoedge.mappers.run import load
+
+
+def test_a_new_mapper_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "my-boiler"]) == 0
+    made = load("my-boiler.py")
+    assert (made.protocol, type(made).__name__, sorted(made.readers)) == (
+        "my-boiler",
+        "MyBoiler",
+        ["setpoint", "temperature"],
+    )
+    assert main(["new", "my-boiler"]) == 1
+    assert main(["new", "../x"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "it holds none"),
+        ("from octoedge.mappers import Mapper\nclass A(Mapper, protocol='a'): ...\nclass B(A): ...\n", "A, B"),
+        ("import nothing_like_this\n", "cannot be loaded: ModuleNotFoundError"),
+    ],
+)
+def test_a_file_that_is_no_mapper_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, why: str
+) -> None:
+    file = tmp_path / "odd.py"
+    file.write_text(content)
+    assert main(["run", str(file)]) == 1
+    assert why in capsys.readouterr().err
+
+
+def test_a_protocol_that_nobody_offers_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "telepathy"]) == 1
+    assert "neither a Python file nor an installed protocol" in capsys.readouterr().err
