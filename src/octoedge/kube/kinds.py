@@ -1,4 +1,7 @@
-"""The kinds of objects that Octoedge asks an API server for: how each is called in a path and in an object."""
+"""The kinds of objects that Octoedge asks an API server for: how each is called in a path and in an object.
+
+What the embedded API server serves, and how, is the table in `apiserver.kinds`.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from octoedge.apiserver.controllers import pods as facts
-from octoedge.apiserver.controllers.controller import Controller, Key
+from octoedge.apiserver.controllers.controller import Concern, Controller, Key
 from octoedge.apiserver.controllers.plans import conditions, rollout
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
 from octoedge.apiserver.ownership import CONTROLLER, is_leaving, owners_of, reference
@@ -45,7 +45,7 @@ def deployment_controller(hands: Hands) -> Controller:
     return controller.attend(SETS, controller.controlled()).attend("pods", _through_sets(hands))
 
 
-def _through_sets(hands: Hands) -> Any:
+def _through_sets(hands: Hands) -> Concern:
     """A Pod concerns the Deployment that owns its ReplicaSet."""
     backend = hands.rest.backend
 
@@ -302,14 +302,12 @@ def _progress(
     }
     now = rfc3339(turn.now)
     changed = conditions.changed(known, condition, now, "lastUpdateTime")
-    if state == "ReplicaSetUpdated" and _advances(owner, counts):
-        conditions_now = conditions.find(changed, "Progressing")
-        assert conditions_now is not None
-        conditions_now["lastUpdateTime"] = now
-    if state == "NewReplicaSetAvailable" and before is not None and before.get("message") != texts[state]:
-        conditions_now = conditions.find(changed, "Progressing")
-        assert conditions_now is not None
-        conditions_now["lastUpdateTime"] = now
+    over = state == "NewReplicaSetAvailable" and before is not None and before.get("message") != texts[state]
+    if over or (state == "ReplicaSetUpdated" and _advances(owner, counts)):
+        # The deadline counts from the last step, also where the condition itself stays as it was.
+        progressing = conditions.find(changed, "Progressing")
+        assert progressing is not None
+        progressing["lastUpdateTime"] = now
     return changed
 
 

@@ -106,19 +106,12 @@ class NodeAuthorizer:
         return "" if there else f"pod {asked.namespace}/{asked.name} is not on node '{node}'"
 
     def _referred(self, node: str, asked: Attributes) -> str:
-        if asked.verb in _READ and asked.name and not asked.subresource:
-            for pod in self._pods(node, asked.namespace):
-                if asked.name in references(pod, asked.resource):
-                    return ""
-        return f"no relationship found between node '{node}' and this object"
+        allowed = asked.verb in _READ and not asked.subresource
+        return self._related(node, asked, allowed, lambda pod: asked.name in references(pod, asked.resource))
 
     def _claim(self, node: str, asked: Attributes) -> str:
         allowed = asked.verb == "get" or (asked.subresource == "status" and asked.verb in ("update", "patch"))
-        if allowed and asked.name:
-            for pod in self._pods(node, asked.namespace):
-                if asked.name in references(pod, "persistentvolumeclaims"):
-                    return ""
-        return f"no relationship found between node '{node}' and this object"
+        return self._related(node, asked, allowed, lambda pod: asked.name in references(pod, asked.resource))
 
     def _volume(self, node: str, asked: Attributes) -> str:
         item = self._reader.get("persistentvolumes", "", asked.name) if asked.verb == "get" else None
@@ -127,20 +120,26 @@ class NodeAuthorizer:
             for pod in self._pods(node, claim.get("namespace") or ""):
                 if claim.get("name") in references(pod, "persistentvolumeclaims"):
                     return ""
-        return f"no relationship found between node '{node}' and this object"
+        return _unrelated(node)
 
     def _account(self, node: str, asked: Attributes) -> str:
         allowed = (asked.verb, asked.subresource) in (("create", "token"), ("get", ""))
-        if allowed and asked.name:
-            for pod in self._pods(node, asked.namespace):
-                if pod["spec"].get("serviceAccountName") == asked.name:
-                    return ""
-        return f"no relationship found between node '{node}' and this object"
+        return self._related(node, asked, allowed, lambda pod: pod["spec"].get("serviceAccountName") == asked.name)
+
+    def _related(self, node: str, asked: Attributes, allowed: bool, concerns: Callable[[Json], bool]) -> str:
+        """Nothing if what is asked for is allowed with such an object, and a pod of the node is concerned with it."""
+        if allowed and asked.name and any(map(concerns, self._pods(node, asked.namespace))):
+            return ""
+        return _unrelated(node)
 
     def _pods(self, node: str, namespace: str) -> Iterator[Json]:
         for item in self._reader.items("pods", namespace) if namespace else ():
             if item.fields.get("spec.nodeName") == node:
                 yield msgspec.json.decode(item.data)
+
+
+def _unrelated(node: str) -> str:
+    return f"no relationship found between node '{node}' and this object"
 
 
 def references(pod: Json, resource: str) -> frozenset[str]:
