@@ -193,9 +193,8 @@ class HttpServer:
     async def _send(self, writer: asyncio.StreamWriter, answer: Answer, *, last: bool, head_only: bool = False) -> None:
         assert isinstance(answer.body, bytes)
         headers = {**answer.headers, "Content-Length": str(len(answer.body))}
-        writer.write(_head(answer.status, {**headers, "Connection": "close"} if last else headers))
-        if not head_only:
-            writer.write(answer.body)
+        head = _head(answer.status, {**headers, "Connection": "close"} if last else headers)
+        writer.write(head if head_only else head + answer.body)
         async with asyncio.timeout(self._limits.write_seconds):
             await writer.drain()
 
