@@ -6,7 +6,7 @@ OCTOEDGE := PYTHONPATH=src $(PYTHON) -m octoedge.commands.octoedge
 UP_FLAGS := $(if $(PORT_OFFSET),--port-offset $(PORT_OFFSET))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test check format bench lint format-check types contracts tests e2e python tools test-peers
+.PHONY: help up down status test check format bench soak lint format-check types contracts tests e2e python tools test-peers
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,9 @@ format: tools ## format the code as `make check` wants it
 bench: python ## all figures, as a table and JSON
 	@$(OCTOEDGE) prepare --for test
 	@$(BIN)/octoedge bench
+
+soak: python ## random faults in simulated time, on and on (MINUTES=60; SEED=N replays one history)
+	@$(BIN)/python tools/soak.py $(if $(SEED),--seed $(SEED),--minutes $(or $(MINUTES),60))
 
 # The parts of `check` and `test`; each needs the tools of `make check` to be there.
 

@@ -11,14 +11,14 @@ class Backoff:
     """Waiting times that double up to a limit, spread by jitter so that a fleet does not knock at once.
 
     `first` and `limit` are seconds; `jitter` 0.2 means ±20 %. One object per thing that is retried; `reset()` after
-    a success. The random source is an argument so that simulations repeat.
+    a success. The random source is an argument, or seeded from `random` itself, so that simulations repeat.
     """
 
     first: float = 0.5
     limit: float = 30.0
     factor: float = 2.0
     jitter: float = 0.2
-    rng: random.Random = field(default_factory=random.Random)
+    rng: random.Random = field(default_factory=lambda: random.Random(random.random()))  # noqa: S311 - spreads in time
     _next: float | None = None
 
     def next(self) -> float:

@@ -24,14 +24,16 @@ from octoedge.edge.edged.edged import Edged
 from octoedge.edge.edged.nodestatus import NodeSettings
 from octoedge.edge.edgehub.hub import EdgeHub
 from octoedge.edge.edgehub.uplink import Uplink
+from octoedge.edge.metamanager import records
 from octoedge.edge.metamanager.metamanager import MetaManager
-from octoedge.edge.metamanager.schema import open_store
+from octoedge.edge.metamanager.schema import Opened, open_store
 from octoedge.edge.ports import Change
-from octoedge.errors import ApiError, ConnectError
+from octoedge.errors import ApiError, ConnectError, ConnectionClosed
 from octoedge.kube.kinds import PODS, Kind
 from octoedge.protocol import handshake
 from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.supervisor import Module, Supervisor
+from octoedge.store.sqlite import Database
 from octoedge.testing.clock import VirtualClock
 from octoedge.testing.cri import MemoryRuntime
 from octoedge.testing.inline import InlineDatabase
@@ -40,6 +42,8 @@ from octoedge.testing.node import MACHINE, PlainMounter, settings
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import MemoryConnection, pair
 
+_TCP_SECONDS = 300.0
+"""After this long on a dead way the kernel reports what was sent as lost; ours notice long before, Go edges do not."""
 IMAGE = "edge.local/busybox:1"
 
 
@@ -49,7 +53,7 @@ class Cable:
     def __init__(self, node: str, cluster: Cluster) -> None:
         self._node = node
         self._cluster = cluster
-        self._ends: list[MemoryConnection] = []
+        self._wires: list[Wire] = []
         self.whole = True
         self.dials = 0
 
@@ -61,9 +65,9 @@ class Cable:
         if not self.whole or cloud is None or cloud.hub.admit(peer):
             raise ConnectError(f"nobody answers {self._node}")
         edge, far = pair(peer, Peer(address="cloud in memory", headers=cloud.hub.answer_headers(peer)))
-        self._ends = [edge, far]
-        self._cluster.spawn(cloud.hub.serve(far), f"session of {self._node}")
-        return edge
+        self._wires = [Wire(edge), Wire(far)]
+        self._cluster.spawn(cloud.hub.serve(self._wires[1]), f"session of {self._node}")
+        return self._wires[0]
 
     async def cut(self) -> None:
         """End the connection and let no other one through."""
@@ -72,12 +76,68 @@ class Cable:
 
     async def drop(self) -> None:
         """End the connection."""
-        for end in self._ends:
-            await end.close()
+        for wire in self._wires:
+            await wire.cut()
+
+    def silence(self) -> None:
+        """From now on nothing passes and neither end is told; no other connection either."""
+        self.whole = False
+        for wire in self._wires:
+            wire.silence()
 
     def mend(self) -> None:
         """Let connections through again."""
         self.whole = True
+
+
+class Wire:
+    """One end of a connection that can go dead without a word."""
+
+    def __init__(self, inner: MemoryConnection) -> None:
+        self._inner = inner
+        self._given_up_at: float | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the way is dead."""
+        return self._given_up_at is not None
+
+    def silence(self) -> None:
+        """Nothing passes any more."""
+        if self._given_up_at is None:
+            self._given_up_at = asyncio.get_running_loop().time() + _TCP_SECONDS
+
+    @property
+    def peer(self) -> Peer:
+        return self._inner.peer
+
+    async def send(self, data: bytes) -> None:
+        if self._given_up_at is None:
+            await self._inner.send(data)
+        elif asyncio.get_running_loop().time() > self._given_up_at:
+            raise ConnectionClosed("TCP has given up")
+
+    async def receive(self) -> bytes:
+        while True:
+            data = await self._inner.receive()
+            if not self.silent:
+                return data
+
+    async def ping(self, timeout: float) -> None:
+        """As a WebSocket's: answered by the other end's machine, not by whoever reads there."""
+        if self.silent:
+            await asyncio.sleep(timeout)
+            raise ConnectionClosed("the ping was not answered")
+
+    async def close(self) -> None:
+        if not self.silent:
+            await self._inner.close()
+        else:
+            await self._inner.close_here()
+
+    async def cut(self) -> None:
+        """Both ends hear of it."""
+        await self._inner.close()
 
 
 class EdgeNode:
@@ -91,6 +151,7 @@ class EdgeNode:
         self.meta: MetaManager | None = None
         self.hub: EdgeHub | None = None
         self.uplink: Uplink | None = None
+        self.store: Opened | None = None
         self.edged: Edged | None = None
         self._cluster = cluster
         self._rng = random.Random(seed)  # noqa: S311 - a simulation that repeats
@@ -99,7 +160,9 @@ class EdgeNode:
     async def start(self) -> None:
         """Start the agent; returns when its modules are ready, connected or not."""
         cluster = self._cluster
-        store = open_store(self.directory / "edgecore.db", cluster.clock.now(), InlineDatabase.open)
+        self.store = store = open_store(self.directory / "edgecore.db", cluster.clock.now(), InlineDatabase.open)
+        if isinstance(store.database, InlineDatabase):
+            store.database.breakable = True
         ends: tuple[Sender[Change], Receiver[Change]] = channel("changes", 1024)
         sender, receiver = ends
         self.uplink = uplink = Uplink(cluster.clock)
@@ -140,6 +203,21 @@ class EdgeNode:
         """`kill` and `start`."""
         await self.kill()
         await self.start()
+
+    @property
+    def database(self) -> Database | None:
+        """The database of the agent that runs now, or ran last."""
+        return self.store.database if self.store is not None else None
+
+    @property
+    def store_id(self) -> str:
+        """Its name."""
+        return self.store.store_id if self.store is not None else ""
+
+    def stored_pods(self) -> list[bytes]:
+        """The pods on disk; for an agent that runs."""
+        assert self.database is not None
+        return self.database.read_now(lambda connection: records.of_type(connection, records.POD))
 
     def running(self) -> list[str]:
         """Names of the pods whose containers run."""

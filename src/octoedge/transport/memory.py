@@ -31,6 +31,10 @@ class MemoryConnection:
         except ChannelClosed as error:
             raise ConnectionClosed("the connection is closed") from error
 
+    async def close_here(self) -> None:
+        """End this end only: the other one is not told, as when the network between them is dead."""
+        await self._receiver.close()
+
     async def close(self) -> None:
         await self._sender.close()
         await self._receiver.close()

@@ -118,6 +118,10 @@ class ObjectSyncs:
         if others:
             log.info("node %s has another database than before: %d objects are sent again", node, others)
 
+    def store_of(self, node: str) -> str | None:
+        """The database that the node's latest session named; None before the first."""
+        return self._stores.get(node)
+
     def version(self, node: str, uid: str) -> int | None:
         """The version that the node has; 0 when it may have something; None when it was never sent the object."""
         record = self._nodes.get(node, {}).get(uid)

@@ -135,7 +135,8 @@ def _pod(uid: str, namespace: str, name: str, sandboxes: list[SandboxSeen], cont
         namespace,
         name,
         tuple(sorted(sandboxes, key=lambda s: (s.attempt, s.created_at), reverse=True)),
-        tuple(sorted(containers, key=lambda c: (c.created_at, c.attempt), reverse=True)),
+        # By attempt first: after a clock that was set back, a new container looks older than the one it replaces.
+        tuple(sorted(containers, key=lambda c: (c.attempt, c.created_at), reverse=True)),
     )
 
 

@@ -76,7 +76,7 @@ class Prober:
         self._runtime = runtime
         self._changed = changed
         self._recorder = recorder
-        self._rng = rng or random.Random()  # noqa: S311  (spreads load, keeps no secret)
+        self._rng = rng or random.Random(random.random())  # noqa: S311  (spreads load, keeps no secret)
         self._workers: dict[tuple[str, Kind], _Worker] = {}
         self._heap: list[_Due] = []
         self._numbers = itertools.count()

@@ -90,7 +90,7 @@ class Outbox:
         self._database = database
         self._link = link
         self._answer_seconds = answer_seconds
-        self._rng = rng or random.Random()  # noqa: S311 - spreads a fleet in time, guards nothing
+        self._rng = rng or random.Random(random.random())  # noqa: S311 - spreads a fleet in time, guards nothing
         self._queue: KeyedQueue[str] = KeyedQueue(self._work_lane, workers=_LANES_AT_ONCE, name="outbox")
         self._troubles: dict[str, _Trouble] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}
