@@ -503,3 +503,19 @@ def test_who_may_only_patch_makes_nothing_by_applying(server: Server) -> None:
     assert 'cannot create resource "configmaps"' in refused["message"]
     assert server.ask("POST", MAPS, body)[0] == 201
     assert server.ask("PATCH", path, body, applying)[0] == 200
+
+
+def test_nothing_more_is_waited_for_once_an_object_goes(server: Server) -> None:
+    assert (
+        server.ask("POST", MAPS, {"metadata": {"name": "going", "finalizers": ["a.example/x", "b.example/y"]}})[0]
+        == 201
+    )
+    assert server.ask("DELETE", f"{MAPS}/going")[0] == 200
+    merging = {"Content-Type": "application/merge-patch+json"}
+    more = {"metadata": {"finalizers": ["a.example/x", "c.example/z"]}}
+    code, refused = server.ask("PATCH", f"{MAPS}/going", more, merging)
+    assert (code, refused["reason"]) == (422, "Invalid")
+    assert "no new finalizers can be added if the object is being deleted" in refused["message"]
+    for left in (["b.example/y"], None):
+        assert server.ask("PATCH", f"{MAPS}/going", {"metadata": {"finalizers": left}}, merging)[0] == 200
+    assert server.ask("GET", f"{MAPS}/going")[0] == 404

@@ -119,6 +119,16 @@ def check(metadata: Json, name_rule: NameRule) -> list[Cause]:
     ]
 
 
+def check_ending(new: Json, old: Json) -> list[Cause]:
+    """What is wrong with an update of an object that is being deleted: it would never go if more came to wait for."""
+    if not old["metadata"].get("deletionTimestamp"):
+        return []
+    before = old["metadata"].get("finalizers") or []
+    added = [name for name in new["metadata"].get("finalizers") or [] if name not in before]
+    text = f"no new finalizers can be added if the object is being deleted, found new finalizers {added}"
+    return [forbidden_field("metadata.finalizers", text)] if added else []
+
+
 def refuse(kind: str, group: str, name: str, causes: list[Cause]) -> None:
     """Raise `invalid` when there are causes."""
     if causes:

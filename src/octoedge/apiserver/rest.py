@@ -202,7 +202,7 @@ class Rest:
             behaviour.carry(new, old, view)
         if not place.subresource or part is not None:
             self._fill(kind, behaviour, new)
-        causes = metadata.check(new["metadata"], behaviour.name_rule)
+        causes = metadata.check(new["metadata"], behaviour.name_rule) + metadata.check_ending(new, old)
         causes += self.bodies.shape(kind).check_update(new, old, place.subresource)
         if not place.subresource:
             causes += [cause for cause in behaviour.check_update(new, old) if cause not in causes]
