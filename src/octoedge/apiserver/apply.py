@@ -67,7 +67,7 @@ class Applier:
 
     def _value_fields(self, field: Field | None, value: Any) -> Fields:
         if isinstance(value, dict) and not (field and field.atomic):
-            return self._fields_of(self._inner(field), value) or _EMPTY
+            return self._fields_of(self._schema.inner(field), value) or _EMPTY
         if isinstance(value, list) and field is not None and field.list_type in ("map", "set"):
             return {key: {".": {}, **self._item_fields(field, item)} for key, item in _keyed(field, value)} or _EMPTY
         return {}
@@ -77,16 +77,13 @@ class Applier:
             return {}
         return self._fields_of(self._schema[field.type] if field.is_definition else None, item)
 
-    def _inner(self, field: Field | None) -> Definition | None:
-        return self._schema[field.type] if field is not None and field.is_definition and not field.shape else None
-
     def _merge(self, definition: Definition | None, live: Any, applied: Json) -> Json:
         result = dict(live) if isinstance(live, dict) else {}
         for name, value in applied.items():
             field = definition.fields.get(name) if definition else None
             before = result.get(name)
             if isinstance(value, dict) and not (field and field.atomic):
-                result[name] = self._merge(self._inner(field), before, value)
+                result[name] = self._merge(self._schema.inner(field), before, value)
             elif isinstance(value, list) and field is not None and field.list_type in ("map", "set"):
                 result[name] = self._merge_list(field, before if isinstance(before, list) else [], value)
             else:

@@ -100,6 +100,10 @@ class Schema:
         name = self._kinds.get(f"{group}/{version}/{kind}")
         return self[name] if name else None
 
+    def inner(self, field: Field | None) -> Definition | None:
+        """The definition of a field whose value is one object, not a list or a map of them."""
+        return self[field.type] if field is not None and field.is_definition and not field.shape else None
+
     def kinds_of(self, name: str) -> Iterator[tuple[str, str, str]]:
         """(group, version, kind) of a definition; none when it is only a part of others."""
         for kind, definition in self._kinds.items():

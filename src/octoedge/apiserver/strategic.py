@@ -62,7 +62,7 @@ class StrategicMerge:
         if field is not None and field.shape == "{}" and field.is_definition:
             inner = self._schema[field.type]
             return self._merge_map(inner, target, patch)
-        return self.apply(self._inner(field), target, patch)
+        return self.apply(self._schema.inner(field), target, patch)
 
     def _merge_map(self, inner: Definition, target: Json, patch: Json) -> Json:
         result = dict(target)
@@ -74,9 +74,6 @@ class StrategicMerge:
             else:
                 result[key] = value
         return result
-
-    def _inner(self, field: Field | None) -> Definition | None:
-        return self._schema[field.type] if field is not None and field.is_definition and not field.shape else None
 
     def _merge_list(self, field: Field, before: list[Any], patch: list[Any]) -> list[Any]:
         if not field.is_definition:

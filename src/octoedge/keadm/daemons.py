@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from octoedge.keadm import broker, containerd, namespace, network
 from octoedge.keadm.host import Listener, Problem, check_ports, check_space, check_system, holder, is_free
 from octoedge.keadm.layout import Layout
-from octoedge.keadm.processes import Daemon
+from octoedge.keadm.processes import Daemon, program
 
 
 def daemons(layout: Layout) -> dict[str, Daemon]:
@@ -22,7 +20,7 @@ def of_cloud(layout: Layout) -> dict[str, Daemon]:
     """What runs in the cloud."""
     found = (
         _own(layout, "apiserver", _apiserver_command(layout)),
-        _own(layout, "cloudcore", (_program("cloudcore"), "--config", str(layout.cloudcore_file))),
+        _own(layout, "cloudcore", (program("cloudcore"), "--config", str(layout.cloudcore_file))),
     )
     return {daemon.name: daemon for daemon in found}
 
@@ -32,7 +30,7 @@ def of_node(node: Layout) -> dict[str, Daemon]:
     found = (
         containerd.daemon(node),
         broker.daemon(node),
-        _own(node, "edgecore", (_program("edgecore"), "--config", str(node.edgecore_file))),
+        _own(node, "edgecore", (program("edgecore"), "--config", str(node.edgecore_file))),
     )
     return {daemon.name: replace(daemon, through=namespace.through(node)) for daemon in found}
 
@@ -62,17 +60,12 @@ def _own(layout: Layout, name: str, command: tuple[str, ...]) -> Daemon:
     return Daemon(name, command, layout.run, layout.logs)
 
 
-def _program(name: str) -> str:
-    """One of our commands: beside the interpreter that runs this one."""
-    return str(Path(sys.executable).parent / name)
-
-
 def _apiserver_command(layout: Layout) -> tuple[str, ...]:
     # The loopback first: it stands in the kubeconfigs, and does not change when the machine gets another address.
     addresses = ("127.0.0.1", *network.addresses(), layout.links.gateway)
     advertised = [part for address in addresses for part in ("--advertise-address", address)]
     return (
-        _program("octoedge"), "apiserver",
+        program("octoedge"), "apiserver",
         "--data-dir", str(layout.apiserver_data),
         "--listen", f"0.0.0.0:{layout.ports.apiserver}",
         *advertised,

@@ -52,7 +52,7 @@ def steps(wish: Wish, root: Root) -> list[Step]:
     """What is to be done; `check` has found nothing in the way."""
     cloud = system.cloudcore(root)
     return [
-        Written("folders", lambda: False, lambda: _make_folders(root)),
+        Written("folders", lambda: False, root.make_folders),
         *(_embedded(wish, root) if wish.kubeconfig is None else ()),
         Written("cloudcore.yaml", lambda: False, lambda: write(root.cloudcore_file, config(wish, root))),
         Written("CloudCore", lambda: False, lambda: _start(cloud, lambda: _cloud_is_ready(wish, root))),
@@ -93,11 +93,6 @@ def admin(wish: Wish, root: Root) -> Path:
 
 def _field(item: str) -> str:
     return item[len(HELM_PREFIX) :] if item.lower().startswith(HELM_PREFIX) else item
-
-
-def _make_folders(root: Root) -> str:
-    root.make_folders()
-    return f"{root.etc} {root.lib} {root.log}"
 
 
 def _embedded(wish: Wish, root: Root) -> list[Step]:

@@ -61,7 +61,7 @@ def steps(wish: Wish, root: Root) -> list[Step]:
     """What is to be done; `check` has found nothing in the way."""
     service = system.edgecore(root)
     return [
-        Written("folders", lambda: False, lambda: _make_folders(root)),
+        Written("folders", lambda: False, root.make_folders),
         Written("edgecore.yaml", lambda: False, lambda: write(root.edgecore_file, config(wish, root))),
         Written("EdgeCore", service.runs, service.start),
         Written("certificate", lambda: _has_certificate(root), lambda: _await_certificate(root)),
@@ -127,11 +127,6 @@ def _ask_cloud(wish: Wish) -> str:
             f"{cloud.url('/node/' + wish.node)} answered {status}: {body[:200].decode(errors='replace')}"
         )
     return f"the cloud has a Node {wish.node}; it is adopted" if status == 200 else ""
-
-
-def _make_folders(root: Root) -> str:
-    root.make_folders()
-    return f"{root.etc} {root.lib} {root.log}"
 
 
 def _certificate_files(root: Root) -> list[Path]:

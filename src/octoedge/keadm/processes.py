@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -155,6 +156,11 @@ def find_program(name: str) -> str | None:
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return str(candidate)
     return None
+
+
+def program(name: str) -> str:
+    """One of our commands: beside the interpreter that runs this one."""
+    return str(Path(sys.executable).parent / name)
 
 
 def call(command: Sequence[str], timeout: float = 30) -> str:

@@ -6,7 +6,6 @@ no systemd runs, daemons are started detached instead of as units.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from octoedge.errors import InstallError
 from octoedge.keadm.files import write
-from octoedge.keadm.processes import Daemon, call
+from octoedge.keadm.processes import Daemon, call, program
 
 MOVED = ("/etc/kubeedge", "/var/lib/kubeedge", "/var/lib/kubelet", "/var/log/")
 """Where the paths begin that follow the root."""
@@ -86,11 +85,12 @@ class Root:
         end = "/" if path.endswith("/") else ""
         return f"{scheme}{found}{self.under(path)}{end}"
 
-    def make_folders(self) -> None:
-        """For root only: tokens, keys and Secrets will lie in them."""
+    def make_folders(self) -> str:
+        """For root only: tokens, keys and Secrets will lie in them. Returns which there are."""
         for folder in (self.etc, self.etc / "config", self.lib, self.log, self.run):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
+        return f"{self.etc} {self.lib} {self.log}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +174,6 @@ def apiserver(root: Root, *options: str) -> Service:
     """The embedded API."""
     command = (program("octoedge"), "apiserver", "--data-dir", str(root.apiserver_data), *options)
     return Service("octoedge-apiserver", command, root)
-
-
-def program(name: str) -> str:
-    """One of our commands: beside the interpreter that runs this one."""
-    return str(Path(sys.executable).parent / name)
 
 
 def unit(name: str, line: str) -> str:

@@ -14,6 +14,7 @@ import yaml
 
 from octoedge.apiserver.backend import Drop, Edit, Put, View
 from octoedge.apiserver.controllers.following import follow
+from octoedge.apiserver.controllers.turn import decoded
 from octoedge.apiserver.crd.names import as_definitions, settled, taken_by
 from octoedge.apiserver.crd.rules import FINALIZER, RESOURCE
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
@@ -71,8 +72,8 @@ class DefinitionController:
     async def _install(self, definition: Json) -> None:
         name = definition["metadata"]["name"]
         try:
-            decoded = self._rest.bodies.decoded(self._place.kind, definition)[0]
-            await self._rest.backend.change(lambda view: self._installing(view, decoded))
+            typed = self._rest.bodies.decoded(self._place.kind, definition)[0]
+            await self._rest.backend.change(lambda view: self._installing(view, typed))
         except OctoedgeError as error:
             log.error("the CustomResourceDefinition %s could not be installed: %s", name, error)
 
@@ -137,12 +138,6 @@ class DefinitionController:
             self._queue.add_later(name, AGAIN_SECONDS)
             return
         await self._rest.backend.change(lambda view: _let_go(view, name))
-
-
-def decoded(item: Item) -> Json:
-    """The object."""
-    obj: Json = msgspec.json.decode(item.data)
-    return obj
 
 
 def _is_leaving(obj: Json) -> bool:
