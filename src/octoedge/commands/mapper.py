@@ -5,6 +5,7 @@ octoedge-mapper run modbus                    an installed protocol, by the visi
 octoedge-mapper new boiler                    the beginning of a mapper of one's own, in boiler.py
 octoedge-mapper simulate modbus --port 5502   a thermometer on a real Modbus server
 octoedge-mapper simulate http --port 8088     an energy meter on a real HTTP server
+octoedge-mapper simulate opcua --port 4840    a pump on a real OPC UA server
 """
 
 from __future__ import annotations
@@ -102,9 +103,17 @@ async def _simulate_http(arguments: argparse.Namespace) -> None:
     await simulator.serve(simulator.Meter(), arguments.host, arguments.port)
 
 
+async def _simulate_opcua(arguments: argparse.Namespace) -> None:
+    from octoedge.mappers.opcua import simulator
+
+    print(f"a pump at opc.tcp://{arguments.host}:{arguments.port}; Ctrl-C ends it")
+    await simulator.serve(arguments.host, arguments.port)
+
+
 _SIMULATORS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]] = {
     "modbus": _simulate_modbus,
     "http": _simulate_http,
+    "opcua": _simulate_opcua,
 }
 
 

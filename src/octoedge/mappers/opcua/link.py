@@ -1,0 +1,170 @@
+"""The link to one OPC UA server.
+
+Settings of a device: `url`; `userName` and `passwordFile` (the file's first line); `securityPolicy` (None,
+Basic256Sha256, Aes128Sha256RsaOaep, Aes256Sha256RsaPss) with `securityMode` (Sign, SignAndEncrypt), `certificate` and
+`privateKey` (files); `timeout` in seconds (4). Of a property (visitor): `nodeID`, such as `ns=2;s=Pump3.Run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asyncua import Client, ua
+
+from octoedge.errors import ConfigError, DeviceError, ValueRefused
+from octoedge.mappers.device import Device, Property
+
+TIMEOUT = 4.0
+_POLICIES = ("Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss")
+_MODES = ("Sign", "SignAndEncrypt")
+_WHERE = "protocol.configData"
+_REFUSED = (
+    ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadTypeMismatch, ua.StatusCodes.BadNotWritable,
+    ua.StatusCodes.BadUserAccessDenied, ua.StatusCodes.BadOutOfRange,
+)  # fmt: skip
+_FOREIGN = (ua.UaError, OSError, asyncio.TimeoutError, ConnectionError)
+
+
+async def connect(device: Device) -> Link:
+    """Connect to the server. Raises `ConfigError` with the setting's path, `DeviceError`."""
+    client = await _client(device.settings)
+    nodes: dict[str, ua.NodeId] = {}
+    problems: dict[str, ConfigError] = {}
+    for prop in device.properties.values():
+        said = str(prop.visitor.get("nodeID", ""))
+        try:
+            nodes[prop.name] = ua.NodeId.from_string(said)
+        except (ua.UaError, ValueError) as error:
+            where = f"properties[{prop.name}].visitors.configData.nodeID"
+            problems[prop.name] = ConfigError(f"{where}: {said[:60]!r} is no id of a node: {error}")
+    try:
+        await client.connect()
+    except _FOREIGN as error:
+        with contextlib.suppress(Exception):
+            await client.disconnect()
+        raise DeviceError(f"no connection to {device.settings['url']}: {error or type(error).__name__}") from error
+    return Link(client, nodes, problems)
+
+
+class Link:
+    """One OPC UA server."""
+
+    def __init__(self, client: Client, nodes: Mapping[str, ua.NodeId], problems: Mapping[str, ConfigError]) -> None:
+        self._client = client
+        self._nodes = nodes
+        self._problems = problems
+        self._types: dict[ua.NodeId, ua.VariantType] = {}
+
+    async def close(self) -> None:
+        """No longer needed."""
+        with contextlib.suppress(*_FOREIGN):
+            await self._client.disconnect()
+
+    async def get(self, node: str) -> Any:
+        """The value of a node."""
+        [value] = await self._values([ua.NodeId.from_string(node)])
+        if isinstance(value, DeviceError):
+            raise value
+        return value
+
+    async def set(self, node: str, value: Any) -> None:
+        """Set a node's value."""
+        await self._write(ua.NodeId.from_string(node), value)
+
+    async def read(self, wanted: Sequence[Property]) -> dict[str, Any]:
+        """Values by property, all in one request."""
+        known = [prop.name for prop in wanted if prop.name in self._nodes]
+        found: dict[str, Any] = {prop.name: self._problems.get(prop.name) for prop in wanted}
+        values = await self._values([self._nodes[name] for name in known]) if known else []
+        return {**found, **dict(zip(known, values, strict=True))}
+
+    async def write(self, prop: Property, value: Any) -> None:
+        """Set a property, in the type that the server says."""
+        if prop.name not in self._nodes:
+            raise self._problems[prop.name]
+        await self._write(self._nodes[prop.name], value)
+
+    async def _values(self, nodes: list[ua.NodeId]) -> list[Any]:
+        try:
+            answers = await self._client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
+        except _FOREIGN as error:
+            raise DeviceError(f"reading {len(nodes)} nodes: {error or type(error).__name__}") from error
+        return [_value(node, answer) for node, answer in zip(nodes, answers, strict=True)]
+
+    async def _write(self, node_id: ua.NodeId, value: Any) -> None:
+        node = self._client.get_node(node_id)
+        what = f"writing {node_id.to_string()}"
+        try:
+            kind = self._types.get(node_id) or await node.read_data_type_as_variant_type()
+            self._types[node_id] = kind
+            await node.write_value(ua.DataValue(ua.Variant(value, kind)))
+        except ua.UaStatusCodeError as error:
+            if error.code in _REFUSED:
+                raise ValueRefused(f"{what} was refused: {error}") from error
+            raise DeviceError(f"{what}: {error}") from error
+        except _FOREIGN as error:
+            raise DeviceError(f"{what}: {error or type(error).__name__}") from error
+
+
+def _value(node: ua.NodeId, answer: ua.DataValue) -> Any:
+    status = answer.StatusCode
+    if status is not None and not status.is_good():
+        return DeviceError(f"node {node.to_string()}: {status.name}")
+    value = answer.Value.Value if answer.Value is not None else None
+    if isinstance(value, ua.LocalizedText):
+        return value.Text
+    if isinstance(value, ua.QualifiedName):
+        return value.Name
+    return value
+
+
+async def _client(settings: Mapping[str, Any]) -> Client:
+    url = str(settings.get("url", ""))
+    if not url.startswith("opc.tcp://"):
+        raise ConfigError(f"{_WHERE}.url: {url[:60]!r} does not begin with opc.tcp://")
+    client = Client(url, timeout=_seconds(settings))
+    user = str(settings.get("userName", ""))
+    if user:
+        client.set_user(user)
+        client.set_password(await _password(settings))
+    policy = str(settings.get("securityPolicy", "None")) or "None"
+    if policy.lower() != "none":
+        if policy not in _POLICIES:
+            raise ConfigError(f"{_WHERE}.securityPolicy: {policy[:40]!r} is none of None, {', '.join(_POLICIES)}")
+        mode = str(settings.get("securityMode", "SignAndEncrypt"))
+        if mode not in _MODES:
+            raise ConfigError(f"{_WHERE}.securityMode: {mode[:40]!r} is none of {', '.join(_MODES)}")
+        files = (settings.get("certificate", ""), settings.get("privateKey", ""))
+        try:
+            await client.set_security_string(f"{policy},{mode},{files[0]},{files[1]}")
+        except Exception as error:
+            raise ConfigError(f"{_WHERE}.certificate, privateKey: {error}") from error
+    return client
+
+
+async def _password(settings: Mapping[str, Any]) -> str:
+    file = str(settings.get("passwordFile", ""))
+    try:
+        text = await asyncio.to_thread(Path(file).read_text)
+    except OSError as error:
+        raise ConfigError(f"{_WHERE}.passwordFile: {file[:100]!r} cannot be read: {error.strerror}") from error
+    return text.splitlines()[0] if text else ""
+
+
+def _seconds(settings: Mapping[str, Any]) -> float:
+    said = settings.get("timeout", TIMEOUT)
+    try:
+        seconds = float(said)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds <= 60:
+        raise ConfigError(f"{_WHERE}.timeout: {str(said)[:40]!r} is no number of seconds up to 60")
+    return seconds
+
+
+logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what it says is in the errors that are raised

@@ -1,0 +1,100 @@
+"""The OPC UA link against a real server over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from octoedge.errors import ConfigError, DeviceError, ValueRefused
+from octoedge.mappers.device import Device, Property
+from octoedge.mappers.opcua.link import connect
+from octoedge.mappers.opcua.simulator import serve
+
+RUN = Property("run", "BOOLEAN", visitor={"nodeID": "ns=2;s=Pump.Run"})
+SET = Property("set", "DOUBLE", visitor={"nodeID": "ns=2;s=Pump.Set"})
+SPEED = Property("speed", "DOUBLE", visitor={"nodeID": "ns=2;s=Pump.Speed"})
+LOST = Property("lost", visitor={"nodeID": "ns=2;s=Nowhere"})
+ODD = Property("odd", visitor={"nodeID": "pump three"})
+
+
+def _device(port: int, **settings: Any) -> Device:
+    properties = {prop.name: prop for prop in (RUN, SET, SPEED, LOST, ODD)}
+    return Device("plant", "pump", settings={"url": f"opc.tcp://127.0.0.1:{port}", **settings}, properties=properties)
+
+
+@contextlib.asynccontextmanager
+async def _pump() -> AsyncIterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    ready = asyncio.Event()
+    task = asyncio.get_running_loop().create_task(serve("127.0.0.1", port, ready=ready))
+    await ready.wait()
+    try:
+        yield port
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _moments() -> AsyncIterator[None]:
+    """Half a second, in which the pump comes to a stop."""
+    for _ in range(10):
+        await asyncio.sleep(0.05)
+        yield
+
+
+def test_values_are_read_in_one_request_and_written_in_the_servers_types() -> None:
+    async def main() -> None:
+        async with _pump() as port:
+            link = await connect(_device(port))
+            found = await link.read([RUN, SET, LOST, ODD])
+            assert (found["run"], found["set"]) == (True, 1500.0)
+            assert "BadNodeIdUnknown" in str(found["lost"])
+            assert "visitors.configData.nodeID" in str(found["odd"])
+            await link.write(SET, 900.0)
+            await link.write(RUN, False)
+            assert await link.get("ns=2;s=Pump.Set") == 900.0
+            speeds = [(await link.read([SPEED]))["speed"] async for _ in _moments()]
+            assert speeds[-1] == 0.0
+            with pytest.raises(ValueRefused):
+                await link.write(SPEED, 1.0)
+            with pytest.raises(ConfigError):
+                await link.write(ODD, 1.0)
+            await link.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_away_or_goes_away_gives_an_error() -> None:
+    async def main() -> None:
+        with pytest.raises(DeviceError, match="no connection"):
+            await connect(_device(9))
+        async with _pump() as port:
+            link = await connect(_device(port))
+        with pytest.raises(DeviceError):
+            await link.read([RUN])
+        await link.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "http://x"},
+        {"timeout": "long"},
+        {"securityPolicy": "Rot13"},
+        {"securityPolicy": "Basic256Sha256", "securityMode": "Maybe"},
+        {"securityPolicy": "Basic256Sha256", "certificate": "/nowhere.pem", "privateKey": "/nowhere.key"},
+        {"userName": "op", "passwordFile": "/nowhere/password"},
+    ],
+)
+def test_settings_that_make_no_sense_are_named(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^protocol\.configData\."):
+        asyncio.run(connect(_device(9, **settings)))
