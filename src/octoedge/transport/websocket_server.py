@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from octoedge.errors import ConnectError, ConnectionClosed
 from octoedge.protocol import handshake
+from octoedge.transport import gate
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.tls import common_name, serial
 
@@ -58,8 +59,9 @@ class WebSocketServer:
 
     def __init__(
         self, host: str | None, port: int, *, tls: Callable[[], ssl.SSLContext | None],
-        serve: Callable[[Connection], Awaitable[None]], door: Door,
+        serve: Callable[[Connection], Awaitable[None]], door: Door, limits: gate.Limits = gate.NO_LIMITS,
     ) -> None:  # fmt: skip
+        self._limits = limits
         self._host = host
         self.port = port
         self._tls = tls
@@ -78,12 +80,12 @@ class WebSocketServer:
         """Listen within the context; `port` then is the real one, also when 0 was asked for."""
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()
+        assert runner.server is not None
         try:
-            site = web.TCPSite(runner, self._host, self.port, ssl_context=self._tls(), backlog=1024)
-            await start(site, f"wss://{self._host or '*'}:{self.port}")
-            self.port = runner.addresses[0][1]
-            log.info("listening for edges on %s:%s (WebSocket)", self._host or "*", self.port)
-            yield
+            opened = gate.listening(runner.server, self._host, self.port, self._tls(), self._limits, "wss")
+            async with opened as self.port:
+                log.info("listening for edges on %s:%s (WebSocket)", self._host or "*", self.port)
+                yield
         finally:
             # Otherwise cleanup waits for connections that nobody has told to end.
             await asyncio.gather(*(connection.close() for connection in self._open))
@@ -170,8 +172,10 @@ class AcceptedConnection:
             raise ConnectionClosed(f"the connection to {self._peer.address} is gone: {error}") from error
 
     async def close(self) -> None:
-        with contextlib.suppress(Exception):
+        try:
             await self._socket.close(code=1001, message=b"closed by the cloud")
+        except Exception as error:  # it is over in any case, and whoever closes has others to close
+            log.debug("= %s could not be told that its connection ends: %r", self._peer.address, error)
 
     async def _next(self) -> WSMessage:
         try:
