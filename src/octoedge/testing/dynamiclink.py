@@ -54,6 +54,8 @@ class DynamicLink:
         """`<namespace>/<name>` of the service accounts that pods of the node run as."""
         self.controller = DynamicController(api.client(), _CloudEnd(self._deliver), VirtualClock(), self._runs_as)
         self.asked: list[p.Payload] = []
+        self.ours = True
+        """Whether the cloud says that it is an Octoedge."""
         self._ids = itertools.count(1)
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._up, self._down = asyncio.Event(), asyncio.Event()
@@ -88,7 +90,8 @@ class DynamicLink:
         await self._down.wait()
 
     def answers(self, payload: p.Payload) -> bool:
-        return routes.row_of(payload).confirm is routes.Confirm.REPLY
+        row = routes.row_of(payload)
+        return (row.confirm if self.ours else row.confirm_go) is routes.Confirm.REPLY
 
     async def request(self, payload: p.Payload, timeout: float) -> Reply:
         await asyncio.sleep(0.001)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from octoedge.edge.ports import Link
-from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError
+from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError, forbidden
 from octoedge.protocol import application as a
 from octoedge.protocol import payloads as p
 from octoedge.protocol.application import Key
@@ -34,6 +34,11 @@ class Cloud:
         """Whether it can be asked right now."""
         return self._link.connected
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is a CloudCore of ours: KubeEdge's answers no question for changes, and asks in its own name."""
+        return self._link.answers(p.EventInsert())
+
     async def until_online(self) -> None:
         """Return when it can be asked."""
         await self._link.until_connected()
@@ -50,6 +55,11 @@ class Cloud:
         seconds: float = READ_SECONDS,
     ) -> bytes:
         """The body of the API's answer. Raises `ApiError`, `OfflineError`, `DeadlineError`."""
+        if account and self.online and not self.ours:
+            raise forbidden(
+                f"service account {account}: this node's CloudCore is KubeEdge's, which would make the request in its"
+                " own name; only the node itself may ask"
+            )
         options = msgspec.json.encode(option or {})
         asked = a.make(self.node, key, verb, option=options, body=body, subresource=subresource, account=account)
         try:

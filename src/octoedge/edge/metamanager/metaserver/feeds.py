@@ -1,6 +1,7 @@
 """What keeps the replica current while somebody watches: one feed per scope and caller.
 
     (list, once) → follow from its version → follow … → 410: list again and compare
+    with a cloud of KubeEdge's: list again and again, and tell what is different
 
 A feed begins with the first watch, lives through outages, and ends a while after the last watch. It asks in the name of
 its caller, so that the cloud decides again and again whether he may.
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 LINGER_SECONDS = 60.0
 _MOST = 128
 _PAGE = 500
+_LOOK_SECONDS = 15.0
 _FOR_GOOD = frozenset((400, 401, 403, 404, 405, 422))
 """Answers that trying again does not change."""
 
@@ -152,6 +154,9 @@ class Feed:
             await self._list()
             self._stale = False
             self._ready.set()
+        while not self._cloud.ours:
+            await asyncio.sleep(_LOOK_SECONDS)
+            await self._list()
         while True:
             self._following = True
             what = self.what
@@ -175,9 +180,10 @@ class Feed:
                 break
         self.kind, version = part.item_kind, part.metadata.version
         await self._replica.keep_list(what, self.kind, version, objects)
-        if self.version:
+        if self.version and self._cloud.ours:
             self._replica.changes(what.key).reset(version)
-        self.version = self.floor = version
+            self.floor = version
+        self.version, self.floor = version, self.floor or version
         self._confirmed = True
         self.heard = self._now()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from octoedge.protocol.handshake import certificate_name
 from octoedge.testing.dynamiclink import NODE
-from octoedge.testing.metaserver import ACCOUNT, MAPS, USER, Site, decoded, play
+from octoedge.testing.metaserver import ACCOUNT, MAPS, USER, Site, Watching, decoded, play
 from octoedge.transport.http_server import Request
 
 PART = "kubernetes.io"
@@ -176,5 +176,25 @@ def test_no_token_breaks_it(tmp_path: Path, token: str) -> None:
     async def test(site: Site) -> None:
         site.link.cut()
         assert (await site.ask(MAPS, authorization=f"Bearer {token}")).status == 401
+
+    play(tmp_path, test, secure=True)
+
+
+def test_behind_a_cloud_of_kubeedge_accounts_are_refused_and_watches_are_lists(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        site.link.ours = False
+        certificate = {"subject": ((("commonName", certificate_name(NODE)),),)}
+        await hand_out(site, jwt())
+        await site.make("one")
+        answer = await site.ask(MAPS, authorization=f"Bearer {jwt()}")
+        assert answer.status == 403
+        assert "KubeEdge" in decoded(answer)["message"]
+        watch = Watching(await site.server.answer(Request("GET", MAPS, {"watch": "true"}, {}, b"", certificate)))
+        assert await watch.listen(5) == [("ADDED", "one")]
+        await site.make("two")
+        await site.remove("one")
+        assert sorted(await watch.listen(20)) == [("ADDED", "two"), ("DELETED", "one")]
+        assert watch.error is None
+        await watch.close()
 
     play(tmp_path, test, secure=True)
