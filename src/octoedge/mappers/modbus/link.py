@@ -6,7 +6,6 @@ Settings of a device (KubeEdge's keys): `communicateMode` (TCP, RTU; guessed whe
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -275,6 +274,3 @@ def _number(settings: Mapping[str, Any], key: str, default: int, least: int, mos
             f"protocol.configData.{key}: {str(said)[:40]!r} is no number from {least} to {most}"
         ) from None
     return value
-
-
-logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it says is in the errors that are raised

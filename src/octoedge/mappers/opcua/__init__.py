@@ -1,1 +1,5 @@
 """OPC UA devices, on asyncua: `link` (all values of a round in one request) · `simulator` (a pump)."""
+
+import logging
+
+logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what it says is in the errors that are raised

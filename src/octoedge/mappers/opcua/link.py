@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -165,6 +164,3 @@ def _seconds(settings: Mapping[str, Any]) -> float:
     if not 0 < seconds <= 60:
         raise ConfigError(f"{_WHERE}.timeout: {str(said)[:40]!r} is no number of seconds up to 60")
     return seconds
-
-
-logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what it says is in the errors that are raised
