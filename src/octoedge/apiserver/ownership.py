@@ -82,6 +82,19 @@ def without(obj: Json, uids: set[str]) -> Json:
     return {**obj, "metadata": metadata}
 
 
+def has_finalizer(obj: Json, finalizer: str) -> bool:
+    """Whether the object waits for somebody when it is deleted."""
+    return finalizer in (obj["metadata"].get("finalizers") or [])
+
+
+def without_finalizer(obj: Json, finalizer: str) -> Json:
+    """The object without one of its finalizers; the last one takes the list along."""
+    about = obj["metadata"]
+    kept = [one for one in about.get("finalizers") or [] if one != finalizer]
+    metadata = {key: value for key, value in about.items() if key != "finalizers"}
+    return {**obj, "metadata": {**metadata, **({"finalizers": kept} if kept else {})}}
+
+
 def selector_of(owner: Json) -> Selector | None:
     """The selector of a controller; None when it chooses nothing."""
     try:

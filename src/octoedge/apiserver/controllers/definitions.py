@@ -19,6 +19,7 @@ from octoedge.apiserver.crd.names import as_definitions, settled, taken_by
 from octoedge.apiserver.crd.rules import FINALIZER, RESOURCE
 from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.kinds import Kinds
+from octoedge.apiserver.ownership import has_finalizer, is_leaving, without_finalizer
 from octoedge.apiserver.rest import Place, Rest
 from octoedge.errors import OctoedgeError
 from octoedge.kube.read import Item, ReadOptions
@@ -141,8 +142,7 @@ class DefinitionController:
 
 
 def _is_leaving(obj: Json) -> bool:
-    about = obj["metadata"]
-    return bool(about.get("deletionTimestamp")) and FINALIZER in (about.get("finalizers") or [])
+    return is_leaving(obj) and has_finalizer(obj, FINALIZER)
 
 
 def _let_go(view: View, name: str) -> list[Edit]:
@@ -150,9 +150,8 @@ def _let_go(view: View, name: str) -> list[Edit]:
     obj = decoded(item) if item else {}
     if not obj or not _is_leaving(obj) or view.items(name):
         return []
-    left = [one for one in obj["metadata"]["finalizers"] if one != FINALIZER]
-    obj["metadata"]["finalizers"] = left
-    return [Put(RESOURCE, obj)] if left else [Drop(RESOURCE, "", name)]
+    left = without_finalizer(obj, FINALIZER)
+    return [Put(RESOURCE, left)] if left["metadata"].get("finalizers") else [Drop(RESOURCE, "", name)]
 
 
 def _mark(obj: Json) -> None:

@@ -19,7 +19,16 @@ from octoedge.apiserver.backend import Edit, View
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
 from octoedge.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions
-from octoedge.apiserver.ownership import OWNERS, Owner, is_leaving, owners_of, uid_of, without
+from octoedge.apiserver.ownership import (
+    OWNERS,
+    Owner,
+    has_finalizer,
+    is_leaving,
+    owners_of,
+    uid_of,
+    without,
+    without_finalizer,
+)
 from octoedge.errors import OctoedgeError
 from octoedge.kube.read import Item
 from octoedge.runtime.keyed import KeyedQueue
@@ -115,10 +124,9 @@ def collect(turn: Turn, ref: Ref) -> None:
     if item is None:
         return
     obj = decoded(item)
-    finalizers = obj["metadata"].get("finalizers") or []
-    if is_leaving(obj) and ORPHAN in finalizers:
+    if is_leaving(obj) and has_finalizer(obj, ORPHAN):
         _orphan(turn, ref, obj)
-    elif is_leaving(obj) and FOREGROUND in finalizers:
+    elif is_leaving(obj) and has_finalizer(obj, FOREGROUND):
         _wait_for_dependents(turn, ref, obj)
     elif item.fields.get(OWNERS) and not is_leaving(obj):
         _judge(turn, ref, item, obj)
@@ -151,8 +159,9 @@ def _judge(turn: Turn, ref: Ref, item: Item, obj: Json) -> None:
 
 def _own_policy(obj: Json) -> str:
     """Finalizers that a user set beforehand say how an object is to be deleted."""
-    finalizers = obj["metadata"].get("finalizers") or []
-    return "Orphan" if ORPHAN in finalizers else "Foreground" if FOREGROUND in finalizers else "Background"
+    if has_finalizer(obj, ORPHAN):
+        return "Orphan"
+    return "Foreground" if has_finalizer(obj, FOREGROUND) else "Background"
 
 
 def _owner(turn: Turn, owner: Owner, namespace: str) -> Json | bool | None:
@@ -169,7 +178,7 @@ def _owner(turn: Turn, owner: Owner, namespace: str) -> Json | bool | None:
 
 def _waits_for(obj: Json, owner: Owner) -> bool:
     """Whether the owner is being deleted and waits for its dependents; it then takes also those that do not block."""
-    return is_leaving(obj) and FOREGROUND in (obj["metadata"].get("finalizers") or []) and bool(owner.uid)
+    return is_leaving(obj) and has_finalizer(obj, FOREGROUND) and bool(owner.uid)
 
 
 def _dependents(turn: Turn, obj: Json) -> Iterator[tuple[str, Item, Owner]]:
@@ -191,7 +200,7 @@ def _orphan(turn: Turn, ref: Ref, obj: Json) -> None:
         present = turn.get(resource, item.namespace, item.name)
         if present is not None:
             turn.put(resource, without(present, {uid}))
-    _finish(turn, ref, obj, ORPHAN)
+    turn.put(ref[0], without_finalizer(obj, ORPHAN))
 
 
 def _wait_for_dependents(turn: Turn, ref: Ref, obj: Json) -> None:
@@ -200,12 +209,4 @@ def _wait_for_dependents(turn: Turn, ref: Ref, obj: Json) -> None:
         blocked = blocked or bool(owner.block_owner_deletion)
         collect(turn, (resource, item.namespace, item.name))
     if not blocked:
-        _finish(turn, ref, obj, FOREGROUND)
-
-
-def _finish(turn: Turn, ref: Ref, obj: Json, finalizer: str) -> None:
-    about = {**obj["metadata"]}
-    about["finalizers"] = [one for one in about["finalizers"] if one != finalizer]
-    if not about["finalizers"]:
-        del about["finalizers"]
-    turn.put(ref[0], {**obj, "metadata": about})
+        turn.put(ref[0], without_finalizer(obj, FOREGROUND))

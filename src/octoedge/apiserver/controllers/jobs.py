@@ -15,7 +15,7 @@ from octoedge.apiserver.controllers.plans import conditions, failures, jobs
 from octoedge.apiserver.controllers.replicasets import AT_ONCE
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
 from octoedge.apiserver.deletion import DeleteOptions
-from octoedge.apiserver.ownership import is_leaving, owners_of
+from octoedge.apiserver.ownership import has_finalizer, is_leaving, owners_of, without_finalizer
 from octoedge.runtime.clock import rfc3339
 
 Json = dict[str, Any]
@@ -102,13 +102,9 @@ def _failures(pod: Json, meaning: failures.Meaning) -> int:
 def _uncounted(turn: Turn, pod: Json) -> bool:
     """Take the finalizer of a Pod; whether it had one."""
     present = turn.get("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
-    finalizers = ((present or {}).get("metadata") or {}).get("finalizers") or []
-    if present is None or FINALIZER not in finalizers:
+    if present is None or not has_finalizer(present, FINALIZER):
         return False
-    about = {**present["metadata"], "finalizers": [one for one in finalizers if one != FINALIZER]}
-    if not about["finalizers"]:
-        del about["finalizers"]
-    turn.put("pods", {**present, "metadata": about})
+    turn.put("pods", without_finalizer(present, FINALIZER))
     return True
 
 

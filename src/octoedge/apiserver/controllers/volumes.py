@@ -16,7 +16,7 @@ import msgspec
 
 from octoedge.apiserver.controllers.controller import Controller
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.ownership import is_leaving
+from octoedge.apiserver.ownership import has_finalizer, is_leaving, without_finalizer
 from octoedge.apiserver.storage.binding import BY_CONTROLLER, bind, with_phase
 from octoedge.apiserver.storage.matching import choose, claim_of, obstacle, volume_of
 from octoedge.apiserver.storage.objects import CLAIM_PROTECTION, CLAIMS, CLASSES, VOLUME_PROTECTION, VOLUMES
@@ -218,7 +218,5 @@ def _in_use(turn: Turn, namespace: str, name: str) -> bool:
 
 
 def _unprotect(turn: Turn, resource: str, obj: Json, finalizer: str) -> None:
-    finalizers = obj["metadata"].get("finalizers") or []
-    if finalizer in finalizers:
-        kept = [one for one in finalizers if one != finalizer]
-        turn.put(resource, {**obj, "metadata": {**obj["metadata"], "finalizers": kept}})
+    if has_finalizer(obj, finalizer):
+        turn.put(resource, without_finalizer(obj, finalizer))
