@@ -179,9 +179,7 @@ def _quantity(value: Any) -> str:
 
 
 def _int_or_string(value: Any) -> int | str:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise _Unfit
-    return value
+    return value if isinstance(value, str) else _integer(32)(value)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -101,7 +101,7 @@ async def _grpc(action: GrpcAction, target: Target, timeout: float) -> Verdict:
         status: int = 0
         WIRE: ClassVar[str] = "status:1:i"
 
-    codec, channel = Codec({}), Channel(target.ip, action.port)
+    codec, channel = Codec({}), Channel(target.ip, _checked_port(action.port))
     try:
         reply = await channel.unary("/grpc.health.v1.Health/Check", codec.encode(Check(action.service), Check), timeout)
         status = codec.decode(reply, Answer).status
@@ -169,10 +169,16 @@ def _trusting() -> ssl.SSLContext:
 def port_number(port: IntOrString, container: Container) -> int:
     """A port by number or by the name that the container gives it; `ValueError` when it has no such port."""
     if isinstance(port, int):
-        return port
-    if port.isdigit():
-        return int(port)
+        return _checked_port(port)
+    if port.isdecimal():
+        return _checked_port(int(port))
     for known in container.ports:
         if known.name == port:
-            return known.container_port
+            return _checked_port(known.container_port)
     raise ValueError(f"the container has no port called {port!r}")
+
+
+def _checked_port(port: int) -> int:
+    if not 0 < port < 65536:
+        raise ValueError(f"port {port} is not between 1 and 65535")
+    return port

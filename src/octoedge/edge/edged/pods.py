@@ -10,8 +10,10 @@ import logging
 from collections.abc import Iterator
 
 import msgspec
+from msgspec.structs import replace
 
-from octoedge.api.core import Container, Pod, view
+from octoedge.api.core import Container, Pod, PodSpec, View, view
+from octoedge.api.meta import ObjectMeta
 from octoedge.edge.edged import unsupported
 from octoedge.errors import MessageError
 
@@ -27,6 +29,17 @@ class Desired(msgspec.Struct, frozen=True):
     """The same by name for ephemeral containers: they come to a pod that runs, and must not end it."""
 
 
+class _Place(View, frozen=True):
+    node_name: str = ""
+
+
+class _Head(View, frozen=True):
+    """What must be known of a pod to refuse it by name, and to let it go."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: _Place = _Place()
+
+
 class Pods:
     """Desired state of one node."""
 
@@ -36,18 +49,37 @@ class Pods:
         self._ended: set[str] = set()
 
     def put(self, obj: bytes) -> str | None:
-        """Take a stored pod; its uid, None when it is not for this node or cannot be read."""
+        """Take a stored pod; its uid, None when it is not for this node."""
         try:
             pod = view(Pod, obj)
         except MessageError as error:
-            log.error("a stored pod cannot be read and is left alone: %s", error)
+            return self._put_unreadable(obj, error)
+        refused = unsupported.message(
+            unsupported.refusals(obj, pod) if pod.spec.containers else ["it has no containers"]
+        )
+        return self._take(Desired(pod, refused, unsupported.refused_debuggers(obj, pod)))
+
+    def _put_unreadable(self, obj: bytes, why: MessageError) -> str | None:
+        """A pod with a value that its field cannot have: refused by name; one that runs goes on as it was."""
+        try:
+            head = view(_Head, obj)
+        except MessageError:
+            log.error("a stored pod cannot be read and is left alone: %s", why)
             return None
-        if pod.spec.node_name != self._node_name or not pod.metadata.uid or not pod.spec.containers:
+        before = self._pods.get(head.metadata.uid)
+        if before is not None:
+            log.error("pod %s/%s goes on as it was: %s", head.metadata.namespace, head.metadata.name, why)
+            return self._take(replace(before, pod=replace(before.pod, metadata=head.metadata)))
+        pod = Pod(metadata=head.metadata, spec=PodSpec(node_name=head.spec.node_name))
+        return self._take(Desired(pod, unsupported.message([str(why)])))
+
+    def _take(self, desired: Desired) -> str | None:
+        uid = desired.pod.metadata.uid
+        if desired.pod.spec.node_name != self._node_name or not uid:
             return None
-        refused = unsupported.message(unsupported.refusals(obj, pod))
-        self._pods[pod.metadata.uid] = Desired(pod, refused, unsupported.refused_debuggers(obj, pod))
-        self._ended.discard(pod.metadata.uid)
-        return pod.metadata.uid
+        self._pods[uid] = desired
+        self._ended.discard(uid)
+        return uid
 
     def remove(self, obj: bytes, namespace: str, name: str) -> str | None:
         """A pod was removed from the store; its uid. Without a uid in `obj` the name decides."""

@@ -168,6 +168,10 @@ class Prober:
             # A runtime that is away says nothing about the container: the last verdict stands.
             log.debug("probe of %s could not be made: %s", worker.container.name, error)
             return handlers.Verdict(worker.bad == 0)
+        except Exception as error:
+            # What no one foresaw of one probe must not end the others.
+            log.debug("probe of %s cannot be made", worker.container.name, exc_info=True)
+            return handlers.Verdict(False, f"{type(error).__name__}: {error}")
 
     def _take(self, worker: _Worker, verdict: handlers.Verdict) -> None:
         if worker.over:

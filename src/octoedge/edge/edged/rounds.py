@@ -129,7 +129,7 @@ def logged_attempts(layout: Layout, pod: Pod) -> dict[str, int]:
         folder = layout.log_directory(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid) / spec.name
         try:
             stems = [name.partition(".")[0] for name in os.listdir(folder)]
-        except OSError:
+        except (OSError, ValueError):
             continue
         attempts = [int(stem) for stem in stems if stem.isdigit()]
         if attempts:

@@ -121,6 +121,11 @@ class Sync:
         except (OctoedgeError, OSError, ValueError) as error:
             self._said.trouble(f"pod {uid}", f"{error}; tried again in {RETRY:.0f} s")
             self._queue.add_later(uid, RETRY)
+        except Exception as error:
+            # What no one foresaw of one pod must not end the others.
+            self._said.trouble(f"pod {uid}", f"{type(error).__name__}: {error}; tried again in {RETRY:.0f} s")
+            log.debug("pod %s cannot be worked", uid, exc_info=True)
+            self._queue.add_later(uid, RETRY)
         else:
             self._said.over("container runtime", "answers again")
             self._said.over(f"pod {uid}", "is well again")

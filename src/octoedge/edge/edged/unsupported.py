@@ -6,6 +6,7 @@ a table with the reason; every other field is a reason to refuse the pod.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ _REASONS = {
     "spec.securityContext.seLinuxOptions": "SELinux options are not supported yet",
 }
 
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DEBUGGERS = "ephemeralContainers"
 _SAME_AS_UNSET: dict[str, object] = {
     "hostUsers": True,
@@ -63,7 +65,7 @@ def refused_debuggers(obj: bytes, pod: Pod) -> dict[str, str]:
         return {}
     found = (msgspec.json.decode(obj).get("spec") or {}).get(_DEBUGGERS) or []
     reasons = {
-        str(one.get("name")): list(_unknown(one, EphemeralContainer, f"spec.{_DEBUGGERS}[]"))
+        str(one.get("name")): [*_name(str(one.get("name"))), *_unknown(one, EphemeralContainer, f"spec.{_DEBUGGERS}[]")]
         for one in found
         if isinstance(one, dict)
     }
@@ -122,11 +124,18 @@ def element(kind: object) -> object:
     return arguments[0] if arguments else None
 
 
+def _name(name: str) -> Iterator[str]:
+    """A container's name is a directory's too."""
+    if not _LABEL.fullmatch(name) or len(name) > 63:
+        yield f"container name {name!r} is not a DNS label"
+
+
 def _values(spec: PodSpec) -> Iterator[str]:
     """Known fields with values that are not."""
     if spec.runtime_class_name:
         yield _REASONS["spec.runtimeClassName"]
     for container in (*spec.containers, *spec.init_containers):
+        yield from _name(container.name)
         if container.restart_policy not in ("", "Always"):
             yield f"container restartPolicy {container.restart_policy!r} is not supported yet"
         if any(mount.sub_path and mount.sub_path_expr for mount in container.volume_mounts):
