@@ -74,8 +74,23 @@ FIGURES: tuple[Figure, ...] = (
     Figure("fleet_messages", "… messages a second per core of cloudcore", "1/s", None, 20_000),
     Figure("fleet_storm", "… cloudcore killed and started → all have reported Ready", "s", None, 10),
     Figure("fleet_storm_writes", "… changes of the API for each node meanwhile", "", None, 3),
+    Figure("devices_add", "devices: memory that DeviceTwin and EventBus add to the agent, private", "MiB", None, 0.5),
+    Figure("mqtt_result", "… a value of an MQTT client → stored and answered", "ms", None, 20),
+    Figure("mqtt_api", "… → in DeviceStatus in the API", "s", None, 0.1),
+    Figure("mqtt_rate", "… values through MQTT, each on disk before its answer", "1/s", None, 1000),
+    Figure("dmi_rate", "… values through DMI, the same", "1/s", None, 1000),
+    Figure("devices_1000_private", "… agent memory with 1,000 devices, private, after a restart", "MiB", None, None),
+    Figure("devices_1000_cpu", "… idle CPU with 1,000 devices", "CPU s/min", None, 0.3),
     Figure("cloudcore_rss", "cloudcore memory, 1 node, RSS", "MiB", 80, 80),
 )
 LARGER_IS_BETTER = frozenset(
-    {"logs_throughput", "exec_throughput", "forward_throughput", "fanout_rate", "fleet_messages"}
+    {
+        "logs_throughput",
+        "exec_throughput",
+        "forward_throughput",
+        "fanout_rate",
+        "fleet_messages",
+        "mqtt_rate",
+        "dmi_rate",
+    }
 )

@@ -17,6 +17,7 @@ import msgspec
 
 from octoedge.commands.bench.controlplane import control_plane_alone
 from octoedge.commands.bench.crowd import crowd, runtime_alone
+from octoedge.commands.bench.devices import devices
 from octoedge.commands.bench.fleet import fleet
 from octoedge.commands.bench.process import cpu_seconds, memory, traffic
 from octoedge.commands.bench.report import Samples
@@ -168,6 +169,7 @@ SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
     ("memory and idle CPU (two minutes and a half)", memory_and_idle),
     ("offline restart", offline_restarts),
     ("100 pods", crowd),
+    ("devices", devices),
     ("first start → Ready", first_starts),
     ("control plane start", control_plane),
 )

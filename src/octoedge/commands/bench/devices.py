@@ -1,0 +1,201 @@
+"""Devices: what a value takes from an MQTT client or a mapper to disk and to the API, and what a thousand devices cost.
+
+    MQTT, DMI ──► EdgeCore (stored, answered) ──► CloudCore ──► DeviceStatus in the API
+
+Rates are those of the store: every update counts when its answer came, which is after it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from octoedge.commands.bench.process import cpu_seconds, memory
+from octoedge.commands.bench.report import Samples
+from octoedge.commands.bench.world import DEADLINE, World
+from octoedge.dmi import messages as m
+from octoedge.dmi.services import MANAGER, call
+from octoedge.errors import ConnectionClosed, DeadlineError
+from octoedge.kube.kinds import DEVICEMODELS, DEVICES, DEVICESTATUSES
+from octoedge.transport.grpc import Channel
+from octoedge.transport.mqtt import Broker, MqttClient, connect
+from octoedge.transport.mqtt_packets import Published
+
+Json = dict[str, Any]
+MANY = 1000
+UPDATES = 4000
+AT_ONCE = 32
+LATENCIES = 100
+TO_API = 5
+SETTLE = 8.0
+IDLE = 20.0
+API = "devices.kubeedge.io/v1beta1"
+
+
+async def devices(world: World) -> Samples:
+    """One device, then a thousand, which are reported through MQTT and through DMI."""
+    samples: Samples = {}
+    without = await _held(world, on=False)
+    empty = await _held(world, on=True)
+    samples["devices_add"] = [max(0.0, empty - without)]
+    await world.client.create(DEVICEMODELS, "default", _model())
+    await _create(world, range(MANY))
+    async with _client(world) as client:
+        await client.known(MANY)
+        samples["mqtt_result"] = [1000 * await client.updated(0, str(n)) for n in range(LATENCIES)]
+        samples["mqtt_api"] = [await _to_api(world, client, 1000 + n) for n in range(TO_API)]
+        samples["mqtt_rate"] = [await _rate(lambda n: client.updated(n % MANY, str(n)))]
+    samples["dmi_rate"] = [await _dmi(world)]
+    samples["devices_1000_private"] = [await _held(world, on=True)]
+    pid = world.pid("edgecore")
+    began = cpu_seconds(pid)
+    await asyncio.sleep(IDLE)
+    samples["devices_1000_cpu"] = [(cpu_seconds(pid) - began) * 60 / IDLE]
+    return samples
+
+
+async def _held(world: World, *, on: bool) -> float:
+    """Private memory after a warm restart, with the modules of devices on or off."""
+    file = world.layout.edgecore_file
+    before = await asyncio.to_thread(file.read_text)
+    changed = re.sub(r"((?:eventBus|deviceTwin):\n +enable: )\w+", rf"\g<1>{str(on).lower()}", before)
+    await asyncio.to_thread(file.write_text, changed)
+    await asyncio.to_thread(world.stop, "edgecore")
+    await asyncio.to_thread(world.daemon("edgecore").start)
+    await asyncio.sleep(SETTLE)
+    return memory(world.pid("edgecore")).private
+
+
+def _model() -> bytes:
+    properties = [{"name": "value", "type": "INT", "accessMode": "ReadWrite"}]
+    spec = {"protocol": "bench", "properties": properties}
+    meta = {"name": "bench", "namespace": "default"}
+    return msgspec.json.encode({"apiVersion": API, "kind": "DeviceModel", "metadata": meta, "spec": spec})
+
+
+async def _create(world: World, numbers: range) -> None:
+    for first in range(numbers.start, numbers.stop, AT_ONCE):
+        part = range(first, min(first + AT_ONCE, numbers.stop))
+        await asyncio.gather(*(world.client.create(DEVICES, "default", _device(world, n)) for n in part))
+
+
+def _device(world: World, number: int) -> bytes:
+    spec = {
+        "deviceModelRef": {"name": "bench"}, "nodeName": world.layout.node, "protocol": {"protocolName": "bench"},
+        "properties": [{"name": "value", "visitors": {"protocolName": "bench"}}],
+    }  # fmt: skip
+    meta = {"name": f"bench-{number}", "namespace": "default"}
+    return msgspec.json.encode({"apiVersion": API, "kind": "Device", "metadata": meta, "spec": spec})
+
+
+class _Client:
+    """An MQTT client that knows when its updates are answered."""
+
+    def __init__(self, world: World, client: MqttClient) -> None:
+        self._node = world.layout.node
+        self._client = client
+        self._waiting: dict[str, asyncio.Future[Json]] = {}
+        self._number = 0
+
+    async def pump(self) -> None:
+        """Take answers until the connection ends."""
+        with contextlib.suppress(ConnectionClosed):
+            async for message in self._client.messages():
+                if isinstance(message, Published):
+                    said = msgspec.json.decode(message.payload)
+                    waiting = self._waiting.pop(said.get("event_id", ""), None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(said)
+
+    async def listen(self) -> None:
+        """Hear every answer."""
+        patterns = ("$hw/events/device/+/+/twin/update/result", "$hw/events/node/+/membership/get/result")
+        await self._client.subscribe([(pattern, 0) for pattern in patterns])
+
+    async def known(self, count: int) -> None:
+        """Return when the node has so many devices."""
+        until = time.monotonic() + DEADLINE * 3
+        while time.monotonic() < until:
+            said = await self._ask(f"$hw/events/node/{self._node}/membership/get", {})
+            if len(said["devices"]) >= count:
+                return
+            await asyncio.sleep(0.5)
+        raise DeadlineError(f"the node did not get {count} devices")
+
+    async def updated(self, device: int, value: str) -> float:
+        """Report a value; seconds until the answer says that it is stored."""
+        began = time.monotonic()
+        twin = {"value": {"actual": {"value": value}}}
+        said = await self._ask(f"$hw/events/device/default/bench-{device}/twin/update", {"twin": twin})
+        if "code" in said:
+            raise DeadlineError(f"the update of device {device} was refused: {said['reason']}")
+        return time.monotonic() - began
+
+    async def _ask(self, topic: str, content: Json) -> Json:
+        self._number += 1
+        event = f"bench-{self._number}"
+        waiting: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self._waiting[event] = waiting
+        await self._client.publish(topic, msgspec.json.encode({"event_id": event, **content}), quality=0)
+        async with asyncio.timeout(DEADLINE):
+            return await waiting
+
+
+@contextlib.asynccontextmanager
+async def _client(world: World) -> AsyncIterator[_Client]:
+    mqtt = await connect(Broker(f"tcp://127.0.0.1:{world.layout.ports.mqtt}", "bench"))
+    client = _Client(world, mqtt)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(client.pump())
+        await client.listen()
+        try:
+            yield client
+        finally:
+            mqtt.close()
+
+
+async def _to_api(world: World, client: _Client, value: int) -> float:
+    """Report a value; seconds until DeviceStatus in the API has it."""
+    version = (await world.client.list(DEVICESTATUSES, "default")).version
+    began = time.monotonic()
+    await client.updated(0, str(value))
+
+    def shown(status: Json) -> bool:
+        twins = status.get("status", {}).get("twins") or []
+        return any(twin.get("reported", {}).get("value") == str(value) for twin in twins)
+
+    await world.until(DEVICESTATUSES, "default", "bench-0", shown, version)
+    return time.monotonic() - began
+
+
+async def _rate(update: Callable[[int], Awaitable[object]]) -> float:
+    """Updates a second, so many at once."""
+    numbers = iter(range(UPDATES))
+
+    async def some() -> None:
+        for number in numbers:
+            await update(number)
+
+    began = time.monotonic()
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+    return UPDATES / (time.monotonic() - began)
+
+
+async def _dmi(world: World) -> float:
+    channel = Channel(str(world.layout.edge / "dmi.sock"))
+
+    async def update(number: int) -> None:
+        twin = m.Twin("value", m.TwinProperty(), m.TwinProperty(str(number)))
+        request = m.ReportDeviceStatusRequest(f"bench-{number % MANY}", m.DeviceStatus((twin,)), "default")
+        await call(channel, MANAGER["ReportDeviceStatus"], request, DEADLINE)
+
+    try:
+        return await _rate(update)
+    finally:
+        channel.close()
