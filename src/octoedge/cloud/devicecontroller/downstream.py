@@ -84,7 +84,7 @@ class Downstream:
             except ApiError as error:
                 text = "install KubeEdge's CRDs (`keadm init` does it) to have devices on this cluster"
                 self._said.trouble("devices", f"{error}; {text}")
-                if error.code == 404:
+                if error.code in (403, 404):
                     return False
             except TransportError as error:
                 log.debug("= devices: %s; trying again", error)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import pytest
 
 from octoedge.api.config.load import parse_cloudcore
 from octoedge.cloud.cloudcore import CloudCore
-from octoedge.errors import ConnectionClosed
+from octoedge.errors import ApiError, ConnectionClosed
 from octoedge.kube.kinds import DEVICEMODELS, DEVICES, DEVICESTATUSES, NODES, Kind
 from octoedge.protocol import codec, routes
 from octoedge.protocol import payloads as p
@@ -20,7 +21,7 @@ from octoedge.protocol.message import Message
 from octoedge.protocol.resource import Resource
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.testing.devices import MODEL, device
-from octoedge.testing.kube import MemoryApi
+from octoedge.testing.kube import MemoryApi, MemoryClient
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import pair
 
@@ -317,5 +318,38 @@ def test_a_status_that_somebody_deleted_comes_back_with_the_next_report() -> Non
             assert world.status()["status"] == {}
             await edge.report(temperature="8")
             assert world.values() == {"temperature": "8"}
+
+    run(main())
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_cluster_without_devices_has_its_nodes_all_the_same(code: int) -> None:
+    class Strict(MemoryClient):
+        """A client of an API server that has no devices yet, or does not show them."""
+
+        hidden = True
+
+        async def request(self, method: str, where: str, **rest: Any) -> bytes:
+            if self.hidden and "devices.kubeedge.io" in where:
+                raise ApiError(code, "Hidden", "nothing to see here")
+            return await super().request(method, where, **rest)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            api = MemoryApi()
+            client = Strict(api)
+            core = CloudCore(parse_cloudcore(b"{}", "test"), client, VirtualClock(), listen=False)
+            task = group.create_task(core.run(), name="cloudcore")
+            await core.ready()
+            world = World(api, group, core)
+            labels = {"node-role.kubernetes.io/edge": ""}
+            await world.make(NODES, {"metadata": {"name": "edge-1", "labels": labels}}, "")
+            async with world.edge() as edge:
+                client.hidden = False
+                await world.make(DEVICEMODELS, _bare(MODEL))
+                await world.make(DEVICES, _bare(device("boiler")))
+                await asyncio.sleep(20.0)
+                assert BOILER in edge.store
+            task.cancel()
 
     run(main())
