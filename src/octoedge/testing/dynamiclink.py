@@ -54,6 +54,8 @@ class DynamicLink:
         """`<namespace>/<name>` of the service accounts that pods of the node run as."""
         self.controller = DynamicController(api.client(), _CloudEnd(self._deliver), VirtualClock(), self._runs_as)
         self.asked: list[p.Payload] = []
+        self.pushed: list[p.Payload] = []
+        """What came without a question."""
         self.ours = True
         """Whether the cloud says that it is an Octoedge."""
         self._ids = itertools.count(1)
@@ -118,7 +120,9 @@ class DynamicLink:
 
     def _deliver(self, message: Message) -> None:
         waiting = self._waiting.get(message.header.parent_msg_id)
-        if waiting is not None and not waiting.done():
+        if not message.header.parent_msg_id:
+            self.pushed.append(routes.classify(routes.Direction.DOWN, message))
+        elif waiting is not None and not waiting.done():
             answer = routes.classify(routes.Direction.DOWN, message)
             waiting.set_result(Reply(message, answer.body))
 

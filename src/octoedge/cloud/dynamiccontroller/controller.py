@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from octoedge.cloud.dynamiccontroller.callers import Callers
+from octoedge.cloud.dynamiccontroller.listeners import Listener, Listeners
 from octoedge.cloud.dynamiccontroller.requests import Requests
 from octoedge.cloud.dynamiccontroller.shared import Watches, What
 from octoedge.cloud.ports import Downlink
@@ -58,6 +59,7 @@ class DynamicController:
         self._requests = Requests(client)
         self.watches = Watches(client)
         self._callers = Callers(client, runs_as, lambda: asyncio.get_running_loop().time())
+        self._listeners = Listeners()
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
 
@@ -78,7 +80,7 @@ class DynamicController:
             log.warning("dropped an Application of node %s: %s", node, error)
             return
         if asked is None:
-            self._answer(node, message, b"{}")
+            self._synchronize(node, message, payload)
             return
         if len(tasks) >= _PER_NODE or self._group is None:
             refusal = ApiError(429, "TooManyRequests", f"node {node} asks {_PER_NODE} things at once; ask less")
@@ -89,7 +91,8 @@ class DynamicController:
         task.add_done_callback(tasks.discard)
 
     def disconnected(self, node: str) -> None:
-        """A session ended: nobody waits for its answers."""
+        """A session ended: nobody waits for its answers, and it watches nothing."""
+        self._listeners.keep_only(node, ())
         for task in self._tasks.pop(node, ()):
             task.cancel()
 
@@ -115,6 +118,9 @@ class DynamicController:
         caller = self._callers.caller(node, account)
         if asked.verb == a.FOLLOW:
             return await self._follow(caller, asked)
+        if asked.verb == "watch":
+            await self._listen(node, caller, asked)
+            return None
         return await self._requests.carry_out(asked, caller)
 
     async def _follow(self, caller: SpeakingAs, asked: a.Application) -> bytes:
@@ -128,6 +134,52 @@ class DynamicController:
         seconds = min(max(options.timeout_seconds, 0.1), _FOLLOW_SECONDS)
         batch = await self.watches.follow(What(key, labels, fields), int(options.resource_version), seconds)
         return msgspec.json.encode(batch)
+
+    async def _listen(self, node: str, caller: SpeakingAs, asked: a.Application) -> None:
+        """Begin a watch whose changes are pushed, as edges of KubeEdge have it."""
+        options = a.option_as(asked, _Following)
+        key = a.parse_key(asked.key)
+        what = What(key, str(parse_labels(options.label_selector)), options.field_selector)
+        parse_fields(what.fields)
+        await self._callers.check_watch(caller, key, what.fields)
+
+        async def list_all(key: a.Key, labels: str, fields: str) -> bytes:
+            option = msgspec.json.encode({"labelSelector": labels, "fieldSelector": fields})
+            return await self._requests.carry_out(a.make(node, str(key), "list", option=option), caller) or b""
+
+        assert self._group is not None
+        listener = Listener(what, self.watches, list_all, lambda payload: self._push(node, payload))
+        self._listeners.add(self._group, node, asked.id, listener)
+
+    def _synchronize(self, node: str, message: Message, payload: p.Payload) -> None:
+        """All watches that an edge has: end the others, begin those that are missing; the answer names what failed."""
+        try:
+            wanted = msgspec.json.decode(payload.body, type=dict[str, a.Application])
+        except msgspec.DecodeError as error:
+            log.warning("dropped the watches of node %s: %s", node, error)
+            return
+        self._listeners.keep_only(node, wanted)
+        tasks = self._tasks.setdefault(node, set())
+        if self._group is None or len(tasks) >= _PER_NODE:
+            return
+        task = self._group.create_task(self._begin_missing(node, message, wanted), name=f"{node} watches")
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _begin_missing(self, node: str, message: Message, wanted: Mapping[str, a.Application]) -> None:
+        failed: dict[str, a.Application] = {}
+        for watch_id, asked in wanted.items():
+            try:
+                account = asked.account if isinstance(asked.account, str) else ""
+                await self._listen(node, self._callers.caller(node, account), asked)
+            except (ApiError, MessageError, TransportError) as error:
+                refusal = error if isinstance(error, ApiError) else bad_request(str(error))
+                failed[watch_id] = a.rejected(asked, refusal)
+        self._answer(node, message, msgspec.json.encode(failed))
+
+    def _push(self, node: str, payload: p.Payload) -> None:
+        stamp = int(self._clock.now() * 1000)
+        self._downlink.answer(node, routes.compose(payload, message_id=str(uuid.uuid4()), timestamp=stamp))
 
     def _answer(self, node: str, message: Message, body: bytes) -> None:
         stamp = int(self._clock.now() * 1000)

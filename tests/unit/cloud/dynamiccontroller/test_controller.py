@@ -153,6 +153,7 @@ def test_so_many_questions_of_one_node_at_once_and_no_more() -> None:
         ("/api/v1/secrets", "get"),
         ("/core/v1/configmaps/default/null", "get"),
         ("/core/v1/configmaps/default/a", "connect"),
+        ("/core/v1/configmaps/..", "watch"),
     ],
 )
 def test_what_is_no_request_is_refused_before_the_api_sees_it(key: str, verb: str) -> None:
@@ -215,3 +216,57 @@ def test_the_message_is_as_a_go_edge_sends_it() -> None:
     answer = routes.answer(message, a.encode(a.approved(asked, b"{}")), message_id="r", timestamp=2)
     assert answer.route.operation == "applicationResponse"
     assert (answer.route.source, answer.route.resource) == ("dynamiccontroller", "ignore/Application/ignore")
+
+
+def told(link: DynamicLink) -> list[tuple[str, str]]:
+    """What was pushed since the last call."""
+    said = [(type(one).__name__, str(one.resource)) for one in link.pushed]
+    link.pushed.clear()
+    return said
+
+
+def test_an_edge_of_kubeedge_is_told_each_change_until_it_watches_no_more() -> None:
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        await make_map(api, "one")
+        asked = a.make(NODE, MAPS, "watch")
+        for _ in range(2):  # the second time it is there
+            assert await ask(link, MAPS, "watch") is None
+        await asyncio.sleep(5)
+        assert told(link) == [("WatchedInsert", "default/configmap/one")]
+        await make_map(api, "two")
+        await api.client().delete(CONFIGMAPS, "default", "one")
+        await asyncio.sleep(5)
+        assert told(link) == [
+            ("WatchedInsert", "default/configmap/two"),
+            ("WatchedDelete", "default/configmap/one"),
+        ]
+        secrets = a.make(NODE, "/core/v1/secrets/../null", "watch")
+        wanted = {asked.id: asked, secrets.id: secrets}
+        reply = await link.request(p.WatchSync(body=msgspec.json.encode(wanted)), 10)
+        failed = msgspec.json.decode(reply.body)
+        assert list(failed) == [secrets.id]
+        assert failed[secrets.id]["Status"] == "Rejected"
+        assert (await link.request(p.WatchSync(body=b"{}"), 10)).body == b"{}"
+        await make_map(api, "three")
+        await asyncio.sleep(5)
+        assert told(link) == []
+
+    play(test)
+
+
+def test_a_session_that_ended_is_told_nothing_and_a_new_one_everything_that_is_there() -> None:
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        await make_map(api, "one")
+        await make_map(api, "two")
+        await ask(link, MAPS, "watch")
+        await asyncio.sleep(5)
+        link.pushed.clear()
+        link.cut()
+        await asyncio.sleep(1)
+        link.mend()
+        await api.client().delete(CONFIGMAPS, "default", "one")
+        await ask(link, MAPS, "watch")
+        await asyncio.sleep(5)
+        assert told(link) == [("WatchedInsert", "default/configmap/two")]
+
+    play(test)
