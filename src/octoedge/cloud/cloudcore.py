@@ -14,6 +14,7 @@ import ipaddress
 import logging
 import ssl
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from octoedge.api.config.cloudcore import Authorization, CloudCoreConfig
@@ -47,6 +48,7 @@ from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.transport.connection import Peer
+from octoedge.transport.gate import Limits
 from octoedge.transport.tls import ClientCertificate, server_context
 from octoedge.transport.websocket_server import WebSocketServer, channel_door
 
@@ -119,6 +121,8 @@ class CloudCore:
     def _listeners(self, client: Client, clock: Clock) -> list[Module]:
         modules = self._config.modules
         hub = modules.cloud_hub
+        doors = self._config.octoedge.doors
+        limits = Limits(doors.handshakes, doors.handshakes_per_address)
         ledger = self.ledger = Ledger(client)
         ledger.listen(lambda node: self.sessions.end(node, "its certificate is refused from now on"))
         endpoints = Endpoints(
@@ -127,10 +131,14 @@ class CloudCore:
             lambda: self.sessions.connected,
             clock,
             ledger,
-            Settings(hub.edge_cert_signing_duration, self._config.octoedge.doors.return_within_days),
+            Settings(hub.edge_cert_signing_duration, doors.return_within_days),
         )
         self.https = HttpsServer(
-            hub.https.address, hub.https.port, lambda: self._tls(ClientCertificate.OPTIONAL), endpoints.handle
+            hub.https.address,
+            hub.https.port,
+            lambda: self._tls(ClientCertificate.OPTIONAL),
+            endpoints.handle,
+            replace(limits, connections_per_address=doors.connections_per_address),
         )
         self.websocket = EdgeListener(
             WebSocketServer(
@@ -138,6 +146,7 @@ class CloudCore:
                 hub.websocket.port,
                 tls=lambda: self._tls(ClientCertificate.REQUIRED),
                 serve=self.hub.serve,
+                limits=limits,
                 door=channel_door(
                     lambda peer: self.hub.admit(peer) or _refuses(ledger, peer), self.hub.answer_headers, MAX_BYTES
                 ),
@@ -169,6 +178,7 @@ class CloudCore:
                 kept=self._config.octoedge.kept_logs,
                 opened=ports.opened if ports is not None else None,
                 refuses=lambda peer: _refuses(ledger, peer),
+                limits=limits,
             )
             ledger.listen(stream.end)
             listeners.append(stream)

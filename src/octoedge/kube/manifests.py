@@ -69,7 +69,9 @@ def portable(obj: Json) -> Json | None:
     annotations = made["metadata"].get("annotations", {})
     for key in _ANNOTATIONS:
         annotations.pop(key, None)
-    _BY_KIND.get(kind, lambda _: None)(made)
+    cut = _BY_KIND.get(kind)
+    if cut is not None:
+        cut(made)
     return made
 
 

@@ -342,9 +342,9 @@ class Doors(Section, frozen=True):
     return_within_days: int = 90
     """Days after the end of its certificate within which a node gets a new one by its key alone, as after a winter in a
     store; later it needs a join token. 0: at once. KubeEdge's edges always need a token."""
-    handshakes: int = 512
+    handshakes: int = 1024
     """TLS handshakes under way at one port; who comes beyond is disconnected at once. An edge comes again."""
-    handshakes_per_address: int = 64
+    handshakes_per_address: int = 256
     """The same for one IP address; all nodes behind one NAT share it."""
     connections_per_address: int = 256
     """Open connections of one IP address to 10002, where no certificate is needed."""

@@ -31,8 +31,8 @@ from octoedge.pki.ledger import Ledger
 from octoedge.protocol import handshake
 from octoedge.protocol.handshake import NODES_GROUP, certificate_name
 from octoedge.runtime.clock import Clock
+from octoedge.transport import gate
 from octoedge.transport.tls import common_name, organization, serial
-from octoedge.transport.websocket_server import start
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +218,9 @@ class HttpsServer:
         port: int,
         tls: Callable[[], ssl.SSLContext | None],
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        limits: gate.Limits = gate.NO_LIMITS,
     ) -> None:
+        self._limits = limits
         self._host = host
         self.port = port
         self._tls = tls
@@ -229,13 +231,12 @@ class HttpsServer:
         server = web.Server(self._handle, access_log=None, keepalive_timeout=15.0)
         runner = web.ServerRunner(server, shutdown_timeout=2.0)
         await runner.setup()
+        assert runner.server is not None
         try:
-            site = web.TCPSite(runner, self._host, self.port, ssl_context=self._tls())
-            await start(site, f"https://{self._host}:{self.port}")
-            self.port = runner.addresses[0][1]
-            log.info("listening for joining nodes on %s:%s (https)", self._host, self.port)
-            ready()
-            await asyncio.Event().wait()
+            async with gate.listening(runner.server, self._host, self.port, self._tls(), self._limits) as self.port:
+                log.info("listening for joining nodes on %s:%s (https)", self._host, self.port)
+                ready()
+                await asyncio.Event().wait()
         finally:
             await runner.cleanup()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from octoedge.api.config import cloudcore as config
 from octoedge.cloud.cloudstream.away import NodesAway
 from octoedge.cloud.cloudstream.door import tunnel_door
-from octoedge.cloud.cloudstream.kept import KeptLogs, Limits
+from octoedge.cloud.cloudstream.kept import KeptLogs
+from octoedge.cloud.cloudstream.kept import Limits as KeptLimits
 from octoedge.cloud.cloudstream.kubelet import KubeletApi
 from octoedge.cloud.cloudstream.trust import ClientTrust
 from octoedge.cloud.cloudstream.tunnels import Tunnels
@@ -21,6 +22,7 @@ from octoedge.pki import x509
 from octoedge.pki.authority import Authority
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Peer
+from octoedge.transport.gate import NO_LIMITS, Limits
 from octoedge.transport.tls import ClientCertificate, server_context
 from octoedge.transport.websocket_server import WebSocketServer
 
@@ -51,7 +53,7 @@ class CloudStream:
         self, settings: config.CloudStream, client: Client, authority: Callable[[], Authority], clock: Clock, *,
         addresses: Sequence[str] = (), needs: tuple[str, ...] = (), host: str | None = None,
         kept: config.KeptLogs | None = None, opened: Callable[[str], None] | None = None,
-        refuses: Callable[[Peer], str] = lambda _: "",
+        refuses: Callable[[Peer], str] = lambda _: "", limits: Limits = NO_LIMITS,
     ) -> None:  # fmt: skip
         """`addresses` are what the API server reaches this machine by; `host` is the IP to listen on, all if None.
 
@@ -59,6 +61,7 @@ class CloudStream:
         certificate, or nothing.
         """
         self._refuses = refuses
+        self._limits = limits
         self._to_end: set[str] = set()
         self._wake = asyncio.Event()
         self.needs = needs
@@ -98,6 +101,7 @@ class CloudStream:
             tls=lambda: tls,
             serve=self._tunnels.serve,
             door=tunnel_door(self.kept.limits.container if self.kept is not None else 0, self._refuses),
+            limits=self._limits,
         )
         trust = ClientTrust(self._client, stream.certificate, stream.key, stream.ca)
         away = NodesAway(self.kept, self._clock)
@@ -161,7 +165,7 @@ class CloudStream:
 
 
 def _kept_logs(settings: config.KeptLogs, clock: Clock) -> KeptLogs:
-    limits = Limits(settings.container_kib * 1024, settings.total_mib * 1024 * 1024, settings.days)
+    limits = KeptLimits(settings.container_kib * 1024, settings.total_mib * 1024 * 1024, settings.days)
     return KeptLogs(Path(settings.directory), limits, clock)
 
 
