@@ -17,6 +17,7 @@ from octoedge.errors import InstallError, OctoedgeError
 from octoedge.keadm import layout, register
 from octoedge.keadm.installation import remove_data, take_down
 from octoedge.keadm.layout import Layout
+from octoedge.keadm.status import deserted
 from octoedge.keadm.steps import retreat
 from octoedge.keadm.turns import turn
 
@@ -33,8 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     ensure_root()
     if layout.load(os.environ) is None:
-        print(f"nothing is set up in {layout.locate(os.environ)}")
-        return 0
+        home = layout.locate(os.environ)
+        orphans = deserted(home)
+        print(orphans or f"nothing is set up in {home}")
+        return 1 if orphans else 0
     with turn(_say):
         return _down(arguments)
 

@@ -45,5 +45,6 @@ def _label(link: status.Link) -> str:
 
 def _nothing(output: str) -> int:
     home = layout.locate(os.environ)
-    print(json.dumps({"components": []}) if output == "json" else f"nothing is set up in {home}; `octoedge up` does it")
+    text = status.deserted(home) or f"nothing is set up in {home}; `octoedge up` does it"
+    print(json.dumps({"components": []}) if output == "json" else text)
     return 1

@@ -62,6 +62,8 @@ class Daemon:
 
     def start(self) -> int:
         """Start it in a session of its own, with its output in its log."""
+        for folder in (self.run, self.logs):  # somebody may have deleted them since the installation was made
+            folder.mkdir(parents=True, exist_ok=True)
         self._set_log_aside()
         with self.log.open("ab") as log:
             child = subprocess.Popen(
@@ -197,6 +199,12 @@ def kill_leftovers(mark: Sequence[str], grace: float = 2) -> int:
 def find_by_arguments(mark: Sequence[str]) -> list[int]:
     """The processes whose arguments hold `mark` in a row."""
     return [pid for pid in _pids() if _has(_arguments(pid), list(mark)) and start_time(pid)]
+
+
+def working_below(folder: Path) -> list[int]:
+    """The processes, this one left out, whose arguments name something below a folder."""
+    sign = f"{folder}/"
+    return [pid for pid in _pids() if any(word.startswith(sign) for word in _arguments(pid)) and start_time(pid)]
 
 
 def _pids() -> list[int]:

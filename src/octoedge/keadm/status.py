@@ -11,12 +11,13 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from octoedge.errors import InstallError
 from octoedge.keadm import broker, cluster, containerd, edgehealth, namespace
 from octoedge.keadm.daemons import of_cloud, of_node
 from octoedge.keadm.layout import Layout
-from octoedge.keadm.processes import Daemon
+from octoedge.keadm.processes import Daemon, working_below
 from octoedge.keadm.register import Register
 
 _ROOM = 8 << 20
@@ -59,6 +60,15 @@ def links(nodes: Register) -> list[Link]:
         name = node.node if node.namespace else ""
         found += (replace(link, node=name) for link in _node_links(layout, node, cut=cut))
     return found
+
+
+def deserted(home: Path) -> str:
+    """What to say where the settings are gone and processes still run, as after `rm -rf`; empty where none do."""
+    pids = " ".join(map(str, working_below(home)))
+    return pids and (
+        f"{home} was deleted while what was set up there ran; it still does. End it with `kill -9 {pids}`; the next"
+        " start of the machine takes away its mounts and network."
+    )
 
 
 def _node_links(cloud: Layout, node: Layout, *, cut: bool) -> list[Link]:

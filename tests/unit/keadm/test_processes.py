@@ -186,3 +186,11 @@ def test_call_does_not_wait_for_ever() -> None:
 def test_a_program_is_found_where_daemons_live() -> None:
     assert find_program("sh")
     assert find_program("no-such-program-here") is None
+
+
+def test_one_starts_where_its_folders_were_deleted(tmp_path: Path) -> None:
+    daemon = Daemon("sleeper", marked(tmp_path), tmp_path / "run", tmp_path / "logs")
+    try:
+        assert daemon.start() == daemon.pid()
+    finally:
+        daemon.stop(1)

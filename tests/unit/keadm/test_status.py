@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from octoedge.keadm.layout import Layout
+from octoedge.keadm.processes import Daemon
 from octoedge.keadm.register import Register
-from octoedge.keadm.status import Link, components, first_broken, full_disk, links
+from octoedge.keadm.status import Link, components, deserted, first_broken, full_disk, links
 
 WELL = [
     Link("API server", "apiserver", ok=True, detail="https"),
@@ -58,3 +60,15 @@ def test_one_that_died_is_told_from_one_that_was_never_started(tmp_path: Path) -
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert full_disk(Layout(tmp_path), needed=0) == ""
     assert "is full, nothing more is stored; make room on it" in full_disk(Layout(tmp_path), needed=1 << 62)
+
+
+def test_what_runs_on_after_its_home_was_deleted_is_told(tmp_path: Path) -> None:
+    daemon = Daemon(
+        "it", (sys.executable, "-c", "import signal; signal.pause()", f"{tmp_path}/home/x"), tmp_path, tmp_path
+    )
+    pid = daemon.start()
+    try:
+        assert f"`kill -9 {pid}`" in deserted(tmp_path / "home")
+        assert deserted(tmp_path / "other") == ""
+    finally:
+        daemon.stop(1)
