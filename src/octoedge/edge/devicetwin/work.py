@@ -106,7 +106,9 @@ class Work:
 
     async def _changed(self, change: Change) -> None:
         if change.resource.type == api.MODEL:
-            await self._put_devices_of(change.resource)
+            # What a model that is gone said of types still holds; its devices may be on their way out too.
+            if change.kind is ChangeKind.PUT:
+                await self._put_devices_of(change.resource)
         elif change.kind is ChangeKind.DELETE:
             gone = f"{change.resource.namespace}/{change.resource.name}"
             self.attention.expect(gone, 0)
