@@ -1,4 +1,4 @@
-"""The address by which others reach this machine."""
+"""The address by which others reach this machine, and whether a request names one."""
 
 from __future__ import annotations
 
@@ -15,3 +15,20 @@ def local_ip() -> str:
         except OSError:
             continue
     return "127.0.0.1"
+
+
+def is_local(host: str) -> bool:
+    """Whether a Host header names this machine by address, or as localhost, and not by somebody's name."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    return name in ("", "localhost") or is_address(name.strip("[]"))
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is an IP address."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False

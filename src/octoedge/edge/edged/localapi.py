@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from octoedge.edge.ports import HttpAnswer, Kubelet, LogRequest
 from octoedge.errors import ApiError
 from octoedge.protocol.tunnel import Connector
+from octoedge.runtime.address import is_local
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 
@@ -116,24 +116,6 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, str, str] | str:
         return "this is no HTTP/1.1 request"
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
     return words[0], words[1], headers.get("host", "")
-
-
-def is_local(host: str) -> bool:
-    """Whether a Host header names this machine by address, or as localhost, and not by somebody's name."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    if name in ("", "localhost"):
-        return True
-    return _is_address(name.strip("[]"))
-
-
-def _is_address(text: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 def _refusal(code: int, text: str) -> HttpAnswer:

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from octoedge.edge.edged.localapi import LocalApi, is_local
+from octoedge.edge.edged.localapi import LocalApi
 from octoedge.edge.edgestream.logs import log_request
 from octoedge.edge.ports import HttpAnswer, LogRequest, StreamRequest
 from octoedge.errors import ApiError
+from octoedge.runtime.address import is_local
 
 
 class Node:

@@ -28,6 +28,7 @@ from octoedge.edge.ports import Link
 from octoedge.errors import ApiError, ConfigError, DeadlineError, OfflineError, StoreError
 from octoedge.kube.read import Target, parse_path
 from octoedge.protocol.application import is_discovery
+from octoedge.runtime.address import is_address, is_local
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
@@ -126,7 +127,7 @@ class MetaServer:
     async def _caller(self, request: Request) -> Caller:
         if self._settings.secure is not None:
             return await self._callers.of(request.headers, request.certificate)
-        if not _is_local(request.headers.get("host", "")):
+        if not is_local(request.headers.get("host", "")):
             raise ApiError(403, "Forbidden", "the host of the request is not an address of this machine")
         return Caller()
 
@@ -198,7 +199,7 @@ def address(key: str, text: str) -> tuple[str, int]:
     """IP and port of a setting. Raises `ConfigError`."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
-    if not (port.isdecimal() and 0 < int(port) < 65536 and _is_address(host)):
+    if not (port.isdecimal() and 0 < int(port) < 65536 and is_address(host)):
         raise ConfigError(f"{key} must be IP:port, not {text!r}")
     return host, int(port)
 
@@ -216,22 +217,6 @@ def _bound(host: str, port: int) -> socket.socket:
         made.close()
         raise
     return made
-
-
-def _is_local(host: str) -> bool:
-    """Whether a Host header names this machine by address: a page in a browser comes by somebody's name."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    return name in ("", "localhost") or _is_address(name.strip("[]"))
-
-
-def _is_address(text: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 def _said(error: ApiError) -> Answer:
