@@ -84,6 +84,7 @@ class EdgeCore:
             "trouble": hub.trouble if hub else "edgeHub is switched off",
             "waitingFor": self.supervisor.waiting_for,
             "outbox": len(self.metamanager.outbox),
+            "damage": self.metamanager.damage,
             "usage": self.uplink.usage.rows(),
             "usageSince": self.uplink.usage.since,
             "runtime": (self.edged.health or "ok") if self.edged else "off",

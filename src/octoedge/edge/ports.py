@@ -56,6 +56,11 @@ class Metadata(Protocol):
         """
         ...
 
+    @property
+    def damage(self) -> str:
+        """What was wrong with the store when it was opened, as a sentence; empty when nothing was."""
+        ...
+
     async def until_online(self) -> None:
         """Return when the cloud can be asked."""
         ...

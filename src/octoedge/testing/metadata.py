@@ -40,6 +40,7 @@ class MemoryMetadata:
         self.tokens_asked: list[dict[str, Any]] = []
         self.token_seconds = 3600.0
         self.rebuilt = False
+        self.damage = ""
         self.full = False
         """The disk has no room: nothing that is reported can be kept."""
         self._online = asyncio.Event()

@@ -161,6 +161,8 @@ def test_a_lost_database_costs_no_container_and_is_filled_again(tmp_path: Path) 
         await asyncio.sleep(120)
         assert len(await node.meta.list("pod")) == 1
         assert not node.meta.rebuilt
+        [told] = [e for e in world.api.within("/api/v1/events") if e["reason"] == "DatabaseReplaced"]
+        assert "edgecore.db.corrupt-" in told["message"]
         (after,) = node.runtime.running()
         assert after.id == before.id
 

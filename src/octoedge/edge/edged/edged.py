@@ -205,6 +205,8 @@ class Edged:
                 group.create_task(self._devices.run(), name="edged devices")
                 if self._settings.report_events:
                     group.create_task(self._recorder.run(), name="edged events")
+                if self._metadata.damage:
+                    self._recorder.node("Warning", "DatabaseReplaced", self._metadata.damage)
                 ready()
         finally:
             for timer in self._timers.values():

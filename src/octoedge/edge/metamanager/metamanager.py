@@ -68,6 +68,8 @@ class MetaManager:
         self._changes_of: dict[str, Sender[Change]] = {}
         self._seconds = settings.answer_seconds
         self._rebuilt = store.new
+        self.damage = store.damage
+        """What was wrong with the database at the start; empty when nothing was."""
         self.outbox = Outbox(store.database, link, answer_seconds=settings.answer_seconds)
         self._tokens = Tokens(store.database, link, clock, answer_seconds=settings.answer_seconds)
         self._lease = LeaseKeeper(link, settings.answer_seconds)

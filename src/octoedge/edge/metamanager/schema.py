@@ -69,23 +69,26 @@ class Opened:
     """Names this database to the cloud; another database, another name."""
     new: bool
     """Whether the file was made just now, so that it does not know what the node was given before."""
+    damage: str = ""
+    """What was wrong with the one before and where it lies now, as a sentence; empty when nothing was."""
 
 
 def open_store(path: Path, now: float, open_database: Callable[..., Database] = Database.open) -> Opened:
     """Open or make the database; a damaged one is replaced, said aloud. Blocks, for start-up."""
-    new = not path.exists()
+    new, damage = not path.exists(), ""
     _keep_private(path)
     try:
         database = open_database(path, MIGRATIONS)
     except StoreCorrupt as error:
         aside = set_aside(path, now)
         _keep_private(path)
-        log.error("%s; it lies in %s now and a new one takes its place", error, aside)
+        damage = f"{error}; it lies in {aside} now and a new one takes its place"
+        log.error("%s", damage)
         database = open_database(path, MIGRATIONS)
         new = True
         taken = _take_over(path, aside)
         log.error("%d objects could be read from the damaged database; the cloud sends what is missing", taken)
-    return Opened(database, _identity(path), new)
+    return Opened(database, _identity(path), new, damage)
 
 
 def _keep_private(path: Path) -> None:
