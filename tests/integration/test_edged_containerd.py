@@ -26,6 +26,7 @@ from octoedge.edge.ports import LogRequest
 from octoedge.keadm import image
 from octoedge.protocol.resource import Resource
 from octoedge.runtime.clock import SystemClock
+from octoedge.testing.crash import Axe, Killed
 from octoedge.testing.lifecycle import IMAGE, check_runtime
 from octoedge.testing.metadata import MemoryMetadata
 from octoedge.testing.node import container, deleting, pod, running
@@ -386,3 +387,67 @@ def test_an_image_that_cannot_be_pulled_says_why(containerd: Containerd, tmp_pat
         await gone(metadata, obj)
 
     scenario(containerd, tmp_path, body)
+
+
+STARTING = ("run_sandbox", "create_container", "start_container")
+STOPPING = ("stop_container", "stop_sandbox", "remove_sandbox")
+
+
+@pytest.mark.parametrize("step", [f"{call}, {when}" for call in STARTING for when in ("under way", "no answer")])
+def test_killed_while_a_pod_starts_it_runs_once(containerd: Containerd, tmp_path: Path, step: str) -> None:
+    obj = pod("kill", terminationGracePeriodSeconds=1, containers=[container("main", "/bin/sleep", "1000")])
+
+    async def again(metadata: MemoryMetadata, edged: Edged) -> None:
+        await metadata.put("pod", obj)
+        status = await metadata.until_status("uid-kill", is_running, 40)
+        # A start that is broken off leaves a container that has ended: what runs then is the second of its name.
+        assert status["containerStatuses"][0]["restartCount"] <= (step == "start_container, under way")
+        assert len(containerd.ctr("tasks", "ls", "-q").stdout.split()) == 2
+        await asyncio.sleep(0.5)
+        [seen] = edged.observer.pods.values()
+        assert [one.ready for one in seen.sandboxes] == [True]
+        assert len([one for one in seen.containers if one.alive]) == 1
+        await gone(metadata, obj)
+        nothing_is_left(containerd, tmp_path)
+
+    asyncio.run(killed(containerd, tmp_path, obj, step, deleted=False))
+    scenario(containerd, tmp_path, again)
+
+
+@pytest.mark.parametrize("step", [f"{call}, {when}" for call in STOPPING for when in ("under way", "no answer")])
+def test_killed_while_a_pod_ends_it_leaves_nothing(containerd: Containerd, tmp_path: Path, step: str) -> None:
+    obj = pod("kill", terminationGracePeriodSeconds=1, containers=[container("main", "/bin/sleep", "1000")])
+
+    async def again(metadata: MemoryMetadata, edged: Edged) -> None:
+        await gone(metadata, obj)
+        nothing_is_left(containerd, tmp_path)
+
+    asyncio.run(killed(containerd, tmp_path, obj, step, deleted=True))
+    scenario(containerd, tmp_path, again)
+
+
+async def killed(containerd: Containerd, root: Path, obj: dict[str, Any], step: str, *, deleted: bool) -> None:
+    """A pod's start (or end) until edged is killed at this step."""
+    clock, axe = SystemClock(), Axe(under_way=0.01)
+    metadata = MemoryMetadata(clock)
+    runtime = axe.over(CriClient(str(containerd.socket)), (*STARTING, *STOPPING))
+    settings = {"cgroup_root": CGROUP_ROOT, "cgroup_mount": Path("/sys/fs/cgroup")}
+    try:
+        async with running(root, runtime, metadata, clock, mounter=SystemMounter(), **settings) as edged:
+            if not deleted:
+                axe.arm(step)
+            await metadata.put("pod", obj)
+            await metadata.until_status("uid-kill", is_running, 20)
+            await edged.sync.idle()
+            axe.arm(step)
+            await metadata.put("pod", deleting(obj, 1))
+            await asyncio.sleep(20)
+    except* Killed:
+        pass
+    assert axe.fallen
+
+
+def nothing_is_left(containerd: Containerd, root: Path) -> None:
+    assert not list((root / "kubelet/pods").iterdir())
+    assert pod_cgroups() == []
+    assert containerd.ctr("containers", "ls", "-q").stdout.split() == []

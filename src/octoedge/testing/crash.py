@@ -8,6 +8,7 @@ any effect either, clean-up code included. What a step was called can be read in
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -29,17 +30,19 @@ class Killed(BaseException):
 class Axe:
     """Counts steps once it is armed, and falls at one of them."""
 
-    def __init__(self, roots: Iterable[Path], others: tuple[str, ...] = ()) -> None:
+    def __init__(self, roots: Iterable[Path] = (), others: tuple[str, ...] = (), *, under_way: float = 0.0) -> None:
         self._roots = tuple(f"{root}{os.sep}" for root in roots)
         self._others = others
         """Endings of files that somebody else writes, who is not killed."""
-        self._at: int | None = None
+        self.under_way = under_way
+        """Seconds after which a call that is under way is a step of its own; 0: it is none."""
+        self._at: int | str | None = None
         self.armed = False
         self.fallen = False
         self.steps: list[str] = []
 
-    def arm(self, at: int | None = None) -> None:
-        """Count from now on; fall at step `at` (None: never)."""
+    def arm(self, at: int | str | None = None) -> None:
+        """Count from now on; fall at step `at`, a number or the first of that name (None: never)."""
         self.armed, self._at = True, at
 
     def over(self, thing: T, effects: Iterable[str]) -> T:
@@ -63,7 +66,7 @@ class Axe:
         if self.fallen:
             raise Killed
         self.steps.append(name)
-        if self._at == len(self.steps) - 1:
+        if self._at in (len(self.steps) - 1, name):
             self.fallen = True
             raise Killed
 
@@ -93,11 +96,22 @@ class _Watched:
     def _cut(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def cut(*arguments: Any, **named: Any) -> Any:
             self._axe.step(name)
-            answer = await call(*arguments, **named)
+            answer = await self._through(name, call(*arguments, **named))
             self._axe.step(f"{name}, no answer")
             return answer
 
         return cut
+
+    async def _through(self, name: str, effect: Awaitable[Any]) -> Any:
+        if not self._axe.under_way:
+            return await effect
+        task = asyncio.ensure_future(effect)
+        try:
+            await asyncio.wait([task], timeout=self._axe.under_way)
+            self._axe.step(f"{name}, under way")
+            return await task
+        finally:
+            task.cancel()
 
 
 class _Hook:
