@@ -34,6 +34,8 @@ _BATCH_BYTES = 512 * 1024
 _LINGER_SECONDS = 120.0
 _MOST = 1024
 _WATCH_SECONDS = 300
+_PASSING = frozenset((429, 500, 502, 503, 504))
+"""Answers after which the same watch may go on from where it was."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,6 +78,10 @@ class Shared:
                 try:
                     await self._watch(backoff)
                 except TransportError as error:
+                    log.debug("= watching %s: %s; trying again", self.what.key, error)
+                except ApiError as error:
+                    if error.code not in _PASSING:
+                        raise
                     log.debug("= watching %s: %s; trying again", self.what.key, error)
                 await asyncio.sleep(backoff.next())
         except (ApiError, MessageError) as error:

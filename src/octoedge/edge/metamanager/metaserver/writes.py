@@ -49,6 +49,8 @@ class Writes:
         if not target.name:
             raise ApiError(405, "MethodNotAllowed", "deleting many objects at once is not possible through a node")
         options: Any = _options(request)
+        if str(options.get("gracePeriodSeconds", "")).isdecimal():
+            options["gracePeriodSeconds"] = int(options["gracePeriodSeconds"])
         if request.body:
             try:
                 options = msgspec.json.decode(request.body, type=dict[str, Any]) | options
