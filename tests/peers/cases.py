@@ -385,6 +385,7 @@ CASES = (
     Case("20 pods at once", many),
     Case("static pod", static),
     Case("device over DMI", devices.over_dmi),
+    Case("device over MQTT", devices.over_mqtt),
     Case("EdgeCore restarted", restart),
     Case("EdgeCore killed", killed),
     Case("node away and back", away),
