@@ -120,6 +120,8 @@ class Devices:
         uid = pod.metadata.uid
         resource = self._resources.get(name)
         held = self._ledger.get(uid, {}).get(container.name, {}).get(name)
+        if resource is not None and resource.plugin is None and held and not resource.options.pre_start_required:
+            return _granted(held)  # Its plugin went away; what it granted holds for the container's next start too.
         if resource is None or resource.plugin is None:
             raise DevicesUnavailable(f"waiting for the device plugin of {name}: it is not registered")
         try:
@@ -131,7 +133,7 @@ class Devices:
             raise
         except OctoedgeError as error:
             raise DevicesUnavailable(f"the device plugin of {name} gave nothing: {error}") from error
-        return d.CODEC.decode(base64.b64decode(held.grant), Grant)
+        return _granted(held)
 
     async def _allocate(self, pod: Pod, container: Container, name: str, count: int, resource: _Resource) -> Held:
         plugin = resource.plugin
@@ -209,6 +211,10 @@ class Devices:
         self._changed(self.amounts())
         await asyncio.sleep(_GONE_SECONDS)
         self._changed(self.amounts())
+
+
+def _granted(held: Held) -> Grant:
+    return d.CODEC.decode(base64.b64decode(held.grant), Grant)
 
 
 GrantDevices = Callable[[Pod, Container], Awaitable[Grant]]

@@ -177,7 +177,7 @@ class Edged:
         self._logs = Logs(layout, self.pods, self.observer, clock)
         self.tails = Tails(layout, self.observer)
         meter = Meter(runtime, settings.node.name, clock)
-        self._pages = Pages(settings.node.name, settings.root, metadata, meter, self.observer)
+        self._pages = Pages(settings.node.name, settings.root, self._shown, meter, self.observer)
         self._streams = Streams(runtime, self.pods, self.observer)
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -385,6 +385,10 @@ class Edged:
         running, most = processes()
         root = self._settings.root
         return Measured(Amount(available, total), disk(root), disk(images), Amount(most - running, most))
+
+    async def _shown(self) -> list[bytes]:
+        """All pods, for the page of that name."""
+        return self._static.shown(await self._metadata.list("pod"), self._reporter.basis)
 
     def _holders(self) -> set[str]:
         """Pods that may hold a device: what has not ended, and what still runs whatever is said of it."""

@@ -12,7 +12,7 @@ import msgspec
 from octoedge.edge.edged.machine import disk
 from octoedge.edge.edged.meter import ContainerUse, Meter, Use
 from octoedge.edge.edged.observe import Observer
-from octoedge.edge.ports import HttpAnswer, Metadata
+from octoedge.edge.ports import HttpAnswer
 from octoedge.errors import ApiError, CriError, DeadlineError, RuntimeUnavailable
 from octoedge.runtime.clock import rfc3339
 
@@ -27,10 +27,12 @@ _NANO = 1_000_000_000
 class Pages:
     """`NodePages` of EdgeCore."""
 
-    def __init__(self, node_name: str, root: Path, metadata: Metadata, meter: Meter, observer: Observer) -> None:
+    def __init__(
+        self, node_name: str, root: Path, pods: Callable[[], Awaitable[list[bytes]]], meter: Meter, observer: Observer
+    ) -> None:
         self._node_name = node_name
         self._root = root
-        self._metadata = metadata
+        self._all_pods = pods
         self._meter = meter
         self._observer = observer
         self._pages: dict[str, tuple[str, Callable[[], Awaitable[bytes]]]] = {
@@ -63,7 +65,7 @@ class Pages:
 
     async def _pods(self) -> bytes:
         head: Json = {"kind": "PodList", "apiVersion": "v1", "metadata": {}}
-        return msgspec.json.encode({**head, "items": [msgspec.Raw(pod) for pod in await self._metadata.list("pod")]})
+        return msgspec.json.encode({**head, "items": [msgspec.Raw(pod) for pod in await self._all_pods()]})
 
     async def _summary(self) -> bytes:
         space = disk(self._root)

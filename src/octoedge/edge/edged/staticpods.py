@@ -20,7 +20,7 @@ from octoedge.edge.edged.manifests import HASH, Manifests, is_static_uid
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.ranking import MIRROR
 from octoedge.edge.ports import Metadata
-from octoedge.errors import ApiError, OctoedgeError, OfflineError
+from octoedge.errors import ApiError, MessageError, OctoedgeError, OfflineError
 from octoedge.protocol.resource import Resource
 from octoedge.runtime.clock import Clock, rfc3339
 from octoedge.runtime.keyed import KeyedQueue
@@ -121,6 +121,12 @@ class StaticPods:
             self._queue.add((namespace, name))
         return True
 
+    def shown(self, stored: list[bytes], basis: Callable[[Pod], Pod]) -> list[bytes]:
+        """The pods of this node: those stored without the mirrors, and the static ones with their own last status."""
+        own = [obj for uid, obj in self._wanted.values() if uid in self._running.values()]
+        plain = [obj for obj in stored if not _shows_static(obj)]
+        return [*plain, *(_with_status(obj, basis(view(Pod, obj))) for obj in own)]
+
     def reported_as(self, pod: Pod) -> str | None:
         """The uid that a pod's status is reported under; None while a static pod has no mirror."""
         if not is_static_uid(pod.metadata.uid):
@@ -183,6 +189,17 @@ class StaticPods:
         owners = {"ownerReferences": [owner]} if owner["uid"] else {}
         metadata = {**kept, **owners, "annotations": notes}
         return msgspec.json.encode({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": pod["spec"]})
+
+
+def _shows_static(obj: bytes) -> bool:
+    try:
+        return MIRROR.encode() in obj and is_mirror(view(Pod, obj))
+    except MessageError:
+        return False
+
+
+def _with_status(obj: bytes, pod: Pod) -> bytes:
+    return msgspec.json.encode({**msgspec.json.decode(obj), "status": pod.status})
 
 
 def _identified(obj: bytes) -> tuple[Name, str, bytes]:

@@ -156,11 +156,17 @@ def test_a_plugin_that_goes_away_leaves_nothing_to_be_had(tmp_path: Path) -> Non
     async def body(desk: Desk) -> None:
         plugin = FakePlugin("a", "b")
         await desk.register(plugin)
+        desk.active, one, two = {"uid-one", "uid-two"}, asking("one"), asking("two")
+        granted = await desk.devices.grant(one, one.spec.containers[0])
         plugin.states.put_nowait((Device("a", d.HEALTHY), Device("b", "Unhealthy")))
         await desk.until(lambda: desk.offers[-1] == {GPU: (2, 1)})
         plugin.states.put_nowait(None)
         await desk.until(lambda: desk.offers[-1] == {GPU: (2, 0)})
         assert plugin.closed
+        # Who has a device keeps it over a restart of its container; nobody new gets one.
+        assert await desk.devices.grant(one, one.spec.containers[0]) == granted
+        with pytest.raises(DevicesUnavailable, match="not registered"):
+            await desk.devices.grant(two, two.spec.containers[0])
         await desk.register(FakePlugin("a"))
         assert desk.offers[-1] == {GPU: (1, 1)}
 

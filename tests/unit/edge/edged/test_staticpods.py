@@ -180,3 +180,19 @@ def test_a_cloud_that_takes_no_mirror_keeps_no_pod_from_running(tmp_path: Path) 
             await shown(world, "mirror-1")
 
     run(main())
+
+
+def test_the_page_of_pods_shows_the_static_pod_and_not_its_mirror(tmp_path: Path) -> None:
+    async def body(world: World, edged: Edged) -> None:
+        await shown(world, "mirror-1")
+        await world.metadata.put("pod", pod("other"))
+        await world.metadata.until_status("uid-other", is_running)
+        answer = await edged.page("/pods")
+        text = b"".join([chunk async for chunk in answer.body])
+        items = {item["metadata"]["name"]: item for item in msgspec.json.decode(text)["items"]}
+        assert sorted(items) == ["gate-edge-1", "other"]
+        gate = items["gate-edge-1"]
+        assert gate["metadata"]["uid"] == gate["metadata"]["annotations"]["kubernetes.io/config.hash"]
+        assert is_running(gate["status"])
+
+    check(tmp_path, body)
