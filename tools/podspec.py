@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from octoedge.api.core import PodSpec
-from octoedge.apiserver.schema import Definition, Schema
+from octoedge.apiserver.schema.schema import Definition, Schema
 from octoedge.edge.edged.unsupported import ELSEWHERE, element, fields, reason
 
 HEAD = """# Every field of a Pod's spec, and what an edge node does with it

@@ -311,7 +311,7 @@ def test_a_token_of_a_pod_ends_with_the_pod(server: Server) -> None:
 
 
 def test_a_certificate_of_another_authority_is_refused(server: Server, tmp_path: Path) -> None:
-    from octoedge.apiserver.credentials import Credentials
+    from octoedge.apiserver.access.credentials import Credentials
 
     other = Credentials(tmp_path, ("127.0.0.1",), 1, time.time())
     context = server.context(certificate=False)

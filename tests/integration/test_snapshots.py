@@ -18,7 +18,7 @@ import pytest
 
 pytest.importorskip("aiohttp")
 
-from octoedge.apiserver import snapshot
+from octoedge.apiserver.store import snapshot
 from octoedge.commands.bench.plane import Plane
 from octoedge.errors import ApiError, OctoedgeError
 from octoedge.kube.client import Client

@@ -1,4 +1,4 @@
-"""Make src/octoedge/apiserver/schema.json, the compact table of facts about Kubernetes objects.
+"""Make src/octoedge/apiserver/schema/schema.json, the compact table of facts about Kubernetes objects.
 
 Three sources meet here: the JSON schemas of the PyPI package kubernetes-validate (types, required fields, merge keys,
 list types), `field_numbers.json` (protobuf field numbers) and `facts.yaml` (defaults and enums). Run it in an
@@ -26,7 +26,7 @@ import yaml
 
 VERSION = "v1.32.0-local"
 HERE = Path(__file__).parent
-TARGET = HERE.parents[1] / "src/octoedge/apiserver/schema.json"
+TARGET = HERE.parents[1] / "src/octoedge/apiserver/schema/schema.json"
 
 Definition = dict[str, Any]
 

@@ -5,8 +5,6 @@
 Values are text everywhere, as in KubeEdge; cycles are milliseconds. Settings that only a mapper knows stay plain JSON.
 """
 
-
-
 from __future__ import annotations
 
 from typing import Any, TypeVar

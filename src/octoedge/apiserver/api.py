@@ -14,27 +14,27 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.authorization import VERBS, Attributes, Authorizer, refusal
-from octoedge.apiserver.backend import Backend
-from octoedge.apiserver.behaviour import behaviour_of, no_warnings
-from octoedge.apiserver.bodies import Bodies, Findings, expect_object
-from octoedge.apiserver.deletion import DeleteOptions, Deletion
-from octoedge.apiserver.descriptions import Descriptions
+from octoedge.apiserver.access.authorization import VERBS, Attributes, Authorizer, refusal
+from octoedge.apiserver.access.rbac.escalation import Guard
+from octoedge.apiserver.access.reviews import Reviews
+from octoedge.apiserver.access.tokens import ISSUER, Tokens
+from octoedge.apiserver.behaviours.behaviour import behaviour_of, no_warnings
+from octoedge.apiserver.behaviours.scale import Scales
+from octoedge.apiserver.behaviours.subresources import Subresources
 from octoedge.apiserver.discovery import Discovery, version
-from octoedge.apiserver.health import Health
 from octoedge.apiserver.kinds import Kind, Kinds
-from octoedge.apiserver.metrics import Metrics
-from octoedge.apiserver.negotiation import PARTIAL, TABLES, Form, negotiate
-from octoedge.apiserver.openapi import OpenApi
-from octoedge.apiserver.rbac.escalation import Guard
-from octoedge.apiserver.requests import Answer, Pieces, Request, Response, Stream, User, json_answer, success
-from octoedge.apiserver.rest import Place, Rest
-from octoedge.apiserver.reviews import Reviews
-from octoedge.apiserver.scale import Scales
-from octoedge.apiserver.streams import CONNECTS
-from octoedge.apiserver.subresources import Subresources
-from octoedge.apiserver.tables import ConvertingRenderer, PartialRenderer, TableRenderer
-from octoedge.apiserver.tokens import ISSUER, Tokens
+from octoedge.apiserver.nodes.metrics import Metrics
+from octoedge.apiserver.nodes.streams import CONNECTS
+from octoedge.apiserver.printing.tables import ConvertingRenderer, PartialRenderer, TableRenderer
+from octoedge.apiserver.schema.bodies import Bodies, Findings, expect_object
+from octoedge.apiserver.schema.descriptions import Descriptions
+from octoedge.apiserver.schema.openapi import OpenApi
+from octoedge.apiserver.serving.health import Health
+from octoedge.apiserver.serving.negotiation import PARTIAL, TABLES, Form, negotiate
+from octoedge.apiserver.serving.requests import Answer, Pieces, Request, Response, Stream, User, json_answer, success
+from octoedge.apiserver.store.backend import Backend
+from octoedge.apiserver.writing.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.writing.rest import Place, Rest
 from octoedge.errors import ApiError, bad_request
 from octoedge.kube.pages import Held, page
 from octoedge.kube.read import (

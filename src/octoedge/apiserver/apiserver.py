@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from octoedge.apiserver.access.audit import Audited, AuditLog, Level
+from octoedge.apiserver.access.authentication import Authenticator
+from octoedge.apiserver.access.authorization import FirstYes, Masters
+from octoedge.apiserver.access.credentials import Credentials
+from octoedge.apiserver.access.rbac.guards import Guards
+from octoedge.apiserver.access.rbac.nodes import NodeAuthorizer
+from octoedge.apiserver.access.rbac.policy import Policy
+from octoedge.apiserver.access.reviews import Reviews
+from octoedge.apiserver.access.tokens import Tokens
 from octoedge.apiserver.api import Api
-from octoedge.apiserver.audit import Audited, AuditLog, Level
-from octoedge.apiserver.authentication import Authenticator
-from octoedge.apiserver.authorization import FirstYes, Masters
-from octoedge.apiserver.backend import Backend
-from octoedge.apiserver.bodies import Bodies
+from octoedge.apiserver.behaviours.subresources import Subresources, choose_container
 from octoedge.apiserver.controllers.apiservice import CLUSTER_IP, ApiService
 from octoedge.apiserver.controllers.bootstrap import Bootstrap
 from octoedge.apiserver.controllers.definitions import DefinitionController
@@ -21,26 +26,21 @@ from octoedge.apiserver.controllers.sweeper import Sweeper
 from octoedge.apiserver.controllers.turn import Hands
 from octoedge.apiserver.controllers.workloads import workload_controllers
 from octoedge.apiserver.crd.registry import Registry
-from octoedge.apiserver.credentials import Credentials
-from octoedge.apiserver.deletion import Deletion
-from octoedge.apiserver.health import Health
 from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.kubelet import ByNode, Direct, Kubelet, Way
-from octoedge.apiserver.metrics import Metrics
-from octoedge.apiserver.nodepages import NodePages, NodeProxy
-from octoedge.apiserver.podlogs import KubeletLogs
-from octoedge.apiserver.rbac.guards import Guards
-from octoedge.apiserver.rbac.nodes import NodeAuthorizer
-from octoedge.apiserver.rbac.policy import Policy
-from octoedge.apiserver.rest import Rest
-from octoedge.apiserver.restoration import PATH, Restoration
-from octoedge.apiserver.reviews import Reviews
-from octoedge.apiserver.scheduler import Scheduler
-from octoedge.apiserver.schema import Schema
-from octoedge.apiserver.server import Server
-from octoedge.apiserver.streams import Streams
-from octoedge.apiserver.subresources import Subresources, choose_container
-from octoedge.apiserver.tokens import Tokens
+from octoedge.apiserver.nodes.kubelet import ByNode, Direct, Kubelet, Way
+from octoedge.apiserver.nodes.metrics import Metrics
+from octoedge.apiserver.nodes.nodepages import NodePages, NodeProxy
+from octoedge.apiserver.nodes.podlogs import KubeletLogs
+from octoedge.apiserver.nodes.streams import Streams
+from octoedge.apiserver.scheduling.scheduler import Scheduler
+from octoedge.apiserver.schema.bodies import Bodies
+from octoedge.apiserver.schema.schema import Schema
+from octoedge.apiserver.serving.health import Health
+from octoedge.apiserver.serving.server import Server
+from octoedge.apiserver.store.backend import Backend
+from octoedge.apiserver.store.restoration import PATH, Restoration
+from octoedge.apiserver.writing.deletion import Deletion
+from octoedge.apiserver.writing.rest import Rest
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.store.lock import Lock

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from octoedge.apiserver.kinds import Kind, Kinds
-from octoedge.apiserver.negotiation import DISCOVERIES, Form, negotiate
-from octoedge.apiserver.requests import Answer, Request, json_answer
+from octoedge.apiserver.serving.negotiation import DISCOVERIES, Form, negotiate
+from octoedge.apiserver.serving.requests import Answer, Request, json_answer
 from octoedge.version import VERSION
 
 Json = dict[str, Any]

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from octoedge.apiserver.autoscaling import VersionOne
+from octoedge.apiserver.behaviours.autoscaling import VersionOne
+from octoedge.apiserver.behaviours.eventviews import NewerEvent
 from octoedge.apiserver.crd.shape import Custom
-from octoedge.apiserver.eventviews import NewerEvent
-from octoedge.apiserver.ownership import owner_fields
+from octoedge.apiserver.writing.ownership import owner_fields
 from octoedge.kube.read import Item
 
 Json = dict[str, Any]

@@ -91,8 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
+    from octoedge.apiserver.access.audit import Level
     from octoedge.apiserver.apiserver import Settings
-    from octoedge.apiserver.audit import Level
 
     host, _, port = arguments.listen.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65536:

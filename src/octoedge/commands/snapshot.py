@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from octoedge.apiserver import snapshot
+from octoedge.apiserver.store import snapshot
 from octoedge.errors import ApiError, StoreError
 
 TEXTS = {
@@ -37,7 +37,7 @@ def take(file: Path, folder: Path) -> int:
 
 def restore(file: Path, folder: Path) -> int:
     """Put a snapshot back."""
-    from octoedge.apiserver.restoration import restore_stopped
+    from octoedge.apiserver.store.restoration import restore_stopped
     from octoedge.store.lock import Lock
 
     found = snapshot.read(file)
@@ -54,7 +54,7 @@ def restore(file: Path, folder: Path) -> int:
 
 
 def _ask_running(found: snapshot.Snapshot, file: Path, folder: Path) -> None:
-    from octoedge.apiserver.restoration import refuse_other_keys
+    from octoedge.apiserver.store.restoration import refuse_other_keys
 
     refuse_other_keys(found, folder)
     staged = folder / snapshot.STAGED
@@ -69,7 +69,7 @@ def _ask_running(found: snapshot.Snapshot, file: Path, folder: Path) -> None:
 
 
 async def _post(folder: Path) -> None:
-    from octoedge.apiserver.restoration import PATH
+    from octoedge.apiserver.store.restoration import PATH
     from octoedge.kube.access import kubeconfig
     from octoedge.kube.client import Client
 

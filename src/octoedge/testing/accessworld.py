@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from octoedge.apiserver.authorization import Attributes, FirstYes, Masters
-from octoedge.apiserver.rbac.guards import Guards
-from octoedge.apiserver.rbac.nodes import NodeAuthorizer
-from octoedge.apiserver.rbac.policy import GROUP, Policy
-from octoedge.apiserver.requests import AUTHENTICATED, MASTERS, User
-from octoedge.apiserver.rest import Place
+from octoedge.apiserver.access.authorization import Attributes, FirstYes, Masters
+from octoedge.apiserver.access.rbac.guards import Guards
+from octoedge.apiserver.access.rbac.nodes import NodeAuthorizer
+from octoedge.apiserver.access.rbac.policy import GROUP, Policy
+from octoedge.apiserver.serving.requests import AUTHENTICATED, MASTERS, User
+from octoedge.apiserver.writing.rest import Place
 from octoedge.kube.read import Target
 from octoedge.testing.controlplane import ControlPlane, simulate
 

@@ -16,18 +16,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from octoedge.apiserver.backend import Backend, Put
-from octoedge.apiserver.bodies import Bodies, Findings
 from octoedge.apiserver.controllers.bootstrap import Bootstrap
 from octoedge.apiserver.controllers.namespaces import NamespaceController
 from octoedge.apiserver.controllers.node_lifecycle import LEASE_NAMESPACE, LEASES, NodeLifecycle
 from octoedge.apiserver.controllers.turn import Hands
 from octoedge.apiserver.controllers.workloads import workload_controllers
-from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.kinds import Kind, Kinds
-from octoedge.apiserver.rest import Place, Rest
-from octoedge.apiserver.scheduler import Scheduler
-from octoedge.apiserver.schema import Schema
+from octoedge.apiserver.scheduling.scheduler import Scheduler
+from octoedge.apiserver.schema.bodies import Bodies, Findings
+from octoedge.apiserver.schema.schema import Schema
+from octoedge.apiserver.store.backend import Backend, Put
+from octoedge.apiserver.writing.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.writing.rest import Place, Rest
 from octoedge.errors import ApiError
 from octoedge.kube.read import Change
 from octoedge.runtime.clock import rfc3339

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from octoedge.apiserver.history import Follower, History
+from octoedge.apiserver.store.history import Follower, History
 from octoedge.kube.read import Change, Item
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from octoedge.apiserver.backend import View
+from octoedge.apiserver.access.rbac.policy import CLUSTERROLES
 from octoedge.apiserver.controllers.controller import Controller
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
-from octoedge.apiserver.rbac.policy import CLUSTERROLES
+from octoedge.apiserver.store.backend import View
 from octoedge.kube.read import Item, Reader
 from octoedge.kube.selector import from_label_selector
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from octoedge.apiserver.backend import Edit, View
+from octoedge.apiserver.behaviours.services import CLUSTER_IPS
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.rest import Place
-from octoedge.apiserver.services import CLUSTER_IPS
+from octoedge.apiserver.store.backend import Edit, View
+from octoedge.apiserver.writing.rest import Place
 from octoedge.kube.read import Item
 from octoedge.runtime.keyed import KeyedQueue
 

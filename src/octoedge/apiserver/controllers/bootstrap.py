@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.backend import Backend, Edit, Keep, Put, View
+from octoedge.apiserver.access.rbac import defaults
+from octoedge.apiserver.access.serviceaccounts import ROOT_CA, default_account, root_ca
 from octoedge.apiserver.controllers.aggregation import aggregated
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.rbac import defaults
-from octoedge.apiserver.rest import Place, Rest
-from octoedge.apiserver.serviceaccounts import ROOT_CA, default_account, root_ca
+from octoedge.apiserver.store.backend import Backend, Edit, Keep, Put, View
+from octoedge.apiserver.writing.rest import Place, Rest
 from octoedge.errors import ApiError
 from octoedge.kube.read import Item
 from octoedge.runtime.clock import Clock, rfc3339

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from octoedge.apiserver.behaviours.disruption import RESOURCE, budget_of
 from octoedge.apiserver.controllers.controller import Controller
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.disruption import RESOURCE, budget_of
 from octoedge.runtime.clock import rfc3339
 
 Json = dict[str, Any]

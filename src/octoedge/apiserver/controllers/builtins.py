@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from octoedge.apiserver import priorities
-from octoedge.apiserver.backend import Edit, View
+from octoedge.apiserver.behaviours import priorities
 from octoedge.apiserver.controllers.turn import Hands
-from octoedge.apiserver.rest import Place
+from octoedge.apiserver.store.backend import Edit, View
+from octoedge.apiserver.writing.rest import Place
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from octoedge.apiserver.controllers.turn import Turn
-from octoedge.apiserver.ownership import reference, without
+from octoedge.apiserver.writing.ownership import reference, without
 
 Json = dict[str, Any]
 

@@ -9,10 +9,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from octoedge.apiserver.backend import Edit, View
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.controllers.turn import Decision, Hands, Turn, decoded
-from octoedge.apiserver.ownership import CONTROLLER, owners_of, selector_of
+from octoedge.apiserver.store.backend import Edit, View
+from octoedge.apiserver.writing.ownership import CONTROLLER, owners_of, selector_of
 from octoedge.kube.read import Item
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.keyed import KeyedQueue

@@ -15,8 +15,8 @@ from octoedge.apiserver.controllers.jobs import RESOURCE as JOBS
 from octoedge.apiserver.controllers.jobs import is_finished
 from octoedge.apiserver.controllers.plans import cron
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.deletion import DeleteOptions
-from octoedge.apiserver.ownership import is_leaving, reference
+from octoedge.apiserver.writing.deletion import DeleteOptions
+from octoedge.apiserver.writing.ownership import is_leaving, reference
 from octoedge.runtime.clock import rfc3339
 
 Json = dict[str, Any]

@@ -17,9 +17,9 @@ from octoedge.apiserver.controllers.plans import daemons, rollout
 from octoedge.apiserver.controllers.replicasets import pause_after_failures
 from octoedge.apiserver.controllers.revisions import LABEL, cut_revisions, digest_of, keep_revisions
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.ownership import is_leaving
-from octoedge.apiserver.placing.nodes import selects, tolerates
-from octoedge.apiserver.placing.pod import PlacedPod, wants
+from octoedge.apiserver.scheduling.placing.nodes import selects, tolerates
+from octoedge.apiserver.scheduling.placing.pod import PlacedPod, wants
+from octoedge.apiserver.writing.ownership import is_leaving
 from octoedge.kube.read import Item
 
 Json = dict[str, Any]

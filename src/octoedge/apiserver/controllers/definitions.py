@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 import yaml
 
-from octoedge.apiserver.backend import Drop, Edit, Put, View
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.controllers.turn import decoded
 from octoedge.apiserver.crd.names import as_definitions, settled, taken_by
 from octoedge.apiserver.crd.rules import FINALIZER, RESOURCE
-from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.ownership import has_finalizer, is_leaving, without_finalizer
-from octoedge.apiserver.rest import Place, Rest
+from octoedge.apiserver.store.backend import Drop, Edit, Put, View
+from octoedge.apiserver.writing.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.writing.ownership import has_finalizer, is_leaving, without_finalizer
+from octoedge.apiserver.writing.rest import Place, Rest
 from octoedge.errors import OctoedgeError
 from octoedge.kube.read import Item, ReadOptions
 from octoedge.runtime.clock import rfc3339

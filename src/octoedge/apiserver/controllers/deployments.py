@@ -16,7 +16,7 @@ from octoedge.apiserver.controllers import pods as facts
 from octoedge.apiserver.controllers.controller import Concern, Controller, Key
 from octoedge.apiserver.controllers.plans import conditions, rollout
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
-from octoedge.apiserver.ownership import CONTROLLER, is_leaving, owners_of, reference
+from octoedge.apiserver.writing.ownership import CONTROLLER, is_leaving, owners_of, reference
 from octoedge.kube.read import Item
 from octoedge.runtime.clock import rfc3339
 

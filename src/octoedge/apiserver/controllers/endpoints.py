@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from octoedge.apiserver import services
+from octoedge.apiserver.behaviours import services
 from octoedge.apiserver.controllers.controller import Concern, Controller, Key
 from octoedge.apiserver.controllers.plans import endpoints as plan
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
-from octoedge.apiserver.ownership import CONTROLLER, is_leaving, reference
+from octoedge.apiserver.writing.ownership import CONTROLLER, is_leaving, reference
 from octoedge.kube.read import Item
 
 Json = dict[str, Any]

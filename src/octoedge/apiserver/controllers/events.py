@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.backend import Edit, Put, View
+from octoedge.apiserver.store.backend import Edit, Put, View
 from octoedge.runtime.clock import rfc3339
 
 Json = dict[str, Any]

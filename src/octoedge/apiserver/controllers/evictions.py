@@ -19,15 +19,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from octoedge.api.core import Node, Taint, View, view
-from octoedge.apiserver.backend import Edit
-from octoedge.apiserver.backend import View as Store
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.controllers.plans import conditions
 from octoedge.apiserver.controllers.plans.evictions import FOREVER, Since, TimedToleration, stay
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.deletion import DeleteOptions
-from octoedge.apiserver.ownership import is_leaving, uid_of
-from octoedge.apiserver.placing.nodes import NOT_READY, UNREACHABLE
+from octoedge.apiserver.scheduling.placing.nodes import NOT_READY, UNREACHABLE
+from octoedge.apiserver.store.backend import Edit
+from octoedge.apiserver.store.backend import View as Store
+from octoedge.apiserver.writing.deletion import DeleteOptions
+from octoedge.apiserver.writing.ownership import is_leaving, uid_of
 from octoedge.errors import OctoedgeError
 from octoedge.kube.read import Item
 from octoedge.runtime.clock import parse_rfc3339, rfc3339

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from octoedge.apiserver.backend import Backend
+from octoedge.apiserver.store.backend import Backend
 from octoedge.errors import ApiError
 from octoedge.kube.read import Item
 

@@ -15,11 +15,11 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from octoedge.apiserver.backend import Edit, View
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
-from octoedge.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions
-from octoedge.apiserver.ownership import (
+from octoedge.apiserver.store.backend import Edit, View
+from octoedge.apiserver.writing.deletion import FOREGROUND, ORPHAN, DeleteOptions
+from octoedge.apiserver.writing.ownership import (
     OWNERS,
     Owner,
     has_finalizer,

@@ -14,8 +14,8 @@ from octoedge.apiserver.controllers.controller import Controller, Key
 from octoedge.apiserver.controllers.plans import conditions, failures, jobs
 from octoedge.apiserver.controllers.replicasets import AT_ONCE
 from octoedge.apiserver.controllers.turn import Hands, Turn, decoded
-from octoedge.apiserver.deletion import DeleteOptions
-from octoedge.apiserver.ownership import has_finalizer, is_leaving, owners_of, without_finalizer
+from octoedge.apiserver.writing.deletion import DeleteOptions
+from octoedge.apiserver.writing.ownership import has_finalizer, is_leaving, owners_of, without_finalizer
 from octoedge.runtime.clock import rfc3339
 
 Json = dict[str, Any]

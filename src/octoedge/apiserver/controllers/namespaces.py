@@ -12,9 +12,9 @@ import msgspec
 
 from octoedge.apiserver.controllers.following import follow
 from octoedge.apiserver.controllers.plans import conditions
-from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.rest import Place, Rest
+from octoedge.apiserver.writing.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.writing.rest import Place, Rest
 from octoedge.errors import ApiError, OctoedgeError
 from octoedge.kube.read import Item, ReadOptions
 from octoedge.runtime.clock import rfc3339

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.backend import Backend, Edit, Put, View
 from octoedge.apiserver.controllers.events import event
+from octoedge.apiserver.store.backend import Backend, Edit, Put, View
 from octoedge.kube.read import Item
 from octoedge.runtime.clock import Clock, rfc3339
 

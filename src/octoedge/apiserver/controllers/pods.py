@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from octoedge.apiserver.ownership import is_leaving, reference
+from octoedge.apiserver.writing.ownership import is_leaving, reference
 from octoedge.runtime.clock import parse_rfc3339
 
 Json = dict[str, Any]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from octoedge.apiserver.behaviours.quotas import RESOURCE, status
 from octoedge.apiserver.controllers.controller import Controller
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.quotas import RESOURCE, status
 from octoedge.kube.read import Item
 
 Json = dict[str, Any]

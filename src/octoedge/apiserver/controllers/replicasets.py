@@ -12,7 +12,7 @@ from octoedge.apiserver.controllers import pods as facts
 from octoedge.apiserver.controllers.controller import Controller
 from octoedge.apiserver.controllers.plans import conditions
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.ownership import is_leaving
+from octoedge.apiserver.writing.ownership import is_leaving
 from octoedge.runtime.clock import rfc3339
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ import msgspec
 
 from octoedge.apiserver.controllers import pods as facts
 from octoedge.apiserver.controllers.turn import Turn
-from octoedge.apiserver.ownership import is_leaving, reference
+from octoedge.apiserver.writing.ownership import is_leaving, reference
 
 Json = dict[str, Any]
 

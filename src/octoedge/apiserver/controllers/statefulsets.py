@@ -15,7 +15,7 @@ from octoedge.apiserver.controllers.plans import stateful
 from octoedge.apiserver.controllers.replicasets import pause_after_failures
 from octoedge.apiserver.controllers.revisions import LABEL, Revisions, cut_revisions, keep_revisions, template_of
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.ownership import is_leaving
+from octoedge.apiserver.writing.ownership import is_leaving
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from octoedge.apiserver.backend import Backend, Drop, View
+from octoedge.apiserver.store.backend import Backend, Drop, View
 from octoedge.kube.read import Item
 from octoedge.runtime.clock import Clock, parse_rfc3339
 

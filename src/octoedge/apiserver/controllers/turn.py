@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.backend import Drop, Edit, Keep, Put, View
-from octoedge.apiserver.behaviour import behaviour_of
+from octoedge.apiserver.behaviours.behaviour import behaviour_of
 from octoedge.apiserver.controllers.events import event
-from octoedge.apiserver.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.kinds import Kinds
-from octoedge.apiserver.ownership import CONTROLLER, is_leaving, reference, selector_of, without
-from octoedge.apiserver.rest import Place, Rest, finished
+from octoedge.apiserver.store.backend import Drop, Edit, Keep, Put, View
+from octoedge.apiserver.writing.deletion import DeleteOptions, Deletion
+from octoedge.apiserver.writing.ownership import CONTROLLER, is_leaving, reference, selector_of, without
+from octoedge.apiserver.writing.rest import Place, Rest, finished
 from octoedge.errors import ApiError
 from octoedge.kube.read import Item
 from octoedge.runtime.clock import Clock, parse_rfc3339

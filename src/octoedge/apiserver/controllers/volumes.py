@@ -16,11 +16,11 @@ import msgspec
 
 from octoedge.apiserver.controllers.controller import Controller
 from octoedge.apiserver.controllers.turn import Hands, Turn
-from octoedge.apiserver.ownership import has_finalizer, is_leaving, without_finalizer
-from octoedge.apiserver.storage.binding import BY_CONTROLLER, bind, with_phase
-from octoedge.apiserver.storage.matching import choose, claim_of, obstacle, volume_of
-from octoedge.apiserver.storage.objects import CLAIM_PROTECTION, CLAIMS, CLASSES, VOLUME_PROTECTION, VOLUMES
-from octoedge.apiserver.storage.places import binds_late, is_bound
+from octoedge.apiserver.volumes.binding import BY_CONTROLLER, bind, with_phase
+from octoedge.apiserver.volumes.matching import choose, claim_of, obstacle, volume_of
+from octoedge.apiserver.volumes.objects import CLAIM_PROTECTION, CLAIMS, CLASSES, VOLUME_PROTECTION, VOLUMES
+from octoedge.apiserver.volumes.places import binds_late, is_bound
+from octoedge.apiserver.writing.ownership import has_finalizer, is_leaving, without_finalizer
 from octoedge.kube.read import Item
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from octoedge.apiserver.cells import AGE, NAME, Cell, Column, age
+from octoedge.apiserver.printing.cells import AGE, NAME, Cell, Column, age
 
 Json = dict[str, Any]
 Find = Callable[[Any], Iterator[Any]]

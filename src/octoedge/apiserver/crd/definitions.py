@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from octoedge.apiserver.crd.structural import Structural
-from octoedge.apiserver.schema import Definition, Field
+from octoedge.apiserver.schema.schema import Definition, Field
 
 _SCALARS = {"string": "string", "boolean": "boolean", "integer": "int64", "number": "number"}
 _METADATA = "meta.v1.ObjectMeta"

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Protocol
 
-from octoedge.apiserver.quantity import parse
+from octoedge.apiserver.schema.quantity import parse
 
 MAX_EXPRESSION = 4096
 """Characters; compiling takes more than linear time."""

@@ -20,7 +20,7 @@ from octoedge.apiserver.crd.budget import Budget, TooCostly
 from octoedge.apiserver.crd.expressions import Failed, NotAvailable, OutOfBudget, Uncompilable, Unsupported, compiled
 from octoedge.apiserver.crd.structural import Rule, Structural
 from octoedge.apiserver.crd.validation import type_name
-from octoedge.apiserver.metadata import Cause, wrong
+from octoedge.apiserver.writing.metadata import Cause, wrong
 
 Json = dict[str, Any]
 

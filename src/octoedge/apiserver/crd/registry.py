@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.backend import Backend
 from octoedge.apiserver.crd.columns import columns
 from octoedge.apiserver.crd.definitions import definitions
 from octoedge.apiserver.crd.names import is_established
@@ -23,7 +22,8 @@ from octoedge.apiserver.crd.rules import RESOURCE
 from octoedge.apiserver.crd.shape import Custom, CustomShape
 from octoedge.apiserver.crd.structural import SchemaReader
 from octoedge.apiserver.kinds import Kind, Kinds, ScalePaths, Subresource
-from octoedge.apiserver.schema import Schema
+from octoedge.apiserver.schema.schema import Schema
+from octoedge.apiserver.store.backend import Backend
 from octoedge.kube.read import Item
 
 log = logging.getLogger(__name__)

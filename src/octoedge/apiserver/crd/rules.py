@@ -12,7 +12,7 @@ from octoedge.apiserver.crd.names import is_established, settled, taken_by
 from octoedge.apiserver.crd.pruning import default, prune
 from octoedge.apiserver.crd.structural import MISSING, SchemaReader, Structural
 from octoedge.apiserver.crd.validation import validate_part
-from octoedge.apiserver.metadata import Cause, forbidden_field, label_1035, required, subdomain, wrong
+from octoedge.apiserver.writing.metadata import Cause, forbidden_field, label_1035, required, subdomain, wrong
 
 Json = dict[str, Any]
 

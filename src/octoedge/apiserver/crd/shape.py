@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.cells import Column
 from octoedge.apiserver.crd import devices, invariants
 from octoedge.apiserver.crd.budget import Budget, TooCostly
 from octoedge.apiserver.crd.pruning import META, default, prune
 from octoedge.apiserver.crd.structural import Structural
 from octoedge.apiserver.crd.validation import MAX_CAUSES, type_name, validate
-from octoedge.apiserver.decoding import Decoder
-from octoedge.apiserver.metadata import Cause
-from octoedge.apiserver.schema import Definition, Schema
+from octoedge.apiserver.printing.cells import Column
+from octoedge.apiserver.schema.decoding import Decoder
+from octoedge.apiserver.schema.schema import Definition, Schema
+from octoedge.apiserver.writing.metadata import Cause
 from octoedge.kube.read import Item
 
 Json = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Any
 
 from octoedge.apiserver.crd.pattern_syntax import PatternError
 from octoedge.apiserver.crd.patterns import Pattern
-from octoedge.apiserver.metadata import Cause, forbidden_field, required, wrong
+from octoedge.apiserver.writing.metadata import Cause, forbidden_field, required, wrong
 
 Json = dict[str, Any]
 

@@ -13,7 +13,7 @@ from octoedge.apiserver.crd.budget import Budget
 from octoedge.apiserver.crd.formats import fits
 from octoedge.apiserver.crd.pruning import META
 from octoedge.apiserver.crd.structural import Limits, Structural
-from octoedge.apiserver.metadata import Cause, required
+from octoedge.apiserver.writing.metadata import Cause, required
 
 Json = dict[str, Any]
 

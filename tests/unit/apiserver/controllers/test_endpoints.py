@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from octoedge.apiserver.deletion import DeleteOptions
-from octoedge.apiserver.disruption import permit_eviction
-from octoedge.apiserver.rest import Place
+from octoedge.apiserver.behaviours.disruption import permit_eviction
+from octoedge.apiserver.writing.deletion import DeleteOptions
+from octoedge.apiserver.writing.rest import Place
 from octoedge.errors import ApiError
 from octoedge.testing.controlplane import ControlPlane, is_ready, simulate, template, workload
 

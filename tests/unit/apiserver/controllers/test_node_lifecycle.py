@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from octoedge.apiserver.backend import Backend, Put
 from octoedge.apiserver.controllers.node_lifecycle import LEASE_NAMESPACE, LEASES, UNREACHABLE, NodeLifecycle
+from octoedge.apiserver.store.backend import Backend, Put
 from octoedge.testing.clock import VirtualClock, run
 
 

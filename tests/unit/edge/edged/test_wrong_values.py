@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from octoedge.apiserver.decoding import Decoder, WrongType
-from octoedge.apiserver.schema import Definition, Field, Schema
+from octoedge.apiserver.schema.decoding import Decoder, WrongType
+from octoedge.apiserver.schema.schema import Definition, Field, Schema
 from octoedge.edge.edged.manifests import Manifests
 from octoedge.edge.edged.nodestatus import NodeSettings
 from octoedge.protocol.resource import Resource

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from octoedge.apiserver.controllers import pods as facts
-from octoedge.apiserver.ownership import is_leaving
+from octoedge.apiserver.writing.ownership import is_leaving
 
 Json = dict[str, Any]
 

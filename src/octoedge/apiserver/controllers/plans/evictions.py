@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from octoedge.api.core import Taint, Toleration
-from octoedge.apiserver.placing.nodes import covers
+from octoedge.apiserver.scheduling.placing.nodes import covers
 
 FOREVER = float("inf")
 

@@ -1,0 +1,238 @@
+"""The server's own CA, certificates, token key and kubeconfigs: made once, kept in the data directory.
+
+pki/ca.{crt,key}              the CA of clients and of this server
+pki/apiserver.{crt,key}       what the server shows; made anew when its addresses change or its time runs out
+pki/kubelet-client.{crt,key}  what it shows to CloudCore's kubelet-like API
+pki/sa.key                    signs service account tokens
+admin.kubeconfig, cloudcore.kubeconfig
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ipaddress
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from octoedge.apiserver.serving.requests import CLOUDCORE, KUBELET_CLIENT, MASTERS
+from octoedge.errors import CertificateError
+
+NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+_CA_DAYS = 3650
+_LEAF_DAYS = 365
+_RENEW_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The files of a certificate and its key."""
+
+    certificate: Path
+    key: Path
+
+
+class Credentials:
+    """The files below one data directory."""
+
+    def __init__(self, folder: Path, addresses: Iterable[str], port: int, now: float) -> None:
+        self._folder = folder
+        self._pki = folder / "pki"
+        self._now = datetime.fromtimestamp(now, UTC)
+        self._pki.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        addresses = list(dict.fromkeys(addresses))
+        self.ca = self._authority()
+        self.server = self._leaf("apiserver", "kube-apiserver", (), addresses)
+        self.kubelet_client = self._leaf("kubelet-client", KUBELET_CLIENT, ())
+        self.token_key = self._token_key()
+        host = next((address for address in addresses if address not in NAMES), "127.0.0.1")
+        self.server_url = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+        self.admin_kubeconfig = self._kubeconfig("admin", "kubernetes-admin", (MASTERS,))
+        self.cloudcore_kubeconfig = self._kubeconfig("cloudcore", CLOUDCORE, ())
+
+    @property
+    def ca_pem(self) -> str:
+        """The CA's certificate."""
+        return self.ca.certificate.read_text()
+
+    def _authority(self) -> Pair:
+        pair = self._pair("ca")
+        if pair.certificate.exists() and pair.key.exists():
+            return pair
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = _name("octoedge-ca", ())
+        certificate = (
+            self._builder(name, name, key.public_key(), _CA_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_usage(signs=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        self._store(pair, certificate, key)
+        return pair
+
+    def _leaf(self, file: str, common_name: str, groups: tuple[str, ...], addresses: Iterable[str] = ()) -> Pair:
+        pair = self._pair(file)
+        names = [_general_name(address) for address in (*addresses, *(NAMES if addresses else ()))]
+        subject = _name(common_name, groups)
+        if self._still_good(pair, subject, names):
+            return pair
+        ca_key = serialization.load_pem_private_key(self.ca.key.read_bytes(), None)
+        ca = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
+        if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
+            raise CertificateError(f"{self.ca.key} is not an ECDSA key; the embedded API server makes only those")
+        key = ec.generate_private_key(ec.SECP256R1())
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if addresses else ExtendedKeyUsageOID.CLIENT_AUTH
+        builder = (
+            self._builder(subject, ca.subject, key.public_key(), _LEAF_DAYS)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        self._store(pair, builder.sign(ca_key, hashes.SHA256()), key)
+        return pair
+
+    def _still_good(self, pair: Pair, subject: x509.Name, names: list[x509.GeneralName]) -> bool:
+        try:
+            certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+            ca = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
+            certificate.verify_directly_issued_by(ca)
+            serialization.load_pem_private_key(pair.key.read_bytes(), None)
+        except (OSError, ValueError, TypeError, InvalidSignature):
+            return False
+        if certificate.not_valid_after_utc - self._now < timedelta(days=_RENEW_DAYS):
+            return False
+        if certificate.subject != subject:
+            return False  # of an older version, with other groups
+        if not names:
+            return True
+        try:
+            shown = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return False
+        return set(names) <= set(shown)
+
+    def _builder(
+        self, subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
+    ) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self._now - timedelta(minutes=5))
+            .not_valid_after(self._now + timedelta(days=days))
+        )
+
+    def _token_key(self) -> Path:
+        path = self._pki / "sa.key"
+        if not path.exists():
+            write_private(path, _pem(ec.generate_private_key(ec.SECP256R1())))
+        return path
+
+    def _pair(self, name: str) -> Pair:
+        return Pair(self._pki / f"{name}.crt", self._pki / f"{name}.key")
+
+    def _store(self, pair: Pair, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+        """The key first: a certificate without its key would be taken for a whole pair after a crash."""
+        with contextlib.suppress(FileNotFoundError):
+            pair.certificate.unlink()
+        write_private(pair.key, _pem(key))
+        write_private(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+    def _kubeconfig(self, name: str, user: str, groups: tuple[str, ...]) -> Path:
+        """A kubeconfig that holds everything itself, so that it can be copied elsewhere."""
+        pair = self._leaf(name, user, groups)
+
+        def data(path: Path) -> str:
+            return base64.b64encode(path.read_bytes()).decode()
+
+        text = _KUBECONFIG.format(
+            server=self.server_url,
+            user=user,
+            ca=data(self.ca.certificate),
+            certificate=data(pair.certificate),
+            key=data(pair.key),
+        )
+        path = self._folder / f"{name}.kubeconfig"
+        if not path.exists() or path.read_text() != text:
+            write_private(path, text.encode())
+        return path
+
+
+def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file whole or not at all, with its mode from the first byte on."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+
+
+def _name(common_name: str, groups: Iterable[str]) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _general_name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
+
+_KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: octoedge
+clusters:
+- name: octoedge
+  cluster:
+    server: {server}
+    certificate-authority-data: {ca}
+users:
+- name: {user}
+  user:
+    client-certificate-data: {certificate}
+    client-key-data: {key}
+contexts:
+- name: octoedge
+  context:
+    cluster: octoedge
+    user: {user}
+"""

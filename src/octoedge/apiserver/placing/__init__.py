@@ -1,9 +1,0 @@
-"""Where a Pod goes: pure, without I/O, clock or tasks. `octoedge.apiserver.scheduler` is the shell around it.
-
-    bytes ──wants──► Wants ─┐
-    Nodes, Pods that are placed ──Site──┴──choose──► node name │ Unplaceable ──make_room──► node and victims
-
-One file a rule: `demand` (resources, host ports), `nodes` (selectors, affinity, taints), `neighbours` (affinity and
-anti-affinity between Pods), `spread` (topology spread constraints), `score` (which of those that fit), `preemption`.
-`octoedge.apiserver.placement` asks them in Kubernetes' order and puts refusals into the words that its users know.
-"""

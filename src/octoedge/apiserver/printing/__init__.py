@@ -1,0 +1,1 @@
+"""Tables: the rows and columns that kubectl prints."""

@@ -1,0 +1,1 @@
+"""The scheduler, and the pure rules by which it places Pods."""
