@@ -159,7 +159,7 @@ def scenario(
         clock = SystemClock()
         metadata = MemoryMetadata(clock)
         runtime = CriClient(str(containerd.socket))
-        settings = {"cgroup_root": CGROUP_ROOT, "cgroup_mount": Path("/sys/fs/cgroup"), **changes}
+        settings: dict[str, Any] = {"cgroup_root": CGROUP_ROOT, "cgroup_mount": Path("/sys/fs/cgroup"), **changes}
         async with running(root, runtime, metadata, clock, mounter=SystemMounter(), **settings) as edged:
             await body(metadata, edged)
 
@@ -431,7 +431,7 @@ async def killed(containerd: Containerd, root: Path, obj: dict[str, Any], step: 
     clock, axe = SystemClock(), Axe(under_way=0.01)
     metadata = MemoryMetadata(clock)
     runtime = axe.over(CriClient(str(containerd.socket)), (*STARTING, *STOPPING))
-    settings = {"cgroup_root": CGROUP_ROOT, "cgroup_mount": Path("/sys/fs/cgroup")}
+    settings: dict[str, Any] = {"cgroup_root": CGROUP_ROOT, "cgroup_mount": Path("/sys/fs/cgroup")}
     try:
         async with running(root, runtime, metadata, clock, mounter=SystemMounter(), **settings) as edged:
             if not deleted:

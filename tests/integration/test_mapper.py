@@ -244,10 +244,13 @@ def test_a_serial_line_works_as_well(tmp_path: Path) -> None:
         import pty
         import tty
 
+        def copy(source: int, target: int) -> None:
+            os.write(target, os.read(source, 4096))
+
         async def join(one: int, other: int) -> None:
             loop = asyncio.get_running_loop()
             for source, target in ((one, other), (other, one)):
-                loop.add_reader(source, lambda source=source, target=target: os.write(target, os.read(source, 4096)))
+                loop.add_reader(source, copy, source, target)
             await asyncio.Event().wait()
 
         ends = [pty.openpty() for _ in range(2)]

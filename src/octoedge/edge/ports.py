@@ -156,6 +156,11 @@ class Link(Protocol):
         """Whether the cloud renews the node's Lease by itself, as long as this connection lives."""
         ...
 
+    @property
+    def silences(self) -> int:
+        """How often the cloud spoke again after a silence in which it may have given the node up."""
+        ...
+
     async def request(self, payload: Payload, timeout: float) -> Reply:
         """Send and wait for the answer. Raises `OfflineError`, `DeadlineError`."""
         ...

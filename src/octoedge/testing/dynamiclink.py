@@ -85,6 +85,10 @@ class DynamicLink:
     def keeps_lease(self) -> bool:
         return False
 
+    @property
+    def silences(self) -> int:
+        return 0
+
     async def until_connected(self) -> None:
         await self._up.wait()
 

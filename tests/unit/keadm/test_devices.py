@@ -15,7 +15,8 @@ NOW = 1_769_847_300.0
 def _shown(**values: dict[str, Any]) -> Shown:
     twins = [{"propertyName": name, "reported": value} for name, value in values.items()]
     status = {"status": {"twins": twins, "state": "online", "lastOnlineTime": "2026-01-31T08:14:30Z"}}
-    return shown(*(msgspec.json.encode(obj) for obj in (device(), MODEL, status)), NOW)
+    encode = msgspec.json.encode
+    return shown(encode(device()), encode(MODEL), encode(status), NOW)
 
 
 def test_a_device_property_by_property() -> None:

@@ -245,6 +245,7 @@ class NodeKeeper:
                 await self._metadata.until_online()
                 await asyncio.sleep(backoff.first)
             except OctoedgeError as error:
+                renewed = float("-inf")
                 self._said.trouble("lease", f"{error}; trying again")
                 await asyncio.sleep(backoff.next())
             else:

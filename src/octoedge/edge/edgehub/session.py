@@ -51,6 +51,8 @@ class Dropped:
 _WAY_SECONDS = 4.0
 """Between two looks whether this machine still has the address that the connection began with."""
 
+_LONG = 4 / 3
+"""So many heartbeats without a word are a long silence."""
 _PROOF_SECONDS = 3.0
 """For the cloud's answer, once the address has changed."""
 
@@ -124,8 +126,15 @@ class Session:
             silent = not self._storing and loop.time() - self._heard >= self._heartbeat
             if silent and isinstance(self._connection.inner, Pingable):
                 await self._connection.inner.ping(self._heartbeat)
-                self._heard = loop.time()
+                self._hear()
             await asyncio.sleep(self._heartbeat)
+
+    def _hear(self) -> None:
+        """The cloud said something. After a long silence it may have given the node up, and does not say so."""
+        now = asyncio.get_running_loop().time()
+        if now - self._heard > self._heartbeat * _LONG:
+            self._uplink.silences += 1
+        self._heard = now
 
     async def _watch_way(self, connection: Movable) -> None:
         """Another address is only a reason to ask at once: where several ways lead to the cloud, the old may live."""
@@ -147,7 +156,7 @@ class Session:
         while True:
             before = self._connection.received
             data = await self._connection.receive()
-            self._heard = loop.time()
+            self._hear()
             known = self._read(data, self._connection.received - before)
             if known is None:
                 continue

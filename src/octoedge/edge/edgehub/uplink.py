@@ -58,6 +58,8 @@ class Uplink:
         self._down.set()
         self._turns = Turns()
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
+        self.silences = 0
+        """How often the cloud spoke again after a long silence, without a new session."""
 
     @property
     def connected(self) -> bool:

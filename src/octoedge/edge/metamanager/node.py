@@ -98,6 +98,7 @@ class LeaseKeeper:
         self._link = link
         self._answer_seconds = answer_seconds
         self._known: ObjectMeta | None = None
+        self._silences = 0
 
     async def renew(self, lease: bytes) -> bytes:
         """Create or update the lease; returns it. Raises `OfflineError`, `DeadlineError`, `ApiError`.
@@ -106,6 +107,9 @@ class LeaseKeeper:
         """
         if self._link.keeps_lease:
             self._known = None
+            before, self._silences = self._silences, self._link.silences
+            if self._silences > before:
+                raise DeadlineError("the cloud was silent for a while, and may not have renewed the lease")
             return lease
         wanted = view(lease).metadata
         resource = Resource(wanted.namespace, "lease", wanted.name)

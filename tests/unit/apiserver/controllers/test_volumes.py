@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,7 @@ def test_two_claims_never_share_a_volume(
                 assert found["name"] == one["metadata"]["name"]
 
     async def story(at: ControlPlane) -> None:
-        acts = {
+        acts: dict[str, Callable[[int], Awaitable[object]]] = {
             "volume": lambda n: at.create(volume(f"v{n}", f"{n + 1}Gi")),
             "claim": lambda n: at.create(claim(f"c{n}", f"{n + 1}Gi")),
             "drop claim": lambda n: at.delete(CLAIMS, f"c{n}"),

@@ -173,11 +173,12 @@ def test_neighbours_of_other_namespaces() -> None:
     where.namespaces |= {"default": {}, "team": {"team": "x"}}
     where.place(pod("web", labels={"app": "web"}, namespace="team"), "a")
     assert choose(pod(affinity=affinity("podAntiAffinity", term("web"))), where) == "a"
-    for named in (
+    spaces: list[dict[str, Any]] = [
         {"namespaces": ["team"]},
         {"namespaceSelector": {"matchLabels": {"team": "x"}}},
         {"namespaceSelector": {}},
-    ):
+    ]
+    for named in spaces:
         assert "anti-affinity" in why(pod(affinity=affinity("podAntiAffinity", term("web", **named))), where)
 
 

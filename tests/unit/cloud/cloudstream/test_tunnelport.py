@@ -30,7 +30,8 @@ def test_kubeedges_record_is_read_and_written() -> None:
 
 @given(st.lists(st.sampled_from("abcdefgh"), max_size=20))
 def test_no_port_is_given_twice_and_each_keeps_its_own(names: list[str]) -> None:
-    record, given_ports = Record(), {}
+    record = Record()
+    given_ports: dict[str, int] = {}
     for name in names:
         port, record = record.claim(name)
         assert given_ports.setdefault(name, port) == port

@@ -42,7 +42,8 @@ def test_a_node_shows_the_door_and_its_edge_is_told_what_it_said() -> None:
 
 def test_a_node_that_was_never_rewritten_goes_down_as_it_is() -> None:
     assert own(node()) == node()
-    assert own(node(**{ANNOTATION: "garbage"})) == node(**{ANNOTATION: "garbage"})
+    garbage: dict[str, Any] = {ANNOTATION: "garbage"}
+    assert own(node(**garbage)) == node(**garbage)
 
 
 def test_a_name_is_shown_as_a_name() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from octoedge.cloud.synccontroller.checkpoints import ObjectSyncs
 from octoedge.errors import ApiError
-from octoedge.kube.client import Client
+from octoedge.kube.client import Client, SpeakingAs
 from octoedge.protocol.delivery import Item
 from octoedge.protocol.payloads import ObjectDelete, ObjectUpdate
 from octoedge.protocol.resource import Resource
@@ -129,6 +129,7 @@ class RefusingClient(MemoryClient):
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "",
+        speaking_as: SpeakingAs | None = None,
     ) -> bytes:
         self.api.requests.append((method, where))
         raise ApiError(403, "Forbidden", "the namespace is being terminated")

@@ -70,6 +70,9 @@ class Broker:
         self._number += 1
         self.kept[self._number] = (topic, msgspec.json.encode(payload))
 
+    def _forget(self, number: int) -> None:
+        self.kept.pop(number, None)
+
     async def deliver(self, world: DeviceWorld) -> None:
         """As EventBus: one after the other, without waiting for the acknowledgement of the one before."""
         under_way: set[int] = set()
@@ -77,7 +80,7 @@ class Broker:
             for number, (topic, payload) in list(self.kept.items()):
                 if number not in under_way:
                     under_way.add(number)
-                    await world.twin.receive(topic, payload, functools.partial(self.kept.pop, number, None))
+                    await world.twin.receive(topic, payload, functools.partial(self._forget, number))
             await asyncio.sleep(0.5)
 
 

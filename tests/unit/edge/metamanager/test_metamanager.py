@@ -275,3 +275,19 @@ def test_a_new_store_counts_as_filled_after_a_minute_of_connection(play: Player)
 
     play(first, cloud=CloudLink(connected=False))
     play(second)
+
+
+def test_a_cloud_that_keeps_the_lease_and_was_silent_is_not_taken_to_have_kept_it(play: Player) -> None:
+    """The connection lived on, so nothing else would tell that the node was given up meanwhile."""
+
+    async def test(world: World) -> None:
+        world.cloud.leases = True
+        lease = b'{"metadata":{"name":"edge-1","namespace":"kube-node-lease"}}'
+        assert await world.meta.renew_lease(lease) == lease
+        world.cloud.silences += 1
+        with pytest.raises(DeadlineError, match="silent"):
+            await world.meta.renew_lease(lease)
+        assert await world.meta.renew_lease(lease) == lease
+        assert world.cloud.requests == []
+
+    play(test)
