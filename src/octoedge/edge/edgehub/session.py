@@ -152,7 +152,6 @@ class Session:
             lives = why
 
     async def _receive(self, lanes: InOrder) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             before = self._connection.received
             data = await self._connection.receive()
