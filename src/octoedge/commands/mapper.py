@@ -21,7 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from octoedge.errors import ConfigError, OctoedgeError
+from octoedge.errors import ConfigError, OctoedgeError, first_of
 from octoedge.runtime import logs
 
 
@@ -144,13 +144,16 @@ def _edgecore() -> Path:
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until it ends, or SIGTERM or SIGINT comes."""
     loop = asyncio.get_running_loop()
+    why: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work, name="work")
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, task.cancel)
     except* OctoedgeError as errors:
-        raise errors.exceptions[0] from None
+        why = first_of(errors)  # Python 3.11.2 wraps what is raised in here
+    if why is not None:
+        raise why from None
 
 
 if __name__ == "__main__":

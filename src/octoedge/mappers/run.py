@@ -11,7 +11,7 @@ from pathlib import Path
 
 from octoedge.dmi import messages as m
 from octoedge.dmi.services import mapper_methods
-from octoedge.errors import ConfigError
+from octoedge.errors import ConfigError, first_of
 from octoedge.mappers.edgecore import EdgeCore
 from octoedge.mappers.mapper import Mapper, protocol
 from octoedge.mappers.panel import Panel
@@ -50,6 +50,7 @@ async def serve(mapper: Mapper, settings: Settings, clock: Clock | None = None) 
     info = m.MapperInfo(name, f"octoedge {VERSION}", "v1beta1", mapper.protocol, str(socket).encode(), "ok")
     panel = Panel(mapper, clock)
     edgecore = EdgeCore(settings.edgecore, info, panel.take)
+    why: BaseException | None = None
     try:
         async with serving(socket, _SOCKET_MODE, mapper_methods(panel)), asyncio.TaskGroup() as group:
             group.create_task(panel.run(edgecore, edgecore.forget), name="devices")
@@ -61,7 +62,9 @@ async def serve(mapper: Mapper, settings: Settings, clock: Clock | None = None) 
                     Rest(panel, edgecore, clock).serve(settings.http_host, settings.http_port), name="REST"
                 )
     except* ConfigError as errors:
-        raise errors.exceptions[0] from None
+        why = first_of(errors)  # Python 3.11.2 wraps what is raised in here
+    if why is not None:
+        raise why from None
 
 
 def load(what: str) -> Mapper:

@@ -54,9 +54,10 @@ class GoEdge:
             try:
                 await self._serve(connection)
             except* TransportError:
-                await asyncio.sleep(_AGAIN_SECONDS)
+                pass  # no waiting in here: Python 3.11.2 would wrap the cancellation
             finally:
                 await connection.close()
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _serve(self, connection: Connection) -> None:
         ends: tuple[Sender[bytes], Receiver[bytes]] = channel("inbound", _BUFFER, Overflow.DROP_OLDEST)

@@ -155,14 +155,15 @@ def test_damage_of_any_kind_is_seen(saved: Path, tmp_path: Path, data: st.DataOb
     file = tmp_path / "damaged"
     file.write_bytes(damaged)
     if bit == 8 or at >= 10 or not _same(file, saved):  # gzip's header has bits that say nothing about what is inside
-        with pytest.raises(StoreCorrupt, match=str(file)):
+        # A number that was hit may look like the format of a newer version.
+        with pytest.raises(StoreError, match=str(file)):
             snapshot.read(file)
 
 
 def _same(file: Path, other: Path) -> bool:
     try:
         return snapshot.read(file) == snapshot.read(other)
-    except StoreCorrupt:
+    except StoreError:
         return False
 
 
