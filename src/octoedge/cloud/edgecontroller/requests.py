@@ -53,6 +53,19 @@ class Reply:
     version: str = ""
 
 
+class _Condition(msgspec.Struct, frozen=True):
+    type: str = ""
+    status: str = ""
+
+
+class _Conditions(msgspec.Struct, frozen=True):
+    conditions: list[_Condition] | None = None
+
+
+class _Judged(msgspec.Struct, frozen=True):
+    status: _Conditions = _Conditions()
+
+
 class Requests:
     """Carries out what nodes ask for."""
 
@@ -225,6 +238,14 @@ class Requests:
             metadata = {"name": node, "namespace": LEASES_NAMESPACE, "ownerReferences": owners}
             lease = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
             await self._client.create(LEASES, LEASES_NAMESPACE, msgspec.json.encode(lease))
+
+    def given_up(self, node: str) -> bool:
+        """Whether the Node's Ready condition says Unknown: only a new status of the node takes that back."""
+        live = self._downstream.nodes.get("", node)
+        if live is None:
+            return False
+        conditions = msgspec.json.decode(live, type=_Judged).status.conditions or []
+        return any(condition.type == "Ready" and condition.status == "Unknown" for condition in conditions)
 
     async def event_insert(self, _node: str, payload: p.Payload) -> Reply:
         """Create an Event; one that is there already is well."""

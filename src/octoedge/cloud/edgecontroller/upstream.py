@@ -54,6 +54,10 @@ class _Request:
     payload: Payload
 
 
+_FIRST_STATUS = 12.0
+"""Seconds of a session in which a node that lives has said how it is."""
+
+
 class Upstream:
     """Module: carries out the requests of nodes."""
 
@@ -72,6 +76,8 @@ class Upstream:
         self._of_node: Counter[str] = Counter()
         self._queue: KeyedQueue[Key] = KeyedQueue(self._work, workers=_WORKERS, name="request about")
         self._marks: KeyedQueue[str] = KeyedQueue(self._mark, workers=4, name="mark of")
+        self._sessions: dict[str, float] = {}
+        """When each node's latest session began, in the loop's seconds."""
         self._beats: KeyedQueue[str] = KeyedQueue(self._renew, workers=_WORKERS, name="lease of")
         self._said = SaidOnce(log)
 
@@ -90,6 +96,7 @@ class Upstream:
 
     def connected(self, node: str) -> None:
         """A session began: write into the Node which CloudCore serves it."""
+        self._sessions[node] = asyncio.get_running_loop().time()
         self._marks.add(node)
 
     def beat(self, node: str) -> None:
@@ -178,6 +185,17 @@ class Upstream:
                 self._beats.add_later(node, 3.0)
         else:
             self._said.over("leases of nodes", "are renewed again")
+            self._hear_again(node)
+
+    def _hear_again(self, node: str) -> None:
+        """A silence that the session outlived made the node Unknown: in a new session it says how it is."""
+        since = self._sessions.get(node)
+        if (
+            since is not None
+            and asyncio.get_running_loop().time() - since > _FIRST_STATUS
+            and self._requests.given_up(node)
+        ):
+            self._downlink.end(node, "it was given up during a silence, and is asked anew how it is")
 
     async def _mark(self, node: str) -> None:
         try:

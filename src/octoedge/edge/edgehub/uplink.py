@@ -59,7 +59,7 @@ class Uplink:
         self._turns = Turns()
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self.silences = 0
-        """How often the cloud spoke again after a long silence, without a new session."""
+        """How often the cloud spoke again after a long silence, or in a new session."""
 
     @property
     def connected(self) -> bool:
@@ -118,6 +118,7 @@ class Uplink:
     def attach(self, connection: PackedConnection) -> None:
         """From now on messages go out through `connection`."""
         self._connection = connection
+        self.silences += 1
         self._ours = handshake.VERSION in connection.peer.headers
         self._agreed = handshake.features(connection.peer.headers)
         self._stored.clear()
