@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -334,6 +334,36 @@ class ContainerStreams(Protocol):
         """The URL, good for one connection, where the runtime's streaming server does it.
 
         Raises `ApiError` with the kubelet's texts when there is no such pod or container.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a follower of a copy is told next; objects are JSON with kind and apiVersion."""
+
+    whole: bool
+    """Whether `objects` are all there are: what is not among them is gone. The first one always is."""
+    objects: Sequence[bytes]
+    """All, or those that are new or have changed."""
+    gone: Sequence[tuple[str, str]] = ()
+    """(namespace, name) of those that are not there any more, or no longer of the selection."""
+
+
+class Copies(Protocol):
+    """MetaServer, as other modules of the node see it: copies of what the cluster has, on disk, kept up to date.
+
+    A copy is made when somebody follows it for the first time, outlives restarts, and costs the cloud nothing that the
+    node's other watchers of the same do not cost already. Asked in the node's own name.
+    """
+
+    def follow(
+        self, group: str, version: str, plural: str, *, namespace: str = "", labels: str = ""
+    ) -> AsyncGenerator[Told, None]:
+        """The objects of a kind, then what happens to them, until closed; use `contextlib.aclosing`.
+
+        Begins at once with what is on disk, also without the cloud; nothing is told while the objects were never
+        listed. An outage or a refusal of the cloud tells nothing: what was told last holds.
         """
         ...
 

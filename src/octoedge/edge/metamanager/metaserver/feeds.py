@@ -113,6 +113,11 @@ class Feed:
             await self._ready.wait()
         self.check()
 
+    async def listed(self) -> None:
+        """The same, however long it takes."""
+        await self._ready.wait()
+        self.check()
+
     def check(self) -> None:
         """Raises what the feed ended with."""
         if self.failed is not None:

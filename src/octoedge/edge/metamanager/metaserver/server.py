@@ -20,6 +20,7 @@ import msgspec
 
 from octoedge.edge.metamanager.metaserver.callers import Caller, Callers, Permissions
 from octoedge.edge.metamanager.metaserver.cloud import AWAY, Cloud
+from octoedge.edge.metamanager.metaserver.copies import Copies
 from octoedge.edge.metamanager.metaserver.feeds import Feeds
 from octoedge.edge.metamanager.metaserver.reads import Reads
 from octoedge.edge.metamanager.metaserver.replica import Replica
@@ -71,6 +72,8 @@ class MetaServer:
         self._cloud = Cloud(settings.node, link)
         self._replica = Replica(database, clock)
         self.feeds = Feeds(self._cloud, self._replica, clock.now)
+        self.copies = Copies(self.feeds, self._replica)
+        """For other modules of this node."""
         permissions = Permissions(database, clock)
         self._reads = Reads(self._cloud, self._replica, self.feeds, permissions, clock)
         self._writes = Writes(self._cloud)

@@ -1,0 +1,77 @@
+"""Another module of the node follows a kind's objects in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+from octoedge.api.meta import view
+from octoedge.edge.ports import Told
+from octoedge.testing.metaserver import Site, play
+
+LABEL = "app=dns"
+
+
+def follow(site: Site) -> AsyncGenerator[Told, None]:
+    return site.server.copies.follow("", "v1", "configmaps", labels=LABEL)
+
+
+async def heard(follower: AsyncGenerator[Told, None]) -> tuple[bool, list[str], list[str]]:
+    """The next that is told: whether it is all, names that are there, names that are gone."""
+    async with asyncio.timeout(600):
+        told = await anext(follower)
+    return told.whole, [view(one).metadata.name for one in told.objects], [name for _, name in told.gone]
+
+
+def test_all_then_what_happens_to_those_of_the_selection(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.make("a", app="dns")
+        await site.make("other")
+        async with aclosing(follow(site)) as follower:
+            assert await heard(follower) == (True, ["a"], [])
+            await site.make("b", app="dns")
+            assert await heard(follower) == (False, ["b"], [])
+            await site.remove("a")
+            assert await heard(follower) == (False, [], ["a"])
+
+    play(tmp_path, test)
+
+
+def test_what_was_told_holds_through_an_outage_and_comes_from_disk_after_a_restart(tmp_path: Path) -> None:
+    async def before(site: Site) -> None:
+        await site.make("a", app="dns")
+        async with aclosing(follow(site)) as follower:
+            assert await heard(follower) == (True, ["a"], [])
+            site.link.cut()
+            waiting = asyncio.create_task(heard(follower))
+            await asyncio.sleep(30)
+            assert not waiting.done()
+            site.link.mend()
+            await site.make("b", app="dns")
+            assert (await waiting)[1] == ["b"]
+
+    async def after(site: Site) -> None:
+        site.link.cut()
+        async with aclosing(follow(site)) as follower:
+            assert await heard(follower) == (True, ["a", "b"], [])
+
+    play(tmp_path, before)
+    play(tmp_path, after)
+
+
+def test_who_may_not_is_told_nothing_and_asks_again_until_he_may(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.make("a", app="dns")
+        known = set(site.api.trusted)
+        site.api.trusted.clear()
+        async with aclosing(follow(site)) as follower:
+            waiting = asyncio.create_task(heard(follower))
+            await asyncio.sleep(120)
+            assert not waiting.done()
+            site.api.trusted |= known
+            async with asyncio.timeout(120):
+                assert await waiting == (True, ["a"], [])
+
+    play(tmp_path, test)
