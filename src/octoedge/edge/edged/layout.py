@@ -16,6 +16,8 @@ import os
 import re
 from pathlib import Path
 
+from octoedge.edge.edged.mounts import MountFailed, mounted_below
+
 _SAFE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
@@ -97,11 +99,15 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
 
 
 async def remove_tree(path: Path) -> None:
-    """Remove a directory with all in it, in small steps; never through a symbolic link. Missing is fine."""
+    """Remove a directory with all in it, in small steps; never through a symbolic link or a mount. Missing is fine.
+
+    Raises `MountFailed` when something is mounted below: what it shows is not the pod's to be deleted.
+    """
+    device = _own_device(path)
     removed = 0
     pending = [str(path)]
     while pending:
-        folders = _empty(pending[-1])
+        folders = _empty(pending[-1], device)
         if folders:
             pending += folders
             continue
@@ -111,10 +117,22 @@ async def remove_tree(path: Path) -> None:
             await asyncio.sleep(0)
 
 
-def _empty(folder: str) -> list[str]:
-    """Remove the files in `folder`; the directories that are left."""
+def _own_device(path: Path) -> int:
+    """The file system that a tree is on, when all of it is; 0 when there is no tree."""
+    if not os.path.lexists(path):
+        return 0
+    mounts = mounted_below(path)
+    if mounts:
+        raise MountFailed(f"{path} is not removed, since {mounts[0]} is still mounted; unmount it")
+    return os.lstat(path).st_dev
+
+
+def _empty(folder: str, device: int) -> list[str]:
+    """Remove the files in `folder`; the directories that are left. All must be on the file system `device`."""
     if os.path.islink(folder) or not os.path.isdir(folder):
         return []
+    if os.lstat(folder).st_dev != device:
+        raise MountFailed(f"{folder} is not removed: another file system has been mounted there; unmount it")
     folders: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Protocol
 
 from octoedge.errors import OctoedgeError
 
 _DEADLINE = 30.0
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class MountFailed(OctoedgeError):
@@ -50,7 +52,7 @@ class SystemMounter:
 
     async def unmount(self, path: Path) -> None:
         # A path in the mount table, not os.path.ismount: a bind of a file or of the same file system is one too.
-        for _ in range(mounted().count(str(path))):
+        for _ in range(mounted().count(_as_shown(path))):
             await _run("umount", str(path))
 
 
@@ -61,8 +63,20 @@ def _is_mount(path: Path) -> bool:
 
 def mounted() -> list[str]:
     """All mount points of this process."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [line.split(" ", 5)[4].encode().decode("unicode_escape") for line in lines]
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    return [_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), line.split(" ", 5)[4]) for line in lines]
+
+
+def mounted_below(folder: Path) -> list[Path]:
+    """Mount points at or below `folder`; those that lie deepest first."""
+    prefix = _as_shown(folder)
+    found = {point for point in mounted() if point == prefix or point.startswith(prefix + "/")}
+    return [Path(point) for point in sorted(found, reverse=True)]
+
+
+def _as_shown(path: Path) -> str:
+    """The path as the table of mounts has it: without links. The last part may itself be what is mounted, or gone."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 async def _run(*command: str) -> None:
@@ -70,9 +84,15 @@ async def _run(*command: str) -> None:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
+    except OSError as error:
+        raise MountFailed(f"{' '.join(command)}: {error}") from error
+    try:
         async with asyncio.timeout(_DEADLINE):
             output, _ = await process.communicate()
-    except (OSError, TimeoutError) as error:
-        raise MountFailed(f"{' '.join(command)}: {error or 'no end in time'}") from error
+    except TimeoutError as error:
+        raise MountFailed(f"{' '.join(command)}: no end in {_DEADLINE:.0f} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
     if process.returncode != 0:
         raise MountFailed(f"{' '.join(command)}: {output.decode(errors='replace').strip()[:300]}")

@@ -26,7 +26,7 @@ from octoedge.edge.edged import atomic, downward, ownership
 from octoedge.edge.edged.atomic import File, Payload
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.layout import Layout, make_private, move, remove_tree
-from octoedge.edge.edged.mounts import Mounter, MountFailed, mounted
+from octoedge.edge.edged.mounts import Mounter, MountFailed, mounted_below
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
 from octoedge.edge.edged.ownership import fs_group
 from octoedge.edge.edged.persistent import ClaimFailed, Claims
@@ -97,7 +97,7 @@ class Volumes:
         """
         folder = self._layout.pod(uid)
         volatile = self._layout.volatile / folder.name
-        for path in sorted((*mounted_below(folder), *mounted_below(volatile)), reverse=True):
+        for path in (*mounted_below(folder), *mounted_below(volatile)):
             await self._mounter.unmount(path)
         await remove_tree(volatile)
         async with self._volatile:
@@ -300,12 +300,6 @@ def _mount_point(target: Path, held: int) -> None:
         target.mkdir(exist_ok=True)
     else:
         target.touch()
-
-
-def mounted_below(folder: Path) -> list[Path]:
-    """Mount points at or below `folder`."""
-    prefix = str(folder)
-    return [Path(point) for point in mounted() if point == prefix or point.startswith(prefix + "/")]
 
 
 _HOST_PATH_TYPES: dict[str, tuple[str, Callable[[int], bool]]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from octoedge.api.core import Pod, view
 from octoedge.edge.edged import volumes
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.layout import Layout, remove_tree
+from octoedge.edge.edged.mounts import MountFailed, SystemMounter, mounted_below
 from octoedge.edge.edged.objects import Objects
 from octoedge.edge.edged.persistent import Claims
 from octoedge.edge.edged.tokens import Tokens
@@ -261,6 +264,28 @@ def test_removing_a_tree_does_not_follow_links(tmp_path: Path) -> None:
     run(remove_tree(tmp_path / "never there"))
     assert not (tmp_path / "tree").exists()
     assert (tmp_path / "outside/precious").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts something")
+@pytest.mark.parametrize("name", ["plain", "with blank", "ümläut"])
+def test_removing_a_tree_does_not_go_through_a_mount(tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "outside/precious"
+    inner = tmp_path / "tree/a" / name
+    (tmp_path / "outside").mkdir()
+    precious.write_text("x")
+    inner.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "tree")
+    subprocess.run(["mount", "--bind", tmp_path / "outside", inner], check=True)
+    try:
+        for tree in (tmp_path / "tree", tmp_path / "link/a", inner):
+            with pytest.raises(MountFailed, match="is still mounted; unmount it"):
+                run(remove_tree(tree))
+        assert mounted_below(tmp_path / "link/a") == [inner]
+    finally:
+        asyncio.run(SystemMounter().unmount(tmp_path / "link/a" / name))
+    assert mounted_below(tmp_path) == []
+    run(remove_tree(tmp_path / "tree"))
+    assert precious.exists()
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", ".hidden", "a\0"])
