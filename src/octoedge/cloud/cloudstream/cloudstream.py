@@ -111,6 +111,8 @@ class CloudStream:
             group.create_task(trust.run(), name="stream server's client CA")
             group.create_task(self._follow_files(trust, stream), name="stream server's certificate")
             group.create_task(self._end_tunnels(), name="tunnels of refused certificates")
+            if self.kept is not None:
+                group.create_task(self.kept.run(), name="ends of logs")
             late = asyncio.get_running_loop().call_later(_CA_SECONDS, ready)
             try:
                 async with server.listening(await trust.context()):

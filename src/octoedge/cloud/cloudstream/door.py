@@ -10,12 +10,22 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from octoedge.protocol.handshake import certificate_name
-from octoedge.protocol.tunnel import AGREEMENT, LOG_ENDS, MAX_MESSAGE, NODE_HEADER, PATH, VERSION
+from octoedge.protocol.tunnel import (
+    AGREEMENT,
+    LOG_ENDS,
+    MAX_MESSAGE,
+    NODE_HEADER,
+    NOTICED_SECONDS,
+    PATH,
+    PINGS,
+    RARELY,
+    VERSION,
+)
 from octoedge.transport.connection import Peer
 from octoedge.transport.websocket_server import Door, Refusal
 
 SILENCE_SECONDS = 15.0
-"""Edges ping every 5 s, ours and Go's; one that missed three has lost its link."""
+"""Go edges ping every 5 s; one that missed three has lost its link. Ours ping rarely: `pings_rarely`."""
 
 
 def tunnel_door(log_bytes: int = 0, refuses: Callable[[Peer], str] = lambda _: "") -> Door:
@@ -27,14 +37,24 @@ def tunnel_door(log_bytes: int = 0, refuses: Callable[[Peer], str] = lambda _: "
     def answer_headers(peer: Peer) -> Mapping[str, str]:
         if peer.headers.get(AGREEMENT.lower()) != VERSION:
             return {}
-        return {AGREEMENT: VERSION, **({LOG_ENDS: str(log_bytes)} if log_bytes else {})}
+        answer = {AGREEMENT: VERSION, **({LOG_ENDS: str(log_bytes)} if log_bytes else {})}
+        return answer | ({PINGS: f"{RARELY:g}"} if pings_rarely(peer) else {})
 
     def check(request: web.BaseRequest, peer: Peer) -> Refusal | None:
         refusal = _check(request, peer)
         why = "" if refusal is not None else refuses(peer)
         return Refusal(403, why) if why else refusal
 
-    return Door(NODE_HEADER, check, answer_headers, MAX_MESSAGE, text_only=True, silence=SILENCE_SECONDS)
+    return Door(NODE_HEADER, check, answer_headers, MAX_MESSAGE, text_only=True, silence=_silence)
+
+
+def pings_rarely(peer: Peer) -> bool:
+    """Whether this edge of ours says that it pings every `RARELY` seconds only."""
+    return peer.headers.get(PINGS.lower()) == f"{RARELY:g}"
+
+
+def _silence(peer: Peer) -> float:
+    return NOTICED_SECONDS if pings_rarely(peer) else SILENCE_SECONDS
 
 
 def _check(request: web.BaseRequest, peer: Peer) -> Refusal | None:

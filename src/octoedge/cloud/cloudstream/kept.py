@@ -1,7 +1,9 @@
 """The ends of containers' logs, kept for when their node is away: one small file each, all of them together bounded.
 
-    edge ══ LOG_END ══► KeptLogs.take → DIRECTORY/NODE/UID_CONTAINER.log → KeptLogs.find → `selected` → kubectl logs
+    edge ══ LOG_END ══► KeptLogs.take → queue → DIRECTORY/NODE/UID_CONTAINER.log → KeptLogs.find → `selected`
 
+`take` never waits: a tunnel carries streams too, and a slow disk must not hold them up. One task writes, in the order
+in which pieces came; what the disk is too slow for is left out, which the log itself then says where it is missing.
 Files survive a restart of CloudCore; they are not synced, so that a power failure may cost the last ones. A node writes
 into its own folder only, so nobody can make up the log of a pod that belongs to another node.
 """
@@ -13,10 +15,12 @@ import contextlib
 import logging
 import os
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from octoedge.errors import MessageError, bad_request
 from octoedge.kube.read import flag
@@ -30,6 +34,17 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _UID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _DAY = 86400.0
 _SUBJECT = "keeping the ends of logs"
+_SLOW = "the disk that keeps the ends of logs"
+_MAX_WAITING = 4 * 1024 * 1024
+"""Bytes that may wait for the disk."""
+_PIECE = 512
+"""Bytes that a piece takes beside its text, about."""
+_MAX_HOLES = 4096
+"""Logs of which it is remembered how much is missing."""
+_FIND_SECONDS = 3.0
+"""How long a reader waits for the pieces that came before it asked."""
+_STOP_SECONDS = 3.0
+"""For what still waits when CloudCore stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +76,28 @@ class _File:
 
 
 class KeptLogs:
-    """The files and what is known of them; one at a time works on them."""
+    """The files and what is known of them; `run` alone writes them."""
 
     def __init__(self, directory: Path, limits: Limits, clock: Clock) -> None:
         self.limits = limits
         self.taken = 0
-        """Pieces that have come since the start."""
+        """Pieces that were written since the start."""
+        self.left_out = 0
+        """Pieces that the disk was too slow for."""
         self._directory = directory
         self._clock = clock
         self._files: OrderedDict[Path, _File] | None = None
         """Those that got something longest ago come first; None until they are looked for."""
         self._total = 0
-        self._turn = asyncio.Lock()
+        self._waiting: deque[tuple[Path, LogEnd]] = deque()
+        self._waiting_bytes = 0
+        self._holes: dict[Path, int] = {}
+        """Bytes that are missing behind what is written of a log."""
+        self._under_way: asyncio.Future[None] | None = None
+        """The first that waits, being written."""
+        self._wake = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
         self._said = SaidOnce(log)
 
     @property
@@ -85,23 +110,66 @@ class KeptLogs:
         """How much all of them take."""
         return self._total
 
-    async def take(self, node: str, end: LogEnd) -> None:
-        """Keep what a node hands over; a disk that cannot take it is told of once. `MessageError`: no such name."""
+    def take(self, node: str, end: LogEnd) -> None:
+        """Keep what a node hands over, soon. `MessageError`: no such name."""
         path = self._path(node, end.uid, end.container)
-        async with self._turn:
-            try:
-                await asyncio.to_thread(self._take, path, end)
-            except OSError as error:
-                self._said.trouble(_SUBJECT, f"{error.filename or self._directory}: {error.strerror}; nothing is kept")
-                return
-        self.taken += 1
-        self._said.over(_SUBJECT, "the disk takes them again")
+        if self._waiting_bytes + len(end.text) + _PIECE > _MAX_WAITING:
+            self._leave_out(path, end)
+            return
+        missing = self._holes.pop(path, 0)
+        if missing and not end.whole:
+            end = msgspec.structs.replace(end, text=_hole(missing) + end.text)
+        self._waiting.append((path, end))
+        self._waiting_bytes += len(end.text) + _PIECE
+        self._written.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write what was taken, until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._write()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._write()
 
     async def find(self, node: str, uid: str, container: str) -> Kept | None:
         """What is kept of a container's log."""
         path = self._path(node, uid, container)
-        async with self._turn:
-            return await asyncio.to_thread(_read, path, self.limits.container)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIND_SECONDS):
+                await self._written.wait()
+        return await asyncio.to_thread(_read, path, self.limits.container)
+
+    def _leave_out(self, path: Path, end: LogEnd) -> None:
+        self.left_out += 1
+        if path in self._holes or len(self._holes) < _MAX_HOLES:
+            self._holes[path] = self._holes.get(path, 0) + len(end.text)
+        why = f"{self._waiting_bytes >> 20} MiB wait for {self._directory}; what comes meanwhile is left out"
+        self._said.trouble(_SLOW, why)
+
+    async def _write(self) -> None:
+        """Write all that waits, one piece after the other; a disk that cannot take them is told of once."""
+        while self._waiting:
+            path, end = self._waiting[0]
+            if self._under_way is None:
+                self._under_way = asyncio.get_running_loop().run_in_executor(None, self._take, path, end)
+            try:
+                # Who is cancelled here leaves the thread at work; the next turn waits for it first.
+                await asyncio.shield(self._under_way)
+            except OSError as error:
+                self._said.trouble(_SUBJECT, f"{error.filename or self._directory}: {error.strerror}; nothing is kept")
+            else:
+                self.taken += 1
+                self._said.over(_SUBJECT, "the disk takes them again")
+            self._under_way = None
+            self._waiting.popleft()
+            self._waiting_bytes -= len(end.text) + _PIECE
+        self._written.set()
+        self._said.over(_SLOW, "keeps up again")
 
     def _path(self, node: str, uid: str, container: str) -> Path:
         if not (_NAME.fullmatch(node) and _NAME.fullmatch(container) and _UID.fullmatch(uid)):
@@ -145,6 +213,10 @@ class KeptLogs:
     def _forget(self, path: Path) -> None:
         file = self._known().pop(path, None)
         self._total -= file.size if file else 0
+
+
+def _hole(missing: int) -> bytes:
+    return f"# {missing} bytes of this log are missing here: the cloud's disk was too slow for them\n".encode()
 
 
 def selected(text: bytes, query: Mapping[str, str], now: float) -> bytes:

@@ -134,7 +134,7 @@ class Tunnel:
         try:
             frame = decode(message)
             if frame.kind is Kind.LOG_END and self._kept is not None:
-                await self._kept.take(self.node, decode_log_end(frame.data, self._kept.limits.container))
+                self._kept.take(self.node, decode_log_end(frame.data, self._kept.limits.container))
                 return
             # Streams that are over here may still be talked about there: that is left alone.
             stream = self._streams.get(frame.stream)

@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import Callable, Collection
 
+from octoedge.cloud.cloudstream.door import pings_rarely
 from octoedge.cloud.cloudstream.kept import KeptLogs
 from octoedge.cloud.cloudstream.tunnel import Tunnel
 from octoedge.errors import ApiError, ConnectionClosed
@@ -16,7 +17,7 @@ from octoedge.transport.connection import Connection
 log = logging.getLogger(__name__)
 
 SILENT_SECONDS = 11.0
-"""Edges ping every 5 s, ours and Go's; one that missed two is not asked anything."""
+"""Go edges ping every 5 s; one that missed two is not asked anything. Others are asked for a sign of life first."""
 _MAX_REMEMBERED = 20_000
 """Nodes whose leaving is remembered; the oldest is forgotten first."""
 
@@ -31,6 +32,8 @@ class Tunnels:
         self._kept = kept
         self._began = clock.now()
         self._tunnels: dict[str, Tunnel] = {}
+        self._pinging: set[str] = set()
+        """Nodes that ping often enough for their silence to say something."""
         self._left: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._numbers = itertools.count(1)
@@ -51,6 +54,7 @@ class Tunnels:
         node = connection.peer.node
         tunnel = Tunnel(node, connection, self._numbers, self._kept)
         older, self._tunnels[node] = self._tunnels.get(node), tunnel
+        (self._pinging.discard if pings_rarely(connection.peer) else self._pinging.add)(node)
         self._changed.set()
         if older is not None:
             await older.end(f"a newer tunnel of node {node} took its place")
@@ -64,6 +68,7 @@ class Tunnels:
         finally:
             if self._tunnels.get(node) is tunnel:
                 del self._tunnels[node]
+                self._pinging.discard(node)
                 self._remember(node)
                 self._changed.set()
 
@@ -75,7 +80,7 @@ class Tunnels:
         ways = (self._tunnels.get, self._by_address, self._by_domain)
         # A tunnel without streams counts as false.
         tunnel = next((found for way in ways if (found := way(node)) is not None), None)
-        if tunnel is not None and tunnel.silent > SILENT_SECONDS:
+        if tunnel is not None and tunnel.silent > SILENT_SECONDS and tunnel.node in self._pinging:
             # The tunnel has not broken yet, but whoever asks now would only wait for that.
             raise self.cut(tunnel)
         if tunnel is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def kept_logs(folder: Path, *, container: int = 100, total: int = 1000, days: fl
     return KeptLogs(folder / "kept", Limits(container, total, days), SystemClock())
 
 
+async def take(logs: KeptLogs, *pieces: LogEnd, node: str = "edge-1") -> None:
+    """Hand them over and see them written, as at a stop."""
+    for piece in pieces:
+        logs.take(node, piece)
+    task = asyncio.create_task(logs.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def text_of(logs: KeptLogs, container: str = "app", uid: str = "u1", node: str = "edge-1") -> bytes | None:
     found = await logs.find(node, uid, container)
     return None if found is None else found.text
@@ -36,15 +47,14 @@ async def text_of(logs: KeptLogs, container: str = "app", uid: str = "u1", node:
 def test_pieces_follow_each_other_and_the_last_lines_stay(tmp_path: Path) -> None:
     async def main() -> None:
         logs = kept_logs(tmp_path)
-        for n in range(30):
-            await logs.take("edge-1", end(b"line %d\n" % n))
+        await take(logs, *(end(b"line %d\n" % n) for n in range(30)))
         text = await text_of(logs)
         assert text is not None
         assert text.endswith(b"line 28\nline 29\n")
         assert 90 < len(text) <= 100
         assert text.startswith(b"line ")
         assert (logs.count, logs.bytes, logs.taken) == (1, len(text), 30)
-        await logs.take("edge-1", end(b"anew\n", whole=True))
+        await take(logs, end(b"anew\n", whole=True))
         assert await text_of(logs) == b"anew\n"
         file = next((tmp_path / "kept").glob("*/*"))
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -56,15 +66,15 @@ def test_pieces_follow_each_other_and_the_last_lines_stay(tmp_path: Path) -> Non
 def test_nodes_pods_and_containers_are_kept_apart_and_survive_a_restart(tmp_path: Path) -> None:
     async def main() -> None:
         logs = kept_logs(tmp_path)
-        await logs.take("edge-1", end(b"a\n"))
-        await logs.take("edge-1", end(b"b\n", "side"))
-        await logs.take("edge-2", end(b"c\n"))
+        await take(logs, end(b"a\n"))
+        await take(logs, end(b"b\n", "side"))
+        await take(logs, end(b"c\n"), node="edge-2")
         again = kept_logs(tmp_path)
         assert await text_of(again) == b"a\n"
         assert await text_of(again, "side") == b"b\n"
         assert await text_of(again, node="edge-2") == b"c\n"
         assert await text_of(again, uid="u2") is None
-        await again.take("edge-1", end(b"more\n"))
+        await take(again, end(b"more\n"))
         assert await text_of(again) == b"a\nmore\n"
         assert (again.count, again.bytes) == (3, 11)
 
@@ -75,10 +85,10 @@ def test_when_there_is_no_room_the_quietest_go_first(tmp_path: Path) -> None:
     async def main() -> None:
         logs = kept_logs(tmp_path, total=250)
         for uid in ("u1", "u2"):
-            await logs.take("edge-1", end(b"x" * 98 + b"\n", uid=uid))
-        await logs.take("edge-1", end(b"y\n", uid="u1", whole=True))
-        await logs.take("edge-1", end(b"x" * 98 + b"\n", uid="u3"))
-        await logs.take("edge-1", end(b"x" * 98 + b"\n", uid="u4"))
+            await take(logs, end(b"x" * 98 + b"\n", uid=uid))
+        await take(logs, end(b"y\n", uid="u1", whole=True))
+        await take(logs, end(b"x" * 98 + b"\n", uid="u3"))
+        await take(logs, end(b"x" * 98 + b"\n", uid="u4"))
         assert await text_of(logs, uid="u2") is None
         assert await text_of(logs, uid="u1") == b"y\n"
         assert logs.bytes <= 250
@@ -89,9 +99,9 @@ def test_when_there_is_no_room_the_quietest_go_first(tmp_path: Path) -> None:
 
 def test_what_got_nothing_new_for_days_is_forgotten(tmp_path: Path) -> None:
     async def main() -> None:
-        await kept_logs(tmp_path).take("edge-9", end(b"old\n"))
+        await take(kept_logs(tmp_path), end(b"old\n"), node="edge-9")
         later = kept_logs(tmp_path, days=0)
-        await later.take("edge-1", end(b"x\n"))
+        await take(later, end(b"x\n"))
         assert await text_of(later, node="edge-9") is None
         assert not (tmp_path / "kept" / "edge-9").exists()
 
@@ -112,7 +122,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, node: str, uid: str, co
     async def main() -> None:
         logs = kept_logs(tmp_path)
         with pytest.raises(MessageError):
-            await logs.take(node, end(b"x\n", container, uid))
+            logs.take(node, end(b"x\n", container, uid))
         with pytest.raises(MessageError):
             await logs.find(node, uid, container)
 
@@ -120,12 +130,66 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, node: str, uid: str, co
     assert list(tmp_path.rglob("*")) == []
 
 
+class SlowDisk(KeptLogs):
+    """Writes one piece each time it is let."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "kept", Limits(10 << 20, 100 << 20, 7), SystemClock())
+        self.may = threading.Semaphore(0)
+
+    def _take(self, path: Path, piece: LogEnd) -> None:
+        assert self.may.acquire(timeout=30)
+        super()._take(path, piece)
+
+
+def test_a_slow_disk_holds_nobody_up_and_the_log_says_what_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mebibyte = b"x" * ((1 << 20) - 1) + b"\n"
+
+    async def main() -> None:
+        logs = SlowDisk(tmp_path)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(logs.run())
+            for _ in range(6):
+                logs.take("edge-1", end(mebibyte))
+            assert logs.left_out == 3, "of 4 MiB, each piece takes a little more than its text"
+            for _ in range(3):
+                logs.may.release()
+            assert len(await text_of(logs) or b"") == 3 << 20
+            logs.may.release()
+            logs.take("edge-1", end(b"on\n"))
+            text = await text_of(logs) or b""
+            task.cancel()
+        assert text[3 << 20 :].split(b"\n")[0].startswith(b"# 3145728 bytes of this log are missing here")
+        assert text.endswith(b"\non\n")
+        assert logs.taken == 4
+
+    asyncio.run(main())
+    assert len([record for record in caplog.records if "left out" in record.getMessage()]) == 1
+
+
+def test_who_stops_while_a_piece_is_written_writes_it_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        logs = SlowDisk(tmp_path)
+        logs.take("edge-1", end(b"one\n"))
+        logs.take("edge-1", end(b"two\n"))
+        task = asyncio.create_task(logs.run())
+        await asyncio.sleep(0)
+        task.cancel()
+        logs.may.release(2)
+        await asyncio.wait([task])
+        assert await text_of(logs) == b"one\ntwo\n"
+
+    asyncio.run(main())
+
+
 def test_a_folder_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         (tmp_path / "kept").write_text("in the way")
         logs = kept_logs(tmp_path)
         for _ in range(3):
-            await logs.take("edge-1", end(b"x\n"))
+            await take(logs, end(b"x\n"))
         assert await text_of(logs) is None
         assert logs.taken == 0
 
