@@ -117,7 +117,7 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
         modules.append(edged)
         _add_local_api(modules, config, edged)
     if config.modules.edge_stream.enable:
-        modules.append(_edgestream(config, edged))
+        modules.append(_edgestream(config, edged, uplink))
     devicetwin, eventbus = _devices(modules, config, metamanager, store, clock)
     made: list[EdgeCore] = []
     modules.append(StatusSocket(Path(config.status_socket), lambda: made[0].health()))
@@ -227,11 +227,27 @@ def _metaserver(config: EdgeCoreConfig, uplink: Uplink, store: Opened, clock: Cl
     audiences = (*(given.api_audiences or ()), *given.service_account_issuers, *certificate.AUDIENCES)
 
     certificate.ensure(files, (own, pods))
+    _own_interface(pods[0])
 
     def secure() -> ssl.SSLContext:
         return certificate.context(files, clients, own)
 
     return MetaServer(Settings(node, tuple({own, pods}), audiences, secure), uplink, store.database, clock)
+
+
+def _own_interface(host: str) -> None:
+    """KubeEdge's address for pods is on no network: without an interface of its own nobody reaches it."""
+    from octoedge.runtime import dummy
+
+    if not dummy.is_link_local(host):
+        return
+    try:
+        dummy.ensure(host)
+    except OSError as error:
+        log.error(
+            "the interface %s for MetaServer's address %s cannot be made: %s; pods do not reach MetaServer",
+            dummy.NAME, host, error,
+        )  # fmt: skip
 
 
 def _metaserver_folder(config: EdgeCoreConfig) -> Path:
@@ -294,7 +310,7 @@ def _eventbus(config: EdgeCoreConfig, node: str, store: Opened, metamanager: Met
     return eventbus
 
 
-def _edgestream(config: EdgeCoreConfig, edged: Edged | None) -> Module:
+def _edgestream(config: EdgeCoreConfig, edged: Edged | None, uplink: Uplink) -> Module:
     from octoedge.edge.edgestream.edgestream import EdgeStream, tunnel_dial
 
     if edged is None:
@@ -317,6 +333,7 @@ def _edgestream(config: EdgeCoreConfig, edged: Edged | None) -> Module:
         silence_seconds=given.read_deadline,
         ends=edged.tails if tails.enable else None,
         tail_seconds=tails.seconds,
+        news=lambda: uplink.silences,
     )
 
 

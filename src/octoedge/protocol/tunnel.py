@@ -33,6 +33,13 @@ VERSION = "1"
 LOG_ENDS = "Octoedge-Log-Ends"
 """Header of the cloud's answer: how many bytes of each container's log it wants to keep."""
 
+PINGS = "Octoedge-Ping-Seconds"
+"""Header of request and answer: the edge pings so rarely only (`RARELY`); a Go cloud does not answer it, and is pinged
+every 5 s as by a Go edge. On a metered link these pings were most of what an idle node cost."""
+RARELY = 33.0
+"""Seconds. With 10 for the answer, a link that is dead without a word is noticed within three heartbeats of 15 s."""
+NOTICED_SECONDS = 45.0
+
 MAX_DATA = 1024 * 1024
 """Bytes of data in one message at most; KubeEdge drops the rest."""
 MAX_MESSAGE = MAX_DATA + 20

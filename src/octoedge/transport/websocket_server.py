@@ -50,8 +50,8 @@ class Door:
     """Size of the largest message; a larger one ends its connection with code 1009."""
     text_only: bool = False
     """Whether a binary message ends the connection."""
-    silence: float | None = None
-    """Seconds without anything, be it a ping, after which the connection is over; None: never."""
+    silence: Callable[[Peer], float | None] = lambda _: None
+    """Seconds without anything, be it a ping, after which this peer's connection is over; None: never."""
 
 
 class WebSocketServer:
@@ -119,7 +119,7 @@ class AcceptedConnection:
     def __init__(self, socket: web.WebSocketResponse, peer: Peer, door: Door) -> None:
         self._socket = socket
         self._peer = peer
-        self._door = door
+        self._silence = door.silence(peer)
         self._taken = (WSMsgType.TEXT,) if door.text_only else (WSMsgType.TEXT, WSMsgType.BINARY)
         self._sign = asyncio.Event()
         self.heard = asyncio.get_running_loop().time()
@@ -179,12 +179,12 @@ class AcceptedConnection:
 
     async def _next(self) -> WSMessage:
         try:
-            message = await self._socket.receive(timeout=self._door.silence)
+            message = await self._socket.receive(timeout=self._silence)
             if message.type is WSMsgType.PING:
                 await self._socket.pong(message.data)
             return message
         except TimeoutError as error:
-            raise ConnectionClosed(f"{self._peer.address} was silent for {self._door.silence:.0f} s") from error
+            raise ConnectionClosed(f"{self._peer.address} was silent for {self._silence:.0f} s") from error
         except (ConnectionError, RuntimeError) as error:
             raise ConnectionClosed(f"the connection to {self._peer.address} is closed") from error
 

@@ -42,14 +42,16 @@ class EdgeStream:
     def __init__(
         self, dial: Dial, kubelet: Kubelet, *, needs: tuple[str, ...] = (), write_seconds: float = 15.0,
         silence_seconds: float = 15.0, ends: LogEnds | None = None, tail_seconds: float = 30.0,
+        news: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
-        """`ends` are handed to a cloud that keeps them, each `tail_seconds`; None: nothing is."""
+        """`ends` are handed to a cloud that keeps them, each `tail_seconds`; None: nothing is. `news`: see `Tunnel`."""
         self.needs = needs
         self._dial = dial
         self._requests = requests(kubelet)
         self._write_seconds = write_seconds
         self._silence_seconds = silence_seconds
         self._ends = ends
+        self._news = news
         self._tail_seconds = tail_seconds
         self._said = SaidOnce(log)
         self.state = State.WAITING
@@ -82,6 +84,7 @@ class EdgeStream:
             write_seconds=self._write_seconds,
             silence_seconds=self._silence_seconds,
             tails=self._tails(connection),
+            news=self._news,
         )
         try:
             await tunnel.run()
@@ -117,6 +120,7 @@ def tunnel_dial(settings: config.EdgeStream, node: str, address: Callable[[], st
                     wire.NODE_HEADER: node,
                     wire.ADDRESS_HEADER: address(),
                     wire.AGREEMENT: wire.VERSION,
+                    wire.PINGS: f"{wire.RARELY:g}",
                 },
                 timeout=float(settings.handshake_timeout),
                 max_bytes=wire.MAX_MESSAGE,

@@ -19,6 +19,8 @@ from octoedge.errors import ApiError, ConnectionClosed, MessageError
 from octoedge.protocol.tunnel import (
     AGREEMENT,
     OPENING,
+    PINGS,
+    RARELY,
     RAW,
     VERSION,
     Connector,
@@ -38,6 +40,7 @@ Handler = Callable[[Connector, Stream], Awaitable[None]]
 MAX_STREAMS = 4096
 """Streams at once on one node; further ones are refused, and those that the limit of open files leaves no room for."""
 PING_SECONDS = 5.0
+"""Between two pings for a Go cloud, and between two looks whether one is due for ours."""
 GO_FIRST_SECONDS = 150.0
 """How long a Go cloud may leave its first ping unanswered: before it serves a tunnel it writes into the Node, asleep
 for 20 s after each failure, for 2 min. Hung up on meanwhile, it later takes the dead tunnel for the node's, instead of
@@ -56,20 +59,34 @@ class Pings(Protocol):
         ...
 
 
+@runtime_checkable
+class Movable(Protocol):
+    """A connection that can tell that this machine's own address has changed."""
+
+    def moved(self) -> str:
+        """What has changed, as a sentence; empty when nothing has."""
+        ...
+
+
 class Tunnel:
     """Serves one connection until it ends."""
 
     def __init__(
         self, connection: Connection, handlers: Mapping[Kind, Handler], *, write_seconds: float = 15.0,
-        silence_seconds: float = 15.0, tails: Tails | None = None,
+        silence_seconds: float = 15.0, tails: Tails | None = None, news: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
-        """`tails` hands the ends of logs to a cloud that keeps them."""
+        """`tails` hands the ends of logs to a cloud that keeps them.
+
+        `news` changes its value when the channel has begun anew or was silent: a reason to ask here too, at once.
+        """
         self._connection = connection
         self._tails = tails
         self._handlers = handlers
         self._write_seconds = write_seconds
         self._silence_seconds = silence_seconds
+        self._news = news
         self._agreed = connection.peer.headers.get(AGREEMENT.lower()) == VERSION
+        self._rarely = connection.peer.headers.get(PINGS.lower()) == f"{RARELY:g}"
         self._most = min(MAX_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._streams: dict[int, tuple[Stream, asyncio.Task[None]]] = {}
         self._by_kind: dict[Kind, Callable[[Frame], Awaitable[None]]] = {
@@ -185,9 +202,17 @@ class Tunnel:
         usual = max(self._silence_seconds - PING_SECONDS, PING_SECONDS)
         patience = usual if self._agreed else max(usual, GO_FIRST_SECONDS)
         while True:
-            await asyncio.sleep(PING_SECONDS)
+            await self._until_due()
             await self._connection.ping(patience)
             patience = usual
+
+    async def _until_due(self) -> None:
+        news = self._news()
+        for _ in range(int(RARELY // PING_SECONDS) if self._rarely else 0):
+            await asyncio.sleep(PING_SECONDS)
+            if self._news() != news or (isinstance(self._connection, Movable) and self._connection.moved()):
+                return
+        await asyncio.sleep(RARELY % PING_SECONDS if self._rarely else PING_SECONDS)
 
     async def _send(self, message: bytes) -> None:
         try:

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from octoedge.cloud.cloudstream.door import tunnel_door
 from octoedge.cloud.cloudstream.tunnels import SILENT_SECONDS, Tunnels
 from octoedge.errors import ApiError, ConnectionClosed
-from octoedge.protocol.tunnel import Connector, Kind
+from octoedge.protocol.tunnel import AGREEMENT, NOTICED_SECONDS, PINGS, RARELY, VERSION, Connector, Kind
 from octoedge.runtime.clock import rfc3339
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.transport.connection import Peer
@@ -132,6 +133,28 @@ def test_a_node_that_was_not_heard_of_for_a_second_is_asked_for_a_sign_of_life()
             await tunnel.confirm()
         assert connection.pinged == [0.8, 6.0]
         assert "its link seems to be cut" in tunnels.cut(tunnel).message
+        await tunnels.end_all("stopping")
+        await task
+
+    run(main())
+
+
+def test_a_node_of_ours_pings_rarely_and_is_asked_for_a_sign_of_life_instead_of_judged() -> None:
+    async def main() -> None:
+        tunnels = Tunnels(VirtualClock())
+        ours = Peer(node="edge-1", headers={AGREEMENT.lower(): VERSION, PINGS.lower(): f"{RARELY:g}"})
+        assert tunnel_door().answer_headers(ours)[PINGS] == f"{RARELY:g}"
+        assert tunnel_door().silence(ours) == NOTICED_SECONDS
+        go = Peer(node="edge-2")
+        assert tunnel_door().answer_headers(go) == {}
+        assert tunnel_door().silence(go) == 15.0
+        _, cloud_end = pair(ours)
+        connection = Hearing(cloud_end)
+        task = asyncio.create_task(tunnels.serve(connection))
+        await tunnels.wait("edge-1", connected=True)
+        await asyncio.sleep(RARELY)
+        with pytest.raises(ConnectionClosed):
+            await tunnels.find("edge-1").confirm()
         await tunnels.end_all("stopping")
         await task
 

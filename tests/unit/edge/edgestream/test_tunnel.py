@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ from octoedge.edge.ports import LogRequest
 from octoedge.errors import ConnectionClosed, bad_request
 from octoedge.protocol.tunnel import (
     CHUNK,
+    NOTICED_SECONDS,
+    PINGS,
+    RARELY,
     WINDOW,
     Answer,
     Connector,
@@ -345,3 +349,34 @@ def test_a_go_cloud_may_take_its_time_until_the_first_answer(
         assert connection.waited == waited
 
     run(main())
+
+
+def pinged(headers: dict[str, str], seconds: float, news: Callable[[], int] = lambda: 0) -> list[float]:
+    """When the tunnel asked for a sign of life, in so many seconds."""
+    times: list[float] = []
+
+    class Answering(Silent):
+        async def ping(self, timeout: float) -> None:
+            times.append(asyncio.get_running_loop().time())
+
+    async def main() -> None:
+        began = asyncio.get_running_loop().time()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await Tunnel(Answering(Peer(headers=headers)), {}, news=news).run()
+        times[:] = [round(at - began, 3) for at in times]
+
+    run(main())
+    return times
+
+
+def test_a_cloud_of_ours_is_pinged_rarely_and_a_go_cloud_as_by_a_go_edge() -> None:
+    rarely = OURS | {PINGS.lower(): f"{RARELY:g}"}
+    assert pinged(rarely, 100) == [33, 66, 99]
+    assert pinged(OURS, 21) == pinged({}, 21) == [5, 10, 15, 20]
+    assert RARELY + 10 < NOTICED_SECONDS == 3 * 15, "dead without a word is noticed within three heartbeats"
+
+
+def test_a_channel_that_began_anew_is_a_reason_to_ask_in_the_tunnel_too() -> None:
+    news = itertools.chain([1, 1, 1, 2], itertools.repeat(2))
+    assert pinged(OURS | {PINGS.lower(): f"{RARELY:g}"}, 20, lambda: next(news)) == [15]
