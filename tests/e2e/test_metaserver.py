@@ -43,24 +43,12 @@ spec:
 """
 
 
-def switch(installation: Installation, on: bool) -> None:
-    """Write the one word into edgecore.yaml, and restart the agent."""
-    file = installation.layout.edgecore_file
-    config = yaml.safe_load(file.read_text())
-    config["modules"]["metaManager"]["metaServer"]["enable"] = on
-    file.write_text(yaml.safe_dump(config))
-    installation.daemon("edgecore").stop(10)
-    installation.daemon("edgecore").start()
-
-
 @pytest.fixture
 def site(installation: Installation) -> Iterator[Installation]:
-    """The installation with MetaServer on."""
-    switch(installation, True)
+    """The installation, and away with what is neither a pod nor a ConfigMap."""
     yield installation
     installation.up()
     installation.kubectl("delete", "role/maps", "rolebinding/maps", "--ignore-not-found")
-    switch(installation, False)
 
 
 def ask(installation: Installation, kubeconfig: Path, *words: str) -> Done:

@@ -108,9 +108,9 @@ def edgecore(layout: Layout, token: str) -> str:
 
 
 def _metaserver(layout: Layout) -> dict[str, Any]:
-    """Off: it takes the agent over its aim in memory; with one word it is on, for the machine and for its pods."""
+    """For the machine, and for its pods by their gateway."""
     port = layout.ports.metaserver
-    return {"enable": False, "server": f"127.0.0.1:{port}", "dummyServer": f"{layout.gateway}:{port}"}
+    return {"enable": True, "server": f"127.0.0.1:{port}", "dummyServer": f"{layout.gateway}:{port}"}
 
 
 def _edged(layout: Layout) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def config(wish: Wish, root: Root) -> str:
     hub["httpServer"] = f"https://{wish.authority}:{wish.certificate_port}"
     hub["websocket"]["server"] = f"{wish.authority}:{wish.port}"
     modules["edgeStream"].update(enable=True, server=f"{wish.authority}:10004")
+    modules["metaManager"]["metaServer"]["enable"] = True
+    tree["featureGates"] = {"requireAuthorization": True}
     edged.update(hostnameOverride=wish.node, reportEvent=True)
     if wish.labels:
         edged["nodeLabels"] = dict(wish.labels)

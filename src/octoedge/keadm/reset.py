@@ -16,6 +16,7 @@ from octoedge.errors import ConfigError, InstallError
 from octoedge.keadm import cluster, leftovers, system
 from octoedge.keadm.steps import Gone, Step
 from octoedge.keadm.system import Root
+from octoedge.runtime import dummy
 
 EndPods = Callable[[str, str], None]
 """Ends and removes the pods of one node, by the runtime's endpoint and the node's name."""
@@ -63,6 +64,7 @@ def edge(root: Root, node: Node, end_pods: EndPods) -> list[Step]:
     return [
         Gone("folders", lambda: _remove(folders)),
         Gone("mounts and cgroups", lambda: _remove_leftovers(node)),
+        Gone("MetaServer's address", lambda: _remove_address(root)),
         Gone("pods", lambda: end_pods(node.runtime, node.name) if node.name else None),
         Gone("EdgeCore", system.edgecore(root).stop),
     ]
@@ -96,6 +98,12 @@ def _remove_namespace(kubeconfig: Path | None) -> None:
         cluster.api_server(kubeconfig).change("DELETE", "/api/v1/namespaces/kubeedge", None)
     except InstallError as problem:
         raise InstallError(f"the namespace kubeedge could not be deleted: {problem}") from problem
+
+
+def _remove_address(root: Root) -> None:
+    """The interface of the machine's own node; nodes below another root share it."""
+    if root.is_system:
+        dummy.remove()
 
 
 def _remove_leftovers(node: Node) -> None:

@@ -33,11 +33,16 @@ def test_cloudcore_reads_it() -> None:
     assert hub.authorization.enable
     assert not hub.authorization.debug
     assert config.modules.cloud_stream.enable
+    assert config.modules.dynamic_controller.enable
     assert config.common_config.monitor_server.bind_address == "127.0.0.1:10091"
 
 
 def test_edgecore_reads_it() -> None:
-    modules = parse_edgecore(TEXTS[1].encode(), "edgecore.yaml").modules
+    config = parse_edgecore(TEXTS[1].encode(), "edgecore.yaml")
+    modules = config.modules
+    assert modules.meta_manager.meta_server.enable
+    assert modules.meta_manager.meta_server.server == "127.0.0.1:11550"
+    assert config.feature_gates == {"requireAuthorization": True}
     assert modules.edged.hostname_override == "barn"
     assert modules.edged.report_event
     assert modules.edge_hub.token == "token"

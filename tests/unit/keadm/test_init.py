@@ -20,6 +20,7 @@ def test_behind_a_kubernetes_nodes_show_cloudcores_address(tmp_path: Path) -> No
     tree = written(tmp_path, Wish(kubeconfig=Path("/root/.kube/config"), addresses=("127.0.0.1", "192.0.2.10")))
     assert tree["octoedge"]["kubeletAddress"] == "192.0.2.10"
     assert tree["modules"]["iptablesManager"]["enable"] is False
+    assert tree["modules"]["dynamicController"]["enable"] is True
     other = Wish(
         kubeconfig=Path("/root/.kube/config"),
         addresses=("192.0.2.10",),

@@ -27,6 +27,8 @@ def test_flags_stand_in_the_file_and_defaults_are_kubeedges() -> None:
     )  # fmt: skip
     assert (edged.hostname_override, dict(edged.node_labels)) == ("site.barn-3", {"zone": "a"})
     assert config.modules.edge_stream.enable
+    assert config.modules.meta_manager.meta_server.enable
+    assert config.feature_gates == {"requireAuthorization": True}
     assert config.modules.edge_stream.server == "192.0.2.10:10004"
     assert config.database.data_source == "/var/lib/kubeedge/edgecore.db"
     assert hub.tls_cert_file == "/etc/kubeedge/certs/server.crt"
