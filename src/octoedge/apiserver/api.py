@@ -223,7 +223,7 @@ class Api:
             return bookmark_frame(kind.kind, kind.api_version, version, end_of_initial=end_of_initial)
 
         watch = Watch(self._backend, kind.resource, place.namespace, options, renderer, bookmark)
-        return Stream(watch.open(), form.content_type)
+        return Stream(watch.open(), form.content_type, shortcut=watch.shortcut)
 
     async def _create(self, request: Request, place: Place) -> Response:
         found = Findings()

@@ -171,13 +171,18 @@ class Change:
         return self.item.version
 
 
+HandOn = Callable[[Sequence[Change]], bool]
+"""Takes changes, all or none, without waiting; whether it took them."""
+
+
 class Cursor(Protocol):
     """A place in the stream of changes of one resource."""
 
-    async def next(self) -> Sequence[Change]:
+    async def next(self, hand_on: HandOn | None = None) -> Sequence[Change]:
         """Changes after this place, in order, at least one; waits for them. Cancelling loses nothing.
 
-        Raises the `gone` error when changes were forgotten before this reader came for them.
+        What comes meanwhile may be given to `hand_on`, in order too; what it took is not returned again. Raises the
+        `gone` error when changes were forgotten before this reader came for them.
         """
         ...
 
@@ -308,6 +313,14 @@ def bookmark_frame(kind: str, api_version: str, version: int, *, end_of_initial:
     return frame("BOOKMARK", msgspec.json.encode({"kind": kind, "apiVersion": api_version, "metadata": metadata}))
 
 
+@dataclass(slots=True, eq=False)
+class Shortcut:
+    """Where a watch may put lines while its client keeps up, past the task that waits for a client that does not."""
+
+    write: Callable[[bytes], bool] = lambda lines: not lines
+    """Whether it took them; it takes all or none, and never waits. Whoever sends the watch sets it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """One watch: what is followed, and how its events are written."""
@@ -319,6 +332,7 @@ class Watch:
     renderer: Renderer
     bookmark: Callable[[int, bool], bytes]
     """Makes a bookmark line of (version, whether it ends the initial events)."""
+    shortcut: Shortcut = field(default_factory=Shortcut)
 
     def open(self) -> AsyncGenerator[bytes, None]:
         """The lines of the watch until its time is over; one chunk may hold several lines.
@@ -356,12 +370,16 @@ class Watch:
             changes: Sequence[Change] = ()
             try:
                 async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
-                    changes = await cursor.next()
+                    changes = await cursor.next(self._hand_on)
             except TimeoutError:
                 if self.options.bookmarks:
                     yield self.bookmark(cursor.version, False)
             for chunk in gathered(filter(None, map(self._line, changes)), WATCH_CHUNK):
                 yield chunk
+
+    def _hand_on(self, changes: Sequence[Change]) -> bool:
+        lines = b"".join(map(self._line, changes))
+        return not lines or (len(lines) <= WATCH_CHUNK and self.shortcut.write(lines))
 
     def _line(self, change: Change) -> bytes:
         event = self._event(change)

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from octoedge.errors import ApiError
+from octoedge.kube.read import Shortcut
 
 Json = dict[str, Any]
 JSON = "application/json"
@@ -100,6 +101,8 @@ class Stream:
     content_type: str = JSON
     code: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    shortcut: Shortcut | None = None
+    """Through which `chunks` may be overtaken while nobody waits for the client."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from aiohttp import web  # noqa: E402
 
 from octoedge.apiserver.serving.requests import Answer, Pieces, Stream  # noqa: E402
 from octoedge.apiserver.serving.sending import send, wants_gzip  # noqa: E402
+from octoedge.kube.read import Shortcut  # noqa: E402
 
 ITEM = b'{"name":"an object of some length"},'
 LARGE = [ITEM] * 20_000
@@ -121,5 +122,53 @@ def test_a_stream_ends_when_its_client_goes() -> None:
             writer.transport.abort()
             async with asyncio.timeout(5):
                 await closed.wait()
+
+    asyncio.run(main())
+
+
+def test_a_shortcut_takes_lines_until_its_client_stops_reading_and_they_come_in_order() -> None:
+    line = b"x" * 8191 + b"\n"
+
+    async def main() -> None:
+        shortcut, go, taken = Shortcut(), asyncio.Event(), 0
+
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            yield b"first\n"
+            await go.wait()
+            yield b"last\n"
+
+        async with serving(Stream(chunks(), shortcut=shortcut)) as url:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].strip("/")), limit=1024)
+            writer.write(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+            await reader.readuntil(b"first\n\r\n")
+            while shortcut.write(line):
+                taken += 1
+                assert taken < 5000, "what a client does not read is held without an end"
+                await asyncio.sleep(0)
+            go.set()
+            assert await reader.read(-1) == b"2000\r\n%b\r\n" % line * taken + b"5\r\nlast\n\r\n0\r\n\r\n"
+            writer.transport.abort()
+
+    asyncio.run(main())
+
+
+def test_a_shortcut_takes_nothing_for_a_client_that_is_gone() -> None:
+    async def main() -> None:
+        shortcut, gone = Shortcut(), asyncio.Event()
+
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            yield b"first\n"
+            while True:
+                if not shortcut.write(b"more\n"):
+                    gone.set()
+                await asyncio.sleep(0)
+
+        async with serving(Stream(chunks(), shortcut=shortcut)) as url:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].strip("/")))
+            writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            await reader.readuntil(b"first\n\r\n")
+            writer.transport.abort()
+            async with asyncio.timeout(5):
+                await gone.wait()
 
     asyncio.run(main())

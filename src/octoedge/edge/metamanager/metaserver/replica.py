@@ -19,7 +19,7 @@ from octoedge.api.meta import view
 from octoedge.edge.metamanager.metaserver import rows
 from octoedge.edge.metamanager.metaserver.objects import Chosen, What, bare, item
 from octoedge.errors import gone
-from octoedge.kube.read import Change, Item
+from octoedge.kube.read import Change, HandOn, Item
 from octoedge.protocol.application import BatchEvent, Key
 from octoedge.runtime.clock import Clock
 from octoedge.store.sqlite import Database
@@ -100,8 +100,9 @@ class Follower:
         """Every change up to this version was handed out."""
         return self._version()
 
-    async def next(self) -> Sequence[Change]:
+    async def next(self, hand_on: HandOn | None = None) -> Sequence[Change]:
         """The next changes. Raises `gone`, or what its feed ended with."""
+        del hand_on  # watchers are few here
         while True:
             self._failed()
             found = self._changes.since(self._place)
