@@ -20,6 +20,7 @@ NOT_RUN = {
     "OCTOEDGE_HOME=~/second make up PORT_OFFSET=1000\n": "test_a_second_installation_lives_beside_the_first",
     "octoedge image import my-image.tar\n": "test_an_image_is_brought_onto_the_node",
     "octoedge node add edge-2 ": "tests/e2e/test_nodes.py",
+    "octoedge device watch thermometer\n": "tests/e2e/test_sample.py",
     "keadm gettoken ": "tests/e2e/test_keadm.py",
     "make check   # lint": "`make test` runs it first",
 }

@@ -11,30 +11,21 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Any
 
-import yaml
-
-from octoedge.errors import ConfigError, InstallError
-from octoedge.keadm import cluster
-from octoedge.keadm.host import Listener, is_free
+from octoedge.errors import ConfigError
+from octoedge.keadm import cluster, thermometer
 from octoedge.keadm.layout import Layout
 
-NAME = "thermometer"
-FIRST_PORT = 5502
-_TRIED = 200
+NAME = thermometer.NAME
 
 
 def run(
     cloud: Layout, api: cluster.Server, root: str, watch: Callable[[Callable[[], bool]], object], *, keep: bool
 ) -> int:
     """Make it, show what comes with `watch` (in a thread of its own), and take it away again."""
-    port = next((p for p in range(FIRST_PORT, FIRST_PORT + _TRIED) if is_free(Listener(p, NAME))), None)
-    if port is None:
-        raise InstallError(f"no port from {FIRST_PORT} to {FIRST_PORT + _TRIED - 1} is free for the simulated device")
-    for plural, body in _objects(cloud.node, port):
-        place = f"{root}/default/{plural}"
+    port = thermometer.free_port(cloud.offset)
+    for place, body in thermometer.objects(cloud.node, port):
         if not api.change("PATCH", f"{place}/{NAME}", body):
             api.change("POST", place, body)
     try:
@@ -75,11 +66,3 @@ async def _play(cloud: Layout, port: int, watch: Callable[[Callable[[], bool]], 
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         stop()
         await watching
-
-
-def _objects(node: str, port: int) -> list[tuple[str, dict[str, Any]]]:
-    text = files("octoedge.mappers.modbus").joinpath("thermometer.yaml").read_text()
-    model, device = yaml.safe_load_all(text)
-    device["spec"]["nodeName"] = node
-    device["spec"]["protocol"]["configData"]["port"] = port
-    return [("devicemodels", model), ("devices", device)]

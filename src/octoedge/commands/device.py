@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from octoedge.errors import InstallError
-from octoedge.keadm import cluster, devices, layout
+from octoedge.keadm import cluster, devices, layout, sample
 
 ROOT = "/apis/devices.kubeedge.io/v1beta1/namespaces"
 _LOOK_SECONDS = 0.5
@@ -60,6 +60,10 @@ def _demo(*, keep: bool) -> int:
     ensure_root()
     known = layout.existing(os.environ)
     api = cluster.api_server(known.kubeconfig)
+    there = sample.device(known)
+    if there is not None and there.pid() is not None:
+        print(f"the sample's thermometer is there, and stays; set it from another shell:\n{_WISH}\n", flush=True)
+        return _watch(api, "default", demo.NAME, 0)
     print(f"a thermometer on node {known.node}; set it from another shell, Ctrl-C ends it:\n{_WISH}\n", flush=True)
     return demo.run(known, api, ROOT, lambda over: _watch(api, "default", demo.NAME, 0, over), keep=keep)
 

@@ -2,6 +2,7 @@
 
 octoedge-mapper run thermometer.py            one file with a subclass of Mapper
 octoedge-mapper run modbus                    an installed protocol, by the visitors of its devices alone
+octoedge-mapper run modbus --simulate 5502    the same, and a thermometer to read, in one process
 octoedge-mapper new boiler                    the beginning of a mapper of one's own, in boiler.py
 octoedge-mapper simulate modbus --port 5502   a thermometer on a real Modbus server
 octoedge-mapper simulate http --port 8088     an energy meter on a real HTTP server
@@ -52,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--name", default="", help="under which EdgeCore knows it; <protocol>-mapper by default")
     run.add_argument("--http-host", default="127.0.0.1", help="address of the REST door")
     run.add_argument("--http-port", type=int, default=7777, help="port of the REST door; 0 for none")
+    run.add_argument(
+        "--simulate", type=int, metavar="PORT", help="Modbus: also play a thermometer at this port of the loopback"
+    )
     run.set_defaults(work=_run)
     simulate = commands.add_parser("simulate", help="a simulated device on a real server of its protocol")
     simulate.add_argument("protocol", choices=tuple(_SIMULATORS))
@@ -71,14 +75,31 @@ async def _run(arguments: argparse.Namespace) -> None:
 
     edgecore = arguments.edgecore or _edgecore()
     settings = run.Settings(edgecore, arguments.socket, arguments.name, arguments.http_host, arguments.http_port)
-    await run.serve(run.load(arguments.what), settings)
+    serving = run.serve(run.load(arguments.what), settings)
+    if arguments.simulate is None:
+        await serving
+        return
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_simulated(_simulate_thermometer(arguments.simulate), "modbus"), name="thermometer")
+        group.create_task(serving, name="mapper")
 
 
 async def _simulate(arguments: argparse.Namespace) -> None:
+    await _simulated(_SIMULATORS[arguments.protocol](arguments), arguments.protocol)
+
+
+async def _simulate_thermometer(port: int) -> None:
+    from octoedge.mappers.modbus import simulator
+
+    await simulator.serve_tcp(simulator.Thermometer(), "127.0.0.1", port)
+
+
+async def _simulated(device: Coroutine[Any, Any, None], protocol: str) -> None:
+    """Serve it. Raises `ConfigError` that says what to do when it cannot be."""
     try:
-        await _SIMULATORS[arguments.protocol](arguments)
+        await device
     except ImportError as error:
-        hint = f"`pip install 'octoedge[{arguments.protocol}]'`"
+        hint = f"`pip install 'octoedge[{protocol}]'`"
         raise ConfigError(f"the simulator needs a package that is not installed ({error}); {hint}") from error
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"the simulated device cannot be served: {error}") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from octoedge.commands.asroot import ensure_root
 from octoedge.commands.prepare import stop_if
 from octoedge.commands.status import show
-from octoedge.keadm import layout, network, packages, register, sample
+from octoedge.keadm import layout, network, packages, register, sample, thermometer
 from octoedge.keadm.daemons import problems
 from octoedge.keadm.image import HELLO
 from octoedge.keadm.installation import bring_up
@@ -74,7 +74,7 @@ def _next(chosen: Layout, made: sample.Sample | None) -> str:
     home = "" if chosen.home == Path(user) / ".octoedge" else f"OCTOEDGE_HOME={chosen.home} "
     programs = Path(sys.executable).parent
     lines = _with_sample(chosen, made) if made else _without_sample()
-    count = {3: "Three", 5: "Five"}[len(lines)]
+    count = {3: "Three", 5: "Five", 7: "Seven"}[len(lines)]
     return "\n".join((
         f"{count} things to try next, in a shell that begins with this line:",
         f"  export {home}KUBECONFIG={chosen.kubeconfig} PATH={programs}:$PATH",
@@ -93,7 +93,20 @@ def _with_sample(chosen: Layout, made: sample.Sample) -> list[tuple[str, str]]:
             f"octoedge node disconnect {node}; curl -s {made.url}; octoedge node connect {node}",
             "the node cut off from the cloud: the edge lives alone",
         ),
+        *(_with_thermometer() if made.modbus is not None else ()),
         ("octoedge node add edge-2 && kubectl get nodes", "a second edge node on this machine"),
+    ]
+
+
+def _with_thermometer() -> list[tuple[str, str]]:
+    name = thermometer.NAME
+    wish = '[{"op":"replace","path":"/spec/properties/1/desired/value","value":"60"}]'
+    return [
+        (f"octoedge device watch {name} --count 9", "a device: a line for each new value that its Modbus mapper reads"),
+        (
+            f"kubectl patch device {name} --type=json -p '{wish}'",
+            "a wish, which is written into the device's register; watch again",
+        ),
     ]
 
 

@@ -27,7 +27,7 @@ def bring_up(nodes: Register) -> list[Step]:
     steps = bring_cloud_up(nodes.cloud)
     for node in nodes.nodes():
         steps += bring_node_up(nodes, node)
-    return steps
+    return [*steps, *sample.keep_up(nodes.cloud)]
 
 
 def bring_node_up(nodes: Register, node: Layout) -> list[Step]:
@@ -58,7 +58,7 @@ def take_down(nodes: Register, stop_pods: StopPods, purge: bool) -> list[Step]:
     ]
     for node in nodes.nodes():
         steps += edgenode.take_down(node, stop_pods, purge)
-    return steps
+    return [*steps, sample.take_down(nodes.cloud)]
 
 
 def _folders(layout: Layout) -> dict[Path, int]:

@@ -1,7 +1,8 @@
-"""What the first `octoedge up` leaves to look at: a Deployment behind a host port, its page in a ConfigMap, a Service.
+"""What the first `octoedge up` leaves to look at: a web page out of a Deployment, and a thermometer with a setpoint.
 
 It is made once. `sample.json` in the home notes that it was made, or that it is not wanted; from then on it belongs to
-the user, and what the user changed or deleted stays so. `octoedge up --sample` brings back what is missing.
+the user, and what the user changed or deleted stays so. `octoedge up --sample` brings back what is missing. Of the
+thermometer the objects are the user's; what plays it and reads it is one process of the installation (`thermometer`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from octoedge.errors import ConfigError, InstallError
-from octoedge.keadm import cluster, edgenode, network
+from octoedge.keadm import cluster, edgenode, network, thermometer
 from octoedge.keadm.files import write
 from octoedge.keadm.host import Listener, is_free
 from octoedge.keadm.image import HELLO
 from octoedge.keadm.layout import Layout
+from octoedge.keadm.processes import Daemon
+from octoedge.keadm.running import GRACE
+from octoedge.keadm.steps import Gone, Step, Written
 
 NAME = "welcome"
 FIRST_PORT = 30180
@@ -33,6 +37,8 @@ class Sample:
     """What is noted of it; no port: it is not wanted."""
 
     port: int | None
+    modbus: int | None = None
+    """Port of the simulated thermometer; None: there is none, or the user deleted it."""
 
     @property
     def url(self) -> str:
@@ -46,16 +52,17 @@ def file(cloud: Layout) -> Path:
 def load(cloud: Layout) -> Sample | None:
     """What was decided; None when nothing was yet. Raises `ConfigError`."""
     try:
-        port = json.loads(file(cloud).read_text())["port"]
-        return Sample(None if port is None else int(port))
+        noted = json.loads(file(cloud).read_text())
+        port, modbus = noted["port"], noted.get("modbus")
+        return Sample(None if port is None else int(port), None if modbus is None else int(modbus))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise ConfigError(f"{file(cloud)} cannot be understood ({problem}); remove it.") from problem
 
 
 def save(cloud: Layout, sample: Sample) -> None:
-    write(file(cloud), json.dumps({"port": sample.port}) + "\n")
+    write(file(cloud), json.dumps({"port": sample.port, "modbus": sample.modbus}) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,24 @@ class Shown:
 
     told: str = ""
     sample: Sample | None = None
+
+
+def device(cloud: Layout) -> Daemon | None:
+    """What plays and reads the thermometer; None when there is to be none."""
+    known = load(cloud)
+    return thermometer.daemon(cloud, known.modbus) if known is not None and known.modbus is not None else None
+
+
+def keep_up(cloud: Layout) -> list[Step]:
+    """The thermometer, as a step, where there is one."""
+    wanted = device(cloud)
+    return [] if wanted is None else [Written("thermometer", lambda: wanted.pid() is not None, lambda: _start(wanted))]
+
+
+def take_down(cloud: Layout) -> Step:
+    """The same to be undone."""
+    wanted = device(cloud) or thermometer.daemon(cloud, thermometer.FIRST_PORT)
+    return Gone("thermometer", lambda: wanted.stop(GRACE))
 
 
 def make(cloud: Layout, wished: bool | None) -> Shown:
@@ -83,27 +108,52 @@ def _create(cloud: Layout, known: Sample | None) -> Shown:
     port = _port(api) or (known.port if known else None) or free_port(cloud)
     for path, body in objects(cloud.node, port):
         _make(api, path, body)
-    made = Sample(port)
+    made = Sample(port, _bring_thermometer(cloud, api, known))
     save(cloud, made)
     return _await_page(made, PATIENCE)
 
 
+def _bring_thermometer(cloud: Layout, api: cluster.Server, known: Sample | None) -> int | None:
+    """Started and not waited for: its values come while the page is awaited."""
+    if not thermometer.installed():
+        return None
+    port = thermometer.port_of(api) or (known.modbus if known else None) or thermometer.free_port(cloud.offset)
+    for path, body in thermometer.objects(cloud.node, port):
+        _make(api, path, body)
+    wanted = thermometer.daemon(cloud, port)
+    if wanted.pid() is None:
+        wanted.start()
+    return port
+
+
+def _start(wanted: Daemon) -> str:
+    """It is not waited for: what only shows something must not keep the installation from coming up."""
+    return f"pid {wanted.start()}, log {wanted.log}"
+
+
 def _found(cloud: Layout, sample: Sample) -> Shown:
+    """What the user has left of it."""
     api = cluster.api_server(edgenode.admin(cloud))
+    if sample.modbus is not None and not thermometer.is_there(api):
+        thermometer.daemon(cloud, sample.modbus).stop(GRACE)
+        sample = Sample(sample.port)
+        save(cloud, sample)
     if not _deployment(api):
         return Shown("The sample was deleted, and stays so; `octoedge up --sample` brings it back.")
     port = _port(api)
     if port is None or not _deployment(api)["spec"].get("replicas"):
         return Shown("The sample is not as it was made, and stays so.")
     if port != sample.port:
-        save(cloud, Sample(port))
-    return _await_page(Sample(port), BRIEFLY)
+        sample = Sample(port, sample.modbus)
+        save(cloud, sample)
+    return _await_page(sample, BRIEFLY)
 
 
 def _await_page(sample: Sample, patience: float) -> Shown:
     """Asked for, not believed: after a power cut the API tells of pods that are still to come back."""
     if _within(patience, lambda: _answers(sample)):
-        return Shown(f"The sample, Deployment and Service {NAME}, shows its page at {sample.url}", sample)
+        device = f"Device {thermometer.NAME}, " if sample.modbus is not None else ""
+        return Shown(f"The sample, {device}Deployment and Service {NAME}, shows its page at {sample.url}", sample)
     return Shown(f"The sample has no pod that is ready yet; `kubectl describe pods -l app={NAME}` says why.")
 
 

@@ -1,6 +1,6 @@
 """How an installation is: every part asked in the order in which one depends on the other, and the first broken link.
 
-    apiserver ─► cloudcore ─► for each node: runtime, broker ─► edgecore ─► channel ─► node Ready
+    apiserver ─► cloudcore ─► for each node: runtime, broker ─► edgecore ─► channel ─► node Ready ─► the sample's device
 
 Nothing is changed, and nobody is waited for longer than a few seconds.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from octoedge.errors import InstallError
-from octoedge.keadm import broker, cluster, containerd, edgehealth, namespace
+from octoedge.keadm import broker, cluster, containerd, edgehealth, namespace, sample
 from octoedge.keadm.daemons import of_cloud, of_node
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.processes import Daemon, working_below
@@ -59,7 +59,8 @@ def links(nodes: Register) -> list[Link]:
         cut = node.node in nodes.disconnected
         name = node.node if node.namespace else ""
         found += (replace(link, node=name) for link in _node_links(layout, node, cut=cut))
-    return found
+    device = sample.device(layout)
+    return found if device is None else [*found, _link("thermometer", device, lambda: (True, f"pid {device.pid()}"))]
 
 
 def deserted(home: Path) -> str:
@@ -90,7 +91,8 @@ def components(nodes: Register, found: list[Link]) -> list[Component]:
         for node in nodes.nodes()
         for daemon in of_node(node).values()
     ]
-    return cloud + edges
+    device = sample.device(nodes.cloud)
+    return [*cloud, *edges, *([] if device is None else [_component(device, nodes.cloud.node, "", found)])]
 
 
 def _component(daemon: Daemon, node: str | None, link_node: str, found: list[Link]) -> Component:

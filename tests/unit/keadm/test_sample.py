@@ -7,9 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
+import yaml
 
 from octoedge.errors import ConfigError, InstallError
-from octoedge.keadm import network, sample
+from octoedge.keadm import network, sample, thermometer
 from octoedge.keadm.layout import Layout
 from octoedge.keadm.sample import Sample
 
@@ -70,5 +71,36 @@ def test_host_ports_are_found_in_rules() -> None:
 
 
 def test_the_note_is_json(cloud: Layout) -> None:
-    sample.save(cloud, Sample(30180))
-    assert json.loads(sample.file(cloud).read_text()) == {"port": 30180}
+    sample.save(cloud, Sample(30180, 5502))
+    assert json.loads(sample.file(cloud).read_text()) == {"port": 30180, "modbus": 5502}
+    assert sample.load(cloud) == Sample(30180, 5502)
+
+
+def test_a_note_of_before_there_was_a_thermometer_is_understood(cloud: Layout) -> None:
+    sample.file(cloud).write_text('{"port": 30180}')
+    assert sample.load(cloud) == Sample(30180)
+    assert sample.device(cloud) is None
+    assert sample.keep_up(cloud) == []
+
+
+def test_a_thermometer_is_kept_up_once_it_was_made(cloud: Layout) -> None:
+    sample.save(cloud, Sample(30180, 5502))
+    (step,) = sample.keep_up(cloud)
+    assert not step.check()
+    device = sample.device(cloud)
+    assert device is not None
+    assert device.command[-2:] == ("--simulate", "5502")
+    sample.take_down(cloud).undo()
+
+
+def test_the_sample_is_the_example() -> None:
+    example = Path(__file__).parents[3] / "examples/devices/thermometer.yaml"
+    assert [body for _, body in thermometer.objects("edge-1", 5502)] == list(yaml.safe_load_all(example.read_text()))
+
+
+def test_the_thermometer_moves_to_a_port_that_is_free() -> None:
+    first = thermometer.free_port(20000)
+    with socket.create_server(("127.0.0.1", first)):
+        assert thermometer.free_port(20000) > first
+        with pytest.raises(InstallError, match="no port from 25502 to 25502 is free"):
+            thermometer.free_port(20000, count=1)

@@ -9,13 +9,33 @@ input registers 0-1  temperature as a 32-bit float
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import struct
+import sys
+from collections.abc import Iterator
 
 from pymodbus import FramerType
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
+
+
+@contextlib.contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Keep an optional package from being imported, unless it is there already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+# pymodbus imports a web page for its server, and all of aiohttp for that (12 MiB), which nobody here asks for.
+with _without("aiohttp"):
+    from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 
 AMBIENT = 20.0
 _Values = list[int] | list[bool] | None
