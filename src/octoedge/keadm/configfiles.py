@@ -60,6 +60,7 @@ def cloudcore(layout: Layout, addresses: Sequence[str]) -> str:
                 "dynamicController": {"enable": True},
                 "iptablesManager": {"enable": False, "mode": "internal"},
             },
+            "featureGates": {"requireAuthorization": True},
             "octoedge": {"keptLogs": {"directory": str(layout.cloud / "kept-logs")}},
         },
         CLOUD_HEADER,

@@ -72,6 +72,7 @@ def config(wish: Wish, root: Root) -> str:
     modules["cloudHub"]["unixsocket"]["enable"] = False
     modules["cloudStream"]["enable"] = True
     modules["dynamicController"]["enable"] = True
+    tree["featureGates"] = {"requireAuthorization": True}
     modules["iptablesManager"]["enable"] = False
     tree["octoedge"] = {"keptLogs": {"directory": str(root.lib / "logs")}}
     if wish.kubeconfig is not None:

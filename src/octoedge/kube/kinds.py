@@ -39,6 +39,7 @@ SERVICEACCOUNTS = Kind("serviceaccounts", "ServiceAccount")
 PERSISTENTVOLUMES = Kind("persistentvolumes", "PersistentVolume", namespaced=False)
 PERSISTENTVOLUMECLAIMS = Kind("persistentvolumeclaims", "PersistentVolumeClaim")
 LEASES = Kind("leases", "Lease", "coordination.k8s.io")
+CSIDRIVERS = Kind("csidrivers", "CSIDriver", "storage.k8s.io", namespaced=False)
 VOLUMEATTACHMENTS = Kind("volumeattachments", "VolumeAttachment", "storage.k8s.io", namespaced=False)
 SIGNINGREQUESTS = Kind(
     "certificatesigningrequests", "CertificateSigningRequest", "certificates.k8s.io", namespaced=False
@@ -47,6 +48,7 @@ OBJECTSYNCS = Kind("objectsyncs", "ObjectSync", "reliablesyncs.kubeedge.io", "v1
 DEVICES = Kind("devices", "Device", "devices.kubeedge.io", "v1beta1")
 DEVICEMODELS = Kind("devicemodels", "DeviceModel", "devices.kubeedge.io", "v1beta1")
 DEVICESTATUSES = Kind("devicestatuses", "DeviceStatus", "devices.kubeedge.io", "v1beta1")
+SERVICEACCOUNTACCESSES = Kind("serviceaccountaccesses", "ServiceAccountAccess", "policy.kubeedge.io", "v1alpha1")
 CLUSTEROBJECTSYNCS = Kind(
     "clusterobjectsyncs", "ClusterObjectSync", "reliablesyncs.kubeedge.io", "v1alpha1", namespaced=False
 )

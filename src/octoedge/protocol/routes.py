@@ -201,7 +201,11 @@ ROWS: tuple[Row, ...] = (
     _device_up(p.DeviceStateReport, "device/{namespace}/{name}/state/update", "device/{name}/state/update"),
 )  # fmt: skip
 
-_SOURCES = {"device": "devicecontroller", "devicemodel": "devicecontroller"}
+_SOURCES = {
+    "device": "devicecontroller",
+    "devicemodel": "devicecontroller",
+    "serviceaccountaccess": "policycontroller",
+}
 """Who objects of these types come from, where it is not the row's source: a Go edge hands them on by their source."""
 
 _ANSWERED = {"twin": Route(source="devicecontroller", group="twin", operation="response", resource="twin")}

@@ -41,6 +41,7 @@ class Downstream:
     def __init__(self, client: Client, downlink: Downlink) -> None:
         self._downlink = downlink
         self._node_deleted: list[SessionListener] = []
+        self._accounts_changed: list[Callable[[], None]] = []
         self._facts: dict[Key, PodFacts] = {}
         self._users: dict[Resource, dict[Key, str]] = {}
         """reference → pods that use it → their node"""
@@ -60,6 +61,10 @@ class Downstream:
     def listen(self, *, node_deleted: SessionListener) -> None:
         """Be told of Node objects that are gone."""
         self._node_deleted.append(node_deleted)
+
+    def listen_to_accounts(self, changed: Callable[[], None]) -> None:
+        """Be told when pods of other service accounts may be on a node than before."""
+        self._accounts_changed.append(changed)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Keep the copies current; ready when each is complete."""
@@ -120,6 +125,14 @@ class Downstream:
     def pods_of(self, node: str) -> Iterator[PodFacts]:
         """The pods that belong on a node."""
         return (self._facts[key] for key, _ in self.pods.find(node) if key in self._facts)
+
+    def accounts(self) -> dict[Key, set[str]]:
+        """The service accounts that pods on edge nodes run as, and these nodes."""
+        found: dict[Key, set[str]] = {}
+        for pod in self._facts.values():
+            if pod.node and self.exists(pod.node):
+                found.setdefault((pod.namespace, pod.service_account), set()).add(pod.node)
+        return found
 
     def uses(self, node: str, resource: Resource) -> bool:
         """Whether a pod of `node` refers to this ConfigMap or Secret."""
@@ -218,6 +231,8 @@ class Downstream:
             self._release(key, before)
         fresh = frozenset(reference for reference in now.references if not self.uses(now.node, reference))
         self._facts[key] = now
+        if before is None or (before.node, before.service_account) != (now.node, now.service_account):
+            self._tell_of_accounts()
         if now.node:
             for reference in now.references:
                 self._users.setdefault(reference, {})[key] = now.node
@@ -226,6 +241,11 @@ class Downstream:
     def _forget(self, key: Key, last: PodFacts) -> None:
         self._release(key, self._facts.pop(key, last))
         self._mattered.pop(last.uid, None)
+        self._tell_of_accounts()
+
+    def _tell_of_accounts(self) -> None:
+        for changed in self._accounts_changed:
+            changed()
 
     def _release(self, key: Key, before: PodFacts) -> None:
         for reference in before.references:

@@ -1,0 +1,1 @@
+"""PolicyController: tells each node what the service accounts of its pods may do (ServiceAccountAccess)."""
