@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -297,12 +296,12 @@ def test_a_broker_with_tls_users_and_client_certificates(tmp_path: Path) -> None
             client = await connect(side.broker)
             client.close()
             with pytest.raises(ConnectionRefusedByPeer, match=r"not authorized|password is wrong"):
-                await connect(dataclasses.replace(side.broker, password="wrong"))
+                await connect(msgspec.structs.replace(side.broker, password="wrong"))
             with pytest.raises((ConnectError, ConnectionClosed)):
-                await connect(dataclasses.replace(side.broker, certificate_file="", key_file=""))
+                await connect(msgspec.structs.replace(side.broker, certificate_file="", key_file=""))
             with pytest.raises(ConnectError, match="certificate verify failed"):
-                await connect(dataclasses.replace(side.broker, ca_file=""))
+                await connect(msgspec.structs.replace(side.broker, ca_file=""))
             with pytest.raises(ConfigError, match="cannot be used"):
-                await connect(dataclasses.replace(side.broker, ca_file=str(tmp_path / "missing")))
+                await connect(msgspec.structs.replace(side.broker, ca_file=str(tmp_path / "missing")))
 
     run(main)

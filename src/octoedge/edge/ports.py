@@ -12,8 +12,9 @@ from __future__ import annotations
 import enum
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Payload
@@ -27,8 +28,7 @@ class ChangeKind(enum.Enum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """An object was stored or removed; for DELETE `object` is its last form (or what the cloud sent).
 
     The same change may come more than once. An object that took the place of another under the same name (a different
@@ -122,8 +122,7 @@ class Metadata(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """The cloud's answer to a request."""
 
     message: Message
@@ -226,8 +225,7 @@ Messages about different objects overlap. A call is cut off when the session end
 """
 
 
-@dataclass(frozen=True, slots=True)
-class LogRequest:
+class LogRequest(msgspec.Struct, frozen=True):
     """What `kubectl logs` asks (kubelet API /containerLogs/…)."""
 
     namespace: str
@@ -242,13 +240,12 @@ class LogRequest:
     since_time: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class HttpAnswer(msgspec.Struct, frozen=True):
     """An answer in the kubelet's HTTP API; `body` is read once, chunk by chunk."""
 
     status: int
     body: AsyncIterator[bytes]
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class ContainerLogs(Protocol):
@@ -259,8 +256,7 @@ class ContainerLogs(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LogMark:
+class LogMark(msgspec.Struct, frozen=True):
     """How far a container's log has been read: the instance of the container, its file, and the place in it."""
 
     attempt: int
@@ -268,8 +264,7 @@ class LogMark:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class LogKey:
+class LogKey(msgspec.Struct, frozen=True):
     """A container that has a log."""
 
     namespace: str
@@ -278,8 +273,7 @@ class LogKey:
     container: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogNews:
+class LogNews(msgspec.Struct, frozen=True):
     """What a container has written since a mark."""
 
     text: bytes
@@ -309,8 +303,7 @@ class StreamAction(enum.Enum):
     PORT_FORWARD = "portForward"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRequest:
+class StreamRequest(msgspec.Struct, frozen=True):
     """What `kubectl exec`, `attach` and `port-forward` ask (kubelet API /exec/…, /attach/…, /portForward/…)."""
 
     action: StreamAction
@@ -338,8 +331,7 @@ class ContainerStreams(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """What a follower of a copy is told next; objects are JSON with kind and apiVersion."""
 
     whole: bool

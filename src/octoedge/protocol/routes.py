@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -50,8 +49,7 @@ class Lane(enum.IntEnum):
     BULK = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One kind of message."""
 
     payload: type[p.Payload]

@@ -9,7 +9,8 @@ A topic is read segment by segment; a namespace or name that looks like another 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.errors import MessageError, ProtocolError
 
@@ -52,8 +53,7 @@ class Reply(enum.Enum):
     MEMBERSHIP_GET_RESULT = "membership/get/result"
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(msgspec.Struct, frozen=True):
     """A topic that DeviceTwin answers; `identity` is a device id `<namespace>/<name>`, or a node's name."""
 
     request: Request

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import enum
 import zlib
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
@@ -78,8 +77,7 @@ RAW = frozenset({Kind.EXEC, Kind.ATTACH})
 """Kinds whose DATA are the bytes of an HTTP connection, both ways; port-forward travels as EXEC with its own path."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One message."""
 
     stream: int
@@ -87,8 +85,7 @@ class Frame:
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Connector:
+class Connector(msgspec.Struct, frozen=True):
     """What the cloud wants from the edge's kubelet API."""
 
     path: str
@@ -97,7 +94,7 @@ class Connector:
     """Raw query, without the question mark."""
     method: str = ""
     """GET or POST for exec and attach; empty otherwise, which means GET."""
-    headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    headers: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
     @property
     def segments(self) -> tuple[str, ...]:

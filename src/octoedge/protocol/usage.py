@@ -6,7 +6,7 @@ IP headers, and TCP's own acknowledgement.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from octoedge.protocol.message import Message
 from octoedge.protocol.routes import Direction
@@ -17,8 +17,7 @@ _MAX_CAUSES = 64
 _MASKED, _PLAIN = 4, 0
 
 
-@dataclass(slots=True)
-class Count:
+class Count(msgspec.Struct):
     """Messages and bytes of one cause."""
 
     messages: int = 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass
-class Backoff:
+class Backoff(msgspec.Struct):
     """Waiting times that double up to a limit, spread by jitter so that a fleet does not knock at once.
 
     `first` and `limit` are seconds; `jitter` 0.2 means ±20 %. One object per thing that is retried; `reset()` after
@@ -18,7 +18,7 @@ class Backoff:
     limit: float = 30.0
     factor: float = 2.0
     jitter: float = 0.2
-    rng: random.Random = field(default_factory=lambda: random.Random(random.random()))  # noqa: S311 - spreads in time
+    rng: random.Random = msgspec.field(default_factory=lambda: random.Random(random.random()))  # noqa: S311 - spreads in time
     _next: float | None = None
 
     def next(self) -> float:

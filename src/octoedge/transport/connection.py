@@ -7,12 +7,12 @@ dies raises `ConnectionClosed` from `send` and `receive` alike.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+
+class Peer(msgspec.Struct, frozen=True):
     """Who is at the other end."""
 
     node: str = ""
@@ -21,7 +21,7 @@ class Peer:
     """Common name of the peer's verified certificate; empty when there is none."""
     address: str = ""
     """host:port for people and logs."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Headers of the handshake, names in lower case."""
     certificate_serial: str = ""
     """Serial number of the verified certificate, hexadecimal."""

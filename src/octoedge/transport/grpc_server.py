@@ -16,8 +16,9 @@ import socket
 import stat
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from octoedge.errors import ConfigError, OctoedgeError, ProtocolError
 from octoedge.transport.grpc import DEADLINE_EXCEEDED, INTERNAL, GrpcError
@@ -38,13 +39,12 @@ _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _HEADERS = ((":status", "200"), ("content-type", "application/grpc"))
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     """One call while its request comes in, then while it is answered."""
 
     path: str
     seconds: float
-    request: bytearray = field(default_factory=bytearray)
+    request: bytearray = msgspec.field(default_factory=bytearray)
     task: asyncio.Task[None] | None = None
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.errors import ProtocolError
 from octoedge.transport import hpack
@@ -50,8 +51,7 @@ class _Setting(enum.IntEnum):
     MAX_FRAME_SIZE = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(msgspec.Struct, frozen=True):
     """Headers or trailers of a stream."""
 
     stream: int
@@ -59,8 +59,7 @@ class Headers:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(msgspec.Struct, frozen=True):
     """A piece of a stream's body."""
 
     stream: int
@@ -68,16 +67,14 @@ class Data:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(msgspec.Struct, frozen=True):
     """The peer gave the stream up."""
 
     stream: int
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class GoAway:
+class GoAway(msgspec.Struct, frozen=True):
     """The peer will not answer streams after `last_stream`, and ends the connection."""
 
     last_stream: int
@@ -88,8 +85,7 @@ class GoAway:
 Event = Headers | Data | Reset | GoAway
 
 
-@dataclass(slots=True)
-class _Outgoing:
+class _Outgoing(msgspec.Struct):
     """What a stream still has to send, and how much the peer takes."""
 
     body: bytes

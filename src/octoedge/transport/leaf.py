@@ -16,15 +16,21 @@ _NO_AUTO_CHAIN = 8
 
 def show_alone(context: ssl.SSLContext) -> bool:
     """Send this context's own certificate and none of the store's; False where the TLS library cannot be told."""
+    import _ctypes  # here, since the agent pays for it; ctypes itself would cost 0.2 MiB more
     import _ssl
-    import ctypes  # here, since the agent pays for it
+
+    class Pointer(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "P"
+
+    class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        _type_ = "l"
 
     try:
-        control = ctypes.CDLL(getattr(_ssl, "__file__", None)).SSL_CTX_ctrl
+        library = _ctypes.dlopen(getattr(_ssl, "__file__", ""), 0)
+        control = _ctypes.dlsym(library, "SSL_CTX_ctrl")
     except (AttributeError, OSError):
         return False
-    control.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
-    control.restype = ctypes.c_long
     # CPython keeps the SSL_CTX behind the head that every object has.
-    handle = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
-    return bool(control(handle, _MODE, _NO_AUTO_CHAIN, None) & _NO_AUTO_CHAIN)
+    handle = Pointer.from_address(id(context) + object.__basicsize__)
+    mode = _ctypes.call_cdeclfunction(control, (handle, _MODE, Long(_NO_AUTO_CHAIN), None))
+    return bool(mode & _NO_AUTO_CHAIN)

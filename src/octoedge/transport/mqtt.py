@@ -19,7 +19,8 @@ import socket
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, ConnectionRefusedByPeer, DeadlineError
 from octoedge.transport import mqtt_packets as packets
@@ -33,8 +34,7 @@ _PORTS = {"tcp": 1883, "mqtt": 1883, "ssl": 8883, "tls": 8883, "mqtts": 8883}
 _ENCRYPTED = frozenset({"ssl", "tls", "mqtts"})
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
+class Broker(msgspec.Struct, frozen=True):
     """Where a broker is and how it is spoken to."""
 
     url: str
@@ -43,7 +43,7 @@ class Broker:
     clean: bool = True
     """Whether the broker forgets the client's subscriptions and waiting messages when it goes."""
     username: str = ""
-    password: str = field(default="", repr=False)
+    password: str = ""
     ca_file: str = ""
     """PEM; empty: the machine's own authorities. Only for encrypted connections."""
     certificate_file: str = ""
@@ -52,6 +52,9 @@ class Broker:
     """Seconds."""
     timeout: float = 15.0
     """Seconds until a try to connect is given up."""
+
+    def __repr__(self) -> str:
+        return f"Broker({self.url!r}, {self.client_id!r})"
 
 
 async def connect(broker: Broker) -> MqttClient:

@@ -9,7 +9,8 @@ and does not come again for ever.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.errors import ProtocolError
 
@@ -30,16 +31,14 @@ REFUSALS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(msgspec.Struct, frozen=True):
     """The broker's answer to CONNECT; `code` 0 is success."""
 
     session_present: bool
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """A message; one of quality 1 has an `identifier` and is to be acknowledged."""
 
     topic: str
@@ -48,8 +47,7 @@ class Published:
     retained: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TooLarge:
+class TooLarge(msgspec.Struct, frozen=True):
     """A message that was read past."""
 
     topic: str
@@ -57,16 +55,14 @@ class TooLarge:
     identifier: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(msgspec.Struct, frozen=True):
     """The broker has a publication, subscription or its end; `codes` tells of each topic of a subscription."""
 
     identifier: int
     codes: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """The broker lives."""
 
 

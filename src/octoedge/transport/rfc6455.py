@@ -14,7 +14,8 @@ import enum
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.errors import ProtocolError
 
@@ -45,29 +46,25 @@ class FrameError(ProtocolError):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A whole message, text or binary; its bytes are not checked to be UTF-8 (spec: stream, section 5)."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True):
     """To be answered with a pong of the same data."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """The answer to a ping."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """The server ends the connection."""
 
     code: int
@@ -103,8 +100,7 @@ def new_key() -> str:
     return base64.b64encode(os.urandom(16)).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Upgraded:
+class Upgraded(msgspec.Struct, frozen=True):
     """The server's answer to an upgrade request."""
 
     status: int
@@ -164,8 +160,7 @@ def masked(data: bytes, key: bytes) -> bytes:
     return (int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")).to_bytes(size, "little")
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(msgspec.Struct, frozen=True):
     """The beginning of a frame."""
 
     opcode: Opcode

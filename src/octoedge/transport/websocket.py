@@ -16,9 +16,10 @@ import urllib.parse
 from asyncio import sslproto
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+
+import msgspec
 
 from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, ConnectionRefusedByPeer, ProtocolError
 from octoedge.protocol.codec import MAX_BYTES
@@ -37,8 +38,7 @@ _TOLD = 300
 """Bytes of a refusal's text that are passed on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """Where to connect to, as whom."""
 
     url: str
@@ -47,7 +47,7 @@ class Endpoint:
     """Only certificates of this authority are trusted."""
     certificate_file: Path
     key_file: Path
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     timeout: float = 30.0
     """Seconds for everything until the WebSocket is open."""
     max_bytes: int = MAX_BYTES

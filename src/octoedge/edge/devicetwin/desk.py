@@ -11,8 +11,9 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from octoedge.api import devices as api
 from octoedge.edge.devicetwin import merge, payloads, records
@@ -34,8 +35,7 @@ _OFFLINE = "offline"
 _NOTHING: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Outcome(msgspec.Struct, frozen=True):
     """What a transaction did to a device's twins."""
 
     merged: Merged

@@ -13,7 +13,6 @@ import functools
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -61,13 +60,12 @@ class Registration(msgspec.Struct, frozen=True):
         return "octoedge" in self.version
 
 
-@dataclass
-class _Served:
+class _Served(msgspec.Struct):
     """A protocol's mapper."""
 
     registration: Registration
     channel: Channel
-    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.5, limit=30.0))
+    backoff: Backoff = msgspec.field(default_factory=lambda: Backoff(first=0.5, limit=30.0))
 
 
 class Mappers:

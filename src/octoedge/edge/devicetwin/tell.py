@@ -12,7 +12,8 @@ import enum
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.api import devices as api
 from octoedge.dmi import convert
@@ -37,8 +38,7 @@ class Verb(enum.IntEnum):
     MODEL_GONE = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One thing to tell."""
 
     verb: Verb
@@ -47,8 +47,7 @@ class Call:
     """Of what is told; empty when the thing is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What a mapper should know, and why it cannot be told of the rest."""
 
     devices: Mapping[str, m.Device]

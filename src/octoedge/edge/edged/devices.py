@@ -13,7 +13,6 @@ import asyncio
 import base64
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -50,13 +49,12 @@ Ledger = dict[str, dict[str, dict[str, Held]]]
 """pod uid → container → resource → what it holds."""
 
 
-@dataclass
-class _Resource:
+class _Resource(msgspec.Struct):
     """What one plugin offers."""
 
     plugin: Plugin | None = None
-    options: d.Options = field(default_factory=d.Options)
-    devices: dict[str, bool] = field(default_factory=dict)
+    options: d.Options = msgspec.field(default_factory=d.Options)
+    devices: dict[str, bool] = msgspec.field(default_factory=dict)
     """Whether each device is healthy."""
     task: asyncio.Task[None] | None = None
     gone_at: float | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -107,21 +106,20 @@ class Failure(msgspec.Struct, frozen=True):
     """The pod was never let in: nothing is said of its containers, so that `kubectl get` shows the reason."""
 
 
-@dataclass
-class History:
+class History(msgspec.Struct):
     """What edged remembers about one pod in memory. Monotonic seconds, but for `start_time` (wall clock)."""
 
-    crashes: dict[str, Crash] = field(default_factory=dict)
-    waiting: dict[str, Waiting] = field(default_factory=dict)
-    health: dict[str, Health] = field(default_factory=dict)
+    crashes: dict[str, Crash] = msgspec.field(default_factory=dict)
+    waiting: dict[str, Waiting] = msgspec.field(default_factory=dict)
+    health: dict[str, Health] = msgspec.field(default_factory=dict)
     """By container id; a container without an entry has no startup or liveness probe."""
-    ready: dict[str, bool] = field(default_factory=dict)
+    ready: dict[str, bool] = msgspec.field(default_factory=dict)
     """By container id; what the readiness probe said. No entry: no such probe."""
-    stop_messages: dict[str, str] = field(default_factory=dict)
+    stop_messages: dict[str, str] = msgspec.field(default_factory=dict)
     """By container id; why the probe wants it stopped."""
-    stop_graces: dict[str, float] = field(default_factory=dict)
+    stop_graces: dict[str, float] = msgspec.field(default_factory=dict)
     """By container id; the grace that the failed probe gives."""
-    logged_attempts: dict[str, int] = field(default_factory=dict)
+    logged_attempts: dict[str, int] = msgspec.field(default_factory=dict)
     """Highest attempt per container that a log file tells of, for a runtime that lost its records."""
     was_held: bool = False
     """Whether the pod was held and is released now."""
@@ -132,7 +130,7 @@ class History:
     failure: Failure | None = None
     refused: str = ""
     """Why the pod cannot run here: fields that are not supported."""
-    refused_debuggers: dict[str, str] = field(default_factory=dict)
+    refused_debuggers: dict[str, str] = msgspec.field(default_factory=dict)
     """The same for single ephemeral containers, by name."""
 
     def forget_but(self, seen: PodSeen) -> None:

@@ -16,7 +16,8 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from octoedge.api.core import Container, Pod, Probe
 from octoedge.edge.edged import handlers
@@ -39,8 +40,7 @@ class Kind(enum.Enum):
     READINESS = "Readiness"
 
 
-@dataclass(eq=False)
-class _Worker:
+class _Worker(msgspec.Struct, eq=False):
     """One probe of one container."""
 
     uid: str
@@ -56,11 +56,8 @@ class _Worker:
     over: bool = False
 
 
-@dataclass(order=True)
-class _Due:
-    at: float
-    number: int
-    worker: _Worker = field(compare=False)
+_Due = tuple[float, int, _Worker]
+"""When, a number that no other has (so workers are never compared), and what is due."""
 
 
 class Prober:
@@ -107,16 +104,16 @@ class Prober:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._until_due()
-                due = heapq.heappop(self._heap)
-                if not due.worker.over:
+                _, _, worker = heapq.heappop(self._heap)
+                if not worker.over:
                     await self._slots.acquire()
-                    group.create_task(self._probe(due.worker), name=f"probe {due.worker.container.name}")
+                    group.create_task(self._probe(worker), name=f"probe {worker.container.name}")
 
     async def _until_due(self) -> None:
-        while not self._heap or self._heap[0].at > _now():
+        while not self._heap or self._heap[0][0] > _now():
             self._wake.clear()
             try:
-                async with asyncio.timeout_at(self._heap[0].at if self._heap else None):
+                async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
                     await self._wake.wait()
             except TimeoutError:
                 return
@@ -141,7 +138,7 @@ class Prober:
         return known is None
 
     def _schedule(self, worker: _Worker, delay: float) -> None:
-        heapq.heappush(self._heap, _Due(_now() + delay, next(self._numbers), worker))
+        heapq.heappush(self._heap, (_now() + delay, next(self._numbers), worker))
         self._wake.set()
 
     async def _probe(self, worker: _Worker) -> None:

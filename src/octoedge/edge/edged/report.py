@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -19,10 +18,9 @@ from octoedge.runtime.clock import Clock
 _OWN = frozenset({"PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"})
 
 
-@dataclass
-class _Sent:
+class _Sent(msgspec.Struct):
     status: PodStatus
-    ips: set[str] = field(default_factory=set)
+    ips: set[str] = msgspec.field(default_factory=set)
     """Every address the pod has had: a merge patch must name those that are gone."""
     stale: bool = False
     """The cloud shows something else: to be said again."""

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -29,8 +28,7 @@ from octoedge.runtime.clock import Clock, parse_rfc3339
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """What a sync is made of."""
 
     node_name: str
@@ -51,18 +49,17 @@ class Parts:
     dead_kept: int = 1
 
 
-@dataclass
-class Record:
+class Record(msgspec.Struct):
     """What is kept of one pod."""
 
-    history: History = field(default_factory=History)
+    history: History = msgspec.field(default_factory=History)
     scope: asyncio.Timeout | None = None
     """The wait that may be interrupted, while there is one."""
     refresh: bool = True
     """Content of the volumes is to be looked at."""
     finished: bool = False
     wish: tuple[bool, int | None] = (False, None)
-    hooked: set[str] = field(default_factory=set)
+    hooked: set[str] = msgspec.field(default_factory=set)
     """Containers whose preStop hook has begun."""
     recalled: bool = False
     """Whether what was written down about the pod has been read."""
@@ -80,8 +77,7 @@ class Record:
             self.scope.reschedule(asyncio.get_running_loop().time())
 
 
-@dataclass(frozen=True)
-class Round:
+class Round(msgspec.Struct, frozen=True):
     """One look at one pod; its status is the one that was reported last."""
 
     uid: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -33,8 +32,7 @@ _AGAIN, _LONG_AGAIN = 5.0, 60.0
 Name = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Mirror:
+class Mirror(msgspec.Struct, frozen=True):
     """A mirror pod as the cloud has it."""
 
     uid: str

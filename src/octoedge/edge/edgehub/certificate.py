@@ -7,9 +7,10 @@ cryptography package would need a process of its own and 150 ms for the same. Si
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from octoedge.errors import CertificateError
 
@@ -23,8 +24,7 @@ _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """What a node certificate says."""
 
     common_name: str

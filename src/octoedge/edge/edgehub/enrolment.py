@@ -17,8 +17,9 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from octoedge.edge.edgehub import certificate, https
 from octoedge.errors import CertificateError, ConnectError, PkiError, TokenError, TransportError
@@ -44,8 +45,7 @@ class Step(enum.Enum):
     ENROLLED = "enrolled"
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(msgspec.Struct, frozen=True):
     """The three PEM files of a node."""
 
     ca: Path
@@ -53,8 +53,7 @@ class Files:
     key: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Flaw:
+class _Flaw(msgspec.Struct, frozen=True):
     """Why the files on disk will not do."""
 
     why: str
@@ -62,8 +61,7 @@ class _Flaw:
     """The pair is whole and ours, and its time is over by this machine's clock."""
 
 
-@dataclass
-class Enrolment:
+class Enrolment(msgspec.Struct):
     """Sees to it that the node has a certificate of its own."""
 
     node: str
@@ -77,7 +75,7 @@ class Enrolment:
     """Blanks the token in the configuration file; called when the node has its certificate."""
     bootstrap_file: Path = BOOTSTRAP_FILE
     limits: https.Limits = https.LIMITS
-    step: Step = field(default=Step.CHECK, init=False)
+    step: Step = Step.CHECK
 
     async def ensure(self) -> None:
         """Return when there is a certificate to connect with.

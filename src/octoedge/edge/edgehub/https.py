@@ -11,7 +11,8 @@ import contextlib
 import ssl
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.errors import ConfigError, ConnectError
 from octoedge.transport.websocket import tls_name
@@ -21,8 +22,7 @@ _MAX_LINES = 100
 _DEFAULT_PORT = 443
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Status and body of an answer."""
 
     status: int
@@ -34,8 +34,7 @@ class Answer:
         return self.body[:600].decode(errors="replace").strip()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How long and how large an answer may be."""
 
     seconds: float = 30.0

@@ -14,8 +14,9 @@ import os
 import shutil
 import signal
 import urllib.parse
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from octoedge.errors import ConfigError
 from octoedge.runtime.backoff import Backoff
@@ -31,8 +32,7 @@ _WORDS = 2000
 """Bytes of the broker's last words that are told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
+class Own(msgspec.Struct, frozen=True):
     """What the broker is started with."""
 
     program: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.api.config.edgecore import EventBus as Given
 from octoedge.errors import ConfigError
@@ -22,8 +23,7 @@ INTERNAL = "internal"
 """Name of the side that is the node's own broker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(msgspec.Struct, frozen=True):
     """One broker, and how EventBus publishes there."""
 
     name: str

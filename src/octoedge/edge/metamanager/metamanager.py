@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -45,12 +44,14 @@ _FILLED_AFTER = 60.0
 _GONE = frozenset({404, 409})
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """How MetaManager behaves."""
 
     answer_seconds: float = 60.0
     """Until a question to the cloud is given up (`metaManager.remoteQueryTimeout`)."""
+
+
+_DEFAULTS = Settings()
 
 
 class MetaManager:
@@ -60,7 +61,7 @@ class MetaManager:
     needs: tuple[str, ...] = ()
 
     def __init__(
-        self, store: Opened, link: Link, clock: Clock, changes: Sender[Change] | None, settings: Settings = Settings()
+        self, store: Opened, link: Link, clock: Clock, changes: Sender[Change] | None, settings: Settings = _DEFAULTS
     ) -> None:
         self._database = store.database
         self._link = link

@@ -21,7 +21,8 @@ import random
 import sqlite3
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.edge.ports import DEVICE_STATE, TWIN_REPORT, USER_UPLOAD, Link
 from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError, StoreCorrupt, StoreError
@@ -55,8 +56,7 @@ _GONE = 404
 _LANES_AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One report."""
 
     number: int
@@ -75,8 +75,7 @@ class Row:
         return _PAYLOADS[self.kind](self)
 
 
-@dataclass
-class _Trouble:
+class _Trouble(msgspec.Struct):
     backoff: Backoff
     tries: int = 0
 

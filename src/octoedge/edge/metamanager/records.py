@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.api.meta import ObjectMeta, view
 from octoedge.edge.metamanager.verdict import Delete, Put, on_delete, on_put
@@ -15,16 +16,14 @@ _TOMBSTONES = 1000
 """So many ended pods are remembered; a pod's uid never comes back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """What a put did: the verdict, and the object that was replaced."""
 
     verdict: Put
     before: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(msgspec.Struct, frozen=True):
     """What a delete did: the verdict, and the object that was or is stored."""
 
     verdict: Delete

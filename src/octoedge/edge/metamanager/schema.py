@@ -13,8 +13,9 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from octoedge.errors import StoreCorrupt
 from octoedge.store.sqlite import Database, set_aside
@@ -60,8 +61,7 @@ MIGRATIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """An open store."""
 
     database: Database
