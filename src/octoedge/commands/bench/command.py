@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from octoedge.commands.bench import report
-from octoedge.commands.bench.scenarios import ALONE, SCENARIOS
+from octoedge.commands.bench.messages import MESSAGES
+from octoedge.commands.bench.scenarios import SCENARIOS, alone
 from octoedge.commands.bench.world import world
 from octoedge.runtime import openfiles
 
@@ -22,10 +23,12 @@ def main(line: Sequence[str]) -> int:
     parser.add_argument("--only", metavar="WORD", default="", help="only scenarios with this word in their name")
     parser.add_argument("--page", type=Path, metavar="FILE", help="keep the table in this file")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
+    text = f"so many messages under random kills (default {MESSAGES}; 1000000 takes a quarter of an hour or more)"
+    parser.add_argument("--messages", metavar="N", type=int, default=MESSAGES, help=text)
     chosen = parser.parse_args(line)
     openfiles.allow_many()
     try:
-        samples = asyncio.run(_measure(chosen.only))
+        samples = asyncio.run(_measure(chosen.only, chosen.messages))
     except asyncio.CancelledError:
         print("octoedge bench: ended before its end", file=sys.stderr)
         return 130
@@ -38,16 +41,16 @@ def main(line: Sequence[str]) -> int:
     return 0
 
 
-async def _measure(only: str) -> report.Samples:
+async def _measure(only: str, messages: int) -> report.Samples:
     task = asyncio.current_task()
     assert task is not None
     # What is measured is taken away again whoever ends this.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     samples: report.Samples = {}
-    for title, alone in ALONE:
+    for title, measure in alone(messages):
         if only in title:
             _say(f"measuring: {title} …")
-            samples |= await alone()
+            samples |= await measure()
     chosen = [(title, scenario) for title, scenario in SCENARIOS if only in title]
     if not chosen:
         return samples

@@ -55,7 +55,7 @@ async def fleet() -> Samples:
         cloud = CloudProcess(api)
         try:
             await asyncio.to_thread(cloud.start)
-            nodes = await asyncio.to_thread(_nodes, await _authority(client), api.folder)
+            nodes = await asyncio.to_thread(_nodes, await authority(client), api.folder)
             await asyncio.sleep(SETTLE)
             before = memory(cloud.pid).rss
             async with _connected(nodes):
@@ -240,7 +240,7 @@ async def _together(requests: list[Any]) -> None:
         await asyncio.gather(*requests[at : at + 50])
 
 
-async def _authority(client: Client) -> x509.Pair:
+async def authority(client: Client) -> x509.Pair:
     """CloudCore's CA, once it has made it."""
     async with asyncio.timeout(DEADLINE):
         while True:

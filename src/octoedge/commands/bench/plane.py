@@ -63,6 +63,13 @@ class Plane:
                 process.kill()
                 process.wait(GRACE)
 
+    def kill(self) -> None:
+        """kill -9."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait(GRACE)
+
     @property
     def _kubeconfig(self) -> Path:
         return self.folder / "admin.kubeconfig"

@@ -10,6 +10,7 @@ import shutil
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from octoedge.commands.bench.controlplane import control_plane_alone
 from octoedge.commands.bench.crowd import crowd, runtime_alone
 from octoedge.commands.bench.devices import devices
 from octoedge.commands.bench.fleet import fleet
+from octoedge.commands.bench.messages import messages
 from octoedge.commands.bench.process import cpu_seconds, memory, traffic
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.streaming import flat_out, streams
@@ -155,11 +157,14 @@ async def control_plane(world: World) -> Samples:
     return {"apiserver_start": samples}
 
 
-ALONE: tuple[tuple[str, Callable[[], Awaitable[Samples]]], ...] = (
-    ("control plane alone", control_plane_alone),
-    ("fleet of 1,000 nodes", fleet),
-)
-"""What needs no installation."""
+def alone(messages_wanted: int) -> tuple[tuple[str, Callable[[], Awaitable[Samples]]], ...]:
+    """What needs no installation."""
+    return (
+        ("control plane alone", control_plane_alone),
+        ("fleet of 1,000 nodes", fleet),
+        ("messages under random kills", partial(messages, messages_wanted)),
+    )
+
 
 SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
     ("restart → Ready", restarts),
@@ -210,7 +215,8 @@ async def _first_start(world: World) -> float:
 
 def _forget_edge(edge: Path) -> None:
     """Back to a node that has never joined: no certificates, no database."""
-    shutil.rmtree(edge / "pki", ignore_errors=True)
+    for folder in ("pki", "metaserver"):
+        shutil.rmtree(edge / folder, ignore_errors=True)
     for file in edge.glob("edgecore.db*"):
         file.unlink()
 
