@@ -13,6 +13,7 @@ from octoedge.apiserver.access.credentials import Credentials
 from octoedge.apiserver.access.rbac.guards import Guards
 from octoedge.apiserver.access.rbac.nodes import NodeAuthorizer
 from octoedge.apiserver.access.rbac.policy import Policy
+from octoedge.apiserver.access.renewal import Renewal
 from octoedge.apiserver.access.reviews import Reviews
 from octoedge.apiserver.access.tokens import Tokens
 from octoedge.apiserver.api import Api
@@ -105,12 +106,21 @@ class ApiServer:
         )
         hands = Hands(rest, deletion, kinds, clock)
         answers = Audited(api, AuditLog(settings.data_dir / "audit.log"), settings.audit, clock)
+        bootstrap = Bootstrap(rest, kinds, lambda: self.credentials.ca_pem, clock)
+        server = Server(settings.host, settings.port, self.credentials, authenticator, answers)
+
+        async def take_up() -> None:
+            server.show()
+            way.show()
+            await bootstrap.publish()
+
         modules: Sequence[Module] = (
             self.backend,
-            Bootstrap(rest, kinds, self.credentials.ca_pem, clock),
+            bootstrap,
             ApiService(hands, settings.advertise, settings.port),
             DefinitionController(rest, deletion, kinds),
-            Server(settings.host, settings.port, self.credentials, authenticator, answers),
+            server,
+            Renewal(self.credentials, clock, take_up),
             NamespaceController(rest, deletion, kinds),
             NodeLifecycle(self.backend, clock, grace=settings.node_grace, period=settings.node_period),
             Scheduler(hands),

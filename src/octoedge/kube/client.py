@@ -24,7 +24,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from octoedge.errors import ApiError, ConnectError, bad_request, gone
+from octoedge.errors import ApiError, ConfigError, ConnectError, bad_request, gone
 from octoedge.kube.access import Access
 from octoedge.kube.kinds import Kind
 from octoedge.runtime.logs import SaidOnce
@@ -45,6 +45,8 @@ _MAX_BODY = 256 * 1024 * 1024
 _MAX_EVENT = 16 * 1024 * 1024
 _PARALLEL = 64
 _TOKEN_SECONDS = 60.0
+_LOOK_SECONDS = 600.0
+"""Between two looks at a kubeconfig, whose client certificate is renewed weeks before its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
         self._token = access.token
         self._token_read = float("-inf")
+        self._looked = float("-inf")
         self._said = SaidOnce(log)
 
     async def __aenter__(self) -> Self:
@@ -190,6 +193,7 @@ class Client:
         timeout: aiohttp.ClientTimeout,
         speaking_as: SpeakingAs | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        await self._look()
         url = URL(self.access.server + where, encoded=True).update_query(query)
         headers = [("Accept", _JSON), *(await self._authorization()).items()]
         if body is not None:
@@ -231,6 +235,19 @@ class Client:
                 read_bufsize=2**18,
             )
         return self._session
+
+    async def _look(self) -> None:
+        """Take up a renewed client certificate; one that is of no use is told of, and the old one goes on."""
+        look = self.access.look
+        if look is None or time.monotonic() - self._looked <= _LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        try:
+            if await asyncio.to_thread(look):
+                log.info("the certificates in %s are new; new connections use them", self.access.origin)
+            self._said.over("credentials", "they can be read again")
+        except ConfigError as error:
+            self._said.trouble("credentials", f"{error}; going on with those from before")
 
     async def _authorization(self) -> dict[str, str]:
         file = self.access.token_file

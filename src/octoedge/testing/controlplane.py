@@ -119,7 +119,7 @@ class ControlPlane:
         supervisor = Supervisor(
             [
                 self.backend,
-                Bootstrap(self.rest, self.kinds, "a certificate", clock),
+                Bootstrap(self.rest, self.kinds, lambda: "a certificate", clock),
                 Scheduler(hands),
                 NamespaceController(self.rest, self.deletion, self.kinds),
                 *workload_controllers(hands),

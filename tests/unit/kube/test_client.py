@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from octoedge.kube.access import Access, kubeconfig
 from octoedge.kube.client import STRATEGIC, Client, path
 from octoedge.kube.kinds import CLUSTEROBJECTSYNCS, LEASES, NODES, PODS
 from octoedge.testing import tls as certificates
+from octoedge.transport.tls import common_name
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 NOT_FOUND = {
@@ -242,6 +244,64 @@ def test_certificates_come_inline_or_from_files(tmp_path: Path) -> None:
         assert access.server == "https://192.0.2.1:6443"
         assert access.tls is not None
         assert access.tls.cert_store_stats()["x509_ca"] == 1
+
+
+def test_certificates_that_were_renewed_on_disk_are_taken_up_for_new_connections(tmp_path: Path) -> None:
+    one, other = certificates.make(tmp_path / "one", "edge-1"), certificates.make(tmp_path / "other", "edge-2")
+    file, key = tmp_path / "node.crt", tmp_path / "node.key"
+
+    def put(world: certificates.TlsWorld) -> None:
+        file.write_bytes(world.certificate_file.read_bytes())
+        key.write_bytes(world.key_file.read_bytes())
+
+    async def shown(tls: ssl.SSLContext, listening: ssl.SSLContext) -> str:
+        names: list[str] = []
+
+        async def met(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            names.append(common_name(writer.get_extra_info("peercert")))
+            writer.close()
+
+        server = await asyncio.start_server(met, "127.0.0.1", 0, ssl=listening)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+            await reader.read()
+            writer.close()
+        return names[0]
+
+    put(one)
+    user = {"client-certificate": file.name, "client-key": key.name}
+    access = kubeconfig(_kubeconfig(tmp_path, user=user, **{"certificate-authority": str(one.ca_file)}))
+    assert access.tls is not None
+    assert access.look is not None
+    first = asyncio.run(shown(access.tls, one.server()))
+    assert not access.look()
+    key.write_bytes(b"half of a k")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        access.look()
+    assert asyncio.run(shown(access.tls, one.server())) == first
+    put(other)
+    _kubeconfig(tmp_path, user=user, **{"certificate-authority": str(other.ca_file)})
+    assert access.look()
+    assert asyncio.run(shown(access.tls, other.server())) != first
+
+
+def test_a_client_looks_for_renewed_certificates_now_and_then_and_goes_on_with_the_old_ones() -> None:
+    looked: list[int] = []
+
+    def look() -> bool:
+        looked.append(1)
+        raise ConfigError("half of a file")
+
+    async def handler(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="here")
+
+    async def main() -> None:
+        async with _server(handler) as client, Client(Access(client.access.server, look=look)) as own:
+            assert [await own.request("GET", "/") for _ in range(3)] == [b"here"] * 3
+
+    asyncio.run(main())
+    assert looked == [1]
 
 
 def test_a_token_file_is_read_when_it_is_needed(tmp_path: Path) -> None:

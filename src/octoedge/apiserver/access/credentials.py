@@ -1,16 +1,18 @@
-"""The server's own CA, certificates, token key and kubeconfigs: made once, kept in the data directory.
+"""The server's own CA, certificates, token key and kubeconfigs, kept in the data directory.
 
-pki/ca.{crt,key}              the CA of clients and of this server
-pki/apiserver.{crt,key}       what the server shows; made anew when its addresses change or its time runs out
+pki/ca.{crt,key}              the CA of clients and of this server, for ten years; its key stays
+pki/apiserver.{crt,key}       what the server shows; made anew when its addresses change
 pki/kubelet-client.{crt,key}  what it shows to CloudCore's kubelet-like API
 pki/sa.key                    signs service account tokens
 admin.kubeconfig, cloudcore.kubeconfig
+
+What ends soon is made anew at the start and while the server runs (`renewal`). A new certificate of the CA has the key
+and the name of the old one, so that whoever trusts either trusts all that was ever signed, as long as his own lasts.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import ipaddress
 import os
 from collections.abc import Iterable
@@ -29,6 +31,8 @@ from octoedge.errors import CertificateError
 
 NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 _CA_DAYS = 3650
+_CA_RENEW_DAYS = 730
+"""Two years before its end: time for the new certificate to reach everybody who keeps a copy."""
 _LEAF_DAYS = 365
 _RENEW_DAYS = 30
 
@@ -47,50 +51,69 @@ class Credentials:
     def __init__(self, folder: Path, addresses: Iterable[str], port: int, now: float) -> None:
         self._folder = folder
         self._pki = folder / "pki"
-        self._now = datetime.fromtimestamp(now, UTC)
         self._pki.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-        addresses = list(dict.fromkeys(addresses))
-        self.ca = self._authority()
-        self.server = self._leaf("apiserver", "kube-apiserver", (), addresses)
-        self.kubelet_client = self._leaf("kubelet-client", KUBELET_CLIENT, ())
-        self.token_key = self._token_key()
-        host = next((address for address in addresses if address not in NAMES), "127.0.0.1")
+        self._addresses = list(dict.fromkeys(addresses))
+        host = next((address for address in self._addresses if address not in NAMES), "127.0.0.1")
         self.server_url = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-        self.admin_kubeconfig = self._kubeconfig("admin", "kubernetes-admin", (MASTERS,))
-        self.cloudcore_kubeconfig = self._kubeconfig("cloudcore", CLOUDCORE, ())
-
-    @property
-    def ca_pem(self) -> str:
+        self.ca, self.server, self.kubelet_client = map(self._pair, ("ca", "apiserver", "kubelet-client"))
+        self.token_key = self._pki / "sa.key"
+        self.admin_kubeconfig = folder / "admin.kubeconfig"
+        self.cloudcore_kubeconfig = folder / "cloudcore.kubeconfig"
+        if not self.token_key.exists():
+            write_private(self.token_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+        self.ca_pem = ""
         """The CA's certificate."""
-        return self.ca.certificate.read_text()
+        self.renew(now)
 
-    def _authority(self) -> Pair:
-        pair = self._pair("ca")
-        if pair.certificate.exists() and pair.key.exists():
-            return pair
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("octoedge-ca", ())
-        certificate = (
+    def renew(self, now: float) -> list[str]:
+        """Make what is missing, ends soon or no longer fits; the names of the certificates that were made.
+
+        Raises `OSError` when something cannot be written; then the files are as good as they were.
+        """
+        self._now = datetime.fromtimestamp(now, UTC)
+        made = ["ca"] if self._authority() else []
+        made += ["apiserver"] if self._leaf(self.server, "kube-apiserver", (), self._addresses) else []
+        made += ["kubelet-client"] if self._leaf(self.kubelet_client, KUBELET_CLIENT, ()) else []
+        made += ["admin"] if self._kubeconfig(self.admin_kubeconfig, "kubernetes-admin", (MASTERS,)) else []
+        made += ["cloudcore"] if self._kubeconfig(self.cloudcore_kubeconfig, CLOUDCORE, ()) else []
+        return made
+
+    def _authority(self) -> bool:
+        made = not (self.ca.certificate.exists() and self.ca.key.exists())
+        if made:
+            key = ec.generate_private_key(ec.SECP256R1())
+            self._store(self.ca, self._root(_name("octoedge-ca", ()), key), key)
+        else:
+            now = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
+            made = now.not_valid_after_utc - self._now < timedelta(days=_CA_RENEW_DAYS)
+            if made:
+                write_private(self.ca.certificate, _shown(self._root(now.subject, self._ca_key())), 0o644)
+        self.ca_pem = self.ca.certificate.read_text()
+        return made
+
+    def _root(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+        return (
             self._builder(name, name, key.public_key(), _CA_DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(signs=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        self._store(pair, certificate, key)
-        return pair
 
-    def _leaf(self, file: str, common_name: str, groups: tuple[str, ...], addresses: Iterable[str] = ()) -> Pair:
-        pair = self._pair(file)
+    def _ca_key(self) -> ec.EllipticCurvePrivateKey:
+        key = serialization.load_pem_private_key(self.ca.key.read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise CertificateError(f"{self.ca.key} is not an ECDSA key; the embedded API server makes only those")
+        return key
+
+    def _leaf(self, pair: Pair, common_name: str, groups: tuple[str, ...], addresses: Iterable[str] = ()) -> bool:
         names = [_general_name(address) for address in (*addresses, *(NAMES if addresses else ()))]
         subject = _name(common_name, groups)
         if self._still_good(pair, subject, names):
-            return pair
-        ca_key = serialization.load_pem_private_key(self.ca.key.read_bytes(), None)
+            return False
+        ca_key = self._ca_key()
         ca = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
-        if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-            raise CertificateError(f"{self.ca.key} is not an ECDSA key; the embedded API server makes only those")
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if addresses else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (
@@ -103,16 +126,18 @@ class Credentials:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         self._store(pair, builder.sign(ca_key, hashes.SHA256()), key)
-        return pair
+        return True
 
     def _still_good(self, pair: Pair, subject: x509.Name, names: list[x509.GeneralName]) -> bool:
         try:
             certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
             ca = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
             certificate.verify_directly_issued_by(ca)
-            serialization.load_pem_private_key(pair.key.read_bytes(), None)
+            key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
         except (OSError, ValueError, TypeError, InvalidSignature):
             return False
+        if certificate.public_key() != key.public_key():
+            return False  # only one of the two was written
         if certificate.not_valid_after_utc - self._now < timedelta(days=_RENEW_DAYS):
             return False
         if certificate.subject != subject:
@@ -138,25 +163,17 @@ class Credentials:
             .not_valid_after(self._now + timedelta(days=days))
         )
 
-    def _token_key(self) -> Path:
-        path = self._pki / "sa.key"
-        if not path.exists():
-            write_private(path, _pem(ec.generate_private_key(ec.SECP256R1())))
-        return path
-
     def _pair(self, name: str) -> Pair:
         return Pair(self._pki / f"{name}.crt", self._pki / f"{name}.key")
 
     def _store(self, pair: Pair, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        """The key first: a certificate without its key would be taken for a whole pair after a crash."""
-        with contextlib.suppress(FileNotFoundError):
-            pair.certificate.unlink()
         write_private(pair.key, _pem(key))
-        write_private(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        write_private(pair.certificate, _shown(certificate), 0o644)
 
-    def _kubeconfig(self, name: str, user: str, groups: tuple[str, ...]) -> Path:
-        """A kubeconfig that holds everything itself, so that it can be copied elsewhere."""
-        pair = self._leaf(name, user, groups)
+    def _kubeconfig(self, path: Path, user: str, groups: tuple[str, ...]) -> bool:
+        """A kubeconfig that holds everything itself, so that it can be copied elsewhere; whether it has a new key."""
+        pair = self._pair(path.stem)
+        made = self._leaf(pair, user, groups)
 
         def data(path: Path) -> str:
             return base64.b64encode(path.read_bytes()).decode()
@@ -168,10 +185,9 @@ class Credentials:
             certificate=data(pair.certificate),
             key=data(pair.key),
         )
-        path = self._folder / f"{name}.kubeconfig"
         if not path.exists() or path.read_text() != text:
             write_private(path, text.encode())
-        return path
+        return made
 
 
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -209,6 +225,10 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _shown(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

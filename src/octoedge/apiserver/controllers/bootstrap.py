@@ -38,7 +38,7 @@ class Bootstrap:
     name = "bootstrap"
     needs: tuple[str, ...] = ("backend",)
 
-    def __init__(self, rest: Rest, kinds: Kinds, ca_pem: str, clock: Clock) -> None:
+    def __init__(self, rest: Rest, kinds: Kinds, ca_pem: Callable[[], str], clock: Clock) -> None:
         self._rest = rest
         self._backend = rest.backend
         self._kinds = kinds
@@ -49,10 +49,8 @@ class Bootstrap:
         """Make everything, then watch over accounts and CAs."""
         for name in NAMESPACES:
             await self._namespace(name)
-        await self._backend.change(self._authentication)
         await self._roles()
-        for item in self._backend.items("namespaces"):
-            await self._accounts(item.name)
+        await self.publish()
         ready()
         queue = KeyedQueue(self._accounts, workers=1, name="accounts of namespace")
 
@@ -63,6 +61,12 @@ class Bootstrap:
             group.create_task(queue.run(), name="accounts")
             for resource in ("namespaces", "serviceaccounts", "configmaps"):
                 group.create_task(follow(self._backend, resource, seen), name=f"follow {resource}")
+
+    async def publish(self) -> None:
+        """Write the CA to where clients read it; nothing is written where it stands already."""
+        await self._backend.change(self._authentication)
+        for item in self._backend.items("namespaces"):
+            await self._accounts(item.name)
 
     async def _namespace(self, name: str) -> None:
         if self._backend.get("namespaces", "", name) is not None:
@@ -116,7 +120,7 @@ class Bootstrap:
 
     def _stale(self, view: Backend | View, namespace: str) -> bool:
         found = view.get("configmaps", namespace, ROOT_CA)
-        return found is None or (msgspec.json.decode(found.data).get("data") or {}).get("ca.crt") != self._ca_pem
+        return found is None or (msgspec.json.decode(found.data).get("data") or {}).get("ca.crt") != self._ca_pem()
 
     def _missing(self, view: View, namespace: str) -> list[Edit]:
         if self._complete(view, namespace):
@@ -126,12 +130,12 @@ class Bootstrap:
         if view.get("serviceaccounts", namespace, "default") is None:
             edits.append(Put("serviceaccounts", default_account(namespace, now)))
         if self._stale(view, namespace):
-            edits.append(Put("configmaps", root_ca(namespace, self._ca_pem, now)))
+            edits.append(Put("configmaps", root_ca(namespace, self._ca_pem(), now)))
         return edits
 
     def _authentication(self, view: View) -> list[Edit]:
         """Where CloudCore reads which client certificates to trust."""
-        data = {"client-ca-file": self._ca_pem}
+        data = {"client-ca-file": self._ca_pem()}
         found = view.get("configmaps", "kube-system", AUTHENTICATION)
         if found is not None:
             obj: Json = msgspec.json.decode(found.data)

@@ -118,6 +118,11 @@ class Way:
         context.load_cert_chain(self._client.certificate, self._client.key)
         return context
 
+    def show(self) -> None:
+        """Use the client certificate as it is in its files, from the next connection on."""
+        if "tls" in vars(self):
+            self.tls.load_cert_chain(self._client.certificate, self._client.key)
+
 
 def refused(code: int, body: bytes) -> ApiError:
     """The error that the other side told of, a metav1.Status or a text."""

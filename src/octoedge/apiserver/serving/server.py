@@ -46,6 +46,7 @@ class Server:
         self._api = api
         self._turns = Turns()
         self._doors: Doors | None = None
+        self._context: ssl.SSLContext | None = None
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
@@ -71,11 +72,16 @@ class Server:
             server.pre_shutdown()
             await server.shutdown(1.0)
 
+    def show(self) -> None:
+        """Use the credentials as they are in their files, from the next handshake on."""
+        if self._context is not None:
+            self._context.load_cert_chain(self._credentials.server.certificate, self._credentials.server.key)
+            self._context.load_verify_locations(self._credentials.ca.certificate)
+
     def _tls(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._credentials.server.certificate, self._credentials.server.key)
-        context.load_verify_locations(self._credentials.ca.certificate)
+        self.show()
         context.verify_mode = ssl.CERT_OPTIONAL
         context.set_alpn_protocols(["http/1.1"])
         return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
@@ -43,9 +44,33 @@ def test_half_written_pairs_are_made_anew(tmp_path: Path) -> None:
     first = Credentials(tmp_path, ("127.0.0.1",), 6443, NOW)
     first.server.certificate.unlink()
     first.kubelet_client.key.write_bytes(b"broken")
+    key = tmp_path / "pki/admin.key"
+    key.write_bytes((tmp_path / "pki/cloudcore.key").read_bytes())  # another key, as after a crash between the two
     again = Credentials(tmp_path, ("127.0.0.1",), 6443, NOW)
     assert again.server.certificate.exists()
     assert b"PRIVATE KEY" in again.kubelet_client.key.read_bytes()
+    assert key.read_bytes() != (tmp_path / "pki/cloudcore.key").read_bytes()
+
+
+def test_they_are_made_anew_a_month_before_their_end(tmp_path: Path) -> None:
+    credentials = Credentials(tmp_path, ("127.0.0.1",), 6443, NOW)
+    assert credentials.renew(NOW + 330 * DAY) == []
+    before = credentials.admin_kubeconfig.read_text()
+    assert credentials.renew(NOW + 336 * DAY) == ["apiserver", "kubelet-client", "admin", "cloudcore"]
+    assert credentials.admin_kubeconfig.read_text() != before
+    assert credentials.renew(NOW + 336 * DAY) == []
+
+
+def test_a_new_authority_certificate_vouches_for_what_the_old_one_signed_and_back(tmp_path: Path) -> None:
+    credentials = Credentials(tmp_path, ("127.0.0.1",), 6443, NOW)
+    old, leaf = _read(credentials.ca.certificate), _read(credentials.server.certificate)
+    assert credentials.renew(NOW + 9 * 365 * DAY)[0] == "ca"
+    new, later = _read(credentials.ca.certificate), _read(credentials.server.certificate)
+    assert credentials.ca_pem == credentials.ca.certificate.read_text()
+    assert new.not_valid_after_utc - old.not_valid_after_utc > timedelta(days=7 * 365)
+    for authority in (old, new):
+        leaf.verify_directly_issued_by(authority)
+        later.verify_directly_issued_by(authority)
 
 
 def test_only_administrators_are_masters_and_who_was_one_before_gets_a_new_certificate(tmp_path: Path) -> None:
@@ -59,6 +84,10 @@ def test_only_administrators_are_masters_and_who_was_one_before_gets_a_new_certi
     Credentials(tmp_path, ("127.0.0.1",), 6443, NOW)
     assert _organizations(tmp_path, "cloudcore") == []
     assert first.cloudcore_kubeconfig.read_text() != before
+
+
+def _read(file: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(file.read_bytes())
 
 
 def _organizations(folder: Path, name: str) -> list[str | bytes]:
