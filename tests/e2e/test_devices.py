@@ -125,10 +125,15 @@ def test_a_twin_that_moves_and_a_setpoint_that_is_set(plant: Plant) -> None:
     eventually(plant.values, lambda values: values["setpoint"] == "55")
     plant.wish(HEATER, "false")
     eventually(lambda: plant.read("heater"), lambda value: value == "false")
-    plant.wish(SETPOINT, "500")
+    refused = plant.installation.kubectl(
+        "patch", "device", "thermometer", "--type=json", "-p", PATCH % (SETPOINT, "500")
+    )
+    assert "500 is outside of the model's range, 5 to 90" in refused.err
+    narrower = '[{"op":"replace","path":"/spec/properties/1/maximum","value":"50"}]'
+    plant.installation.kubectl("patch", "devicemodel", "thermometer", "--type=json", "-p", narrower).check()
     shown = eventually(
         lambda: plant.installation.octoedge("device", "get", "thermometer").check(),
-        lambda text: "over the maximum of 90" in text,
+        lambda text: "over the maximum of 50" in text,
     )
     assert "online" in shown
     columns = plant.installation.kubectl("get", "device,devicestatus").check()

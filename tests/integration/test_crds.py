@@ -352,8 +352,73 @@ spec:
   deviceModelRef: {name: probe}
   nodeName: edge-1
   protocol: {protocolName: modbus, configData: {slaveID: 3, deep: {er: [1]}}}
-  properties: [{name: temperature, desired: {value: "40"}}]
+  properties: [{name: temperature}]
 """
+DEVICES = "/apis/devices.kubeedge.io/v1beta1/namespaces/default"
+BOILER: Json = {
+    "apiVersion": "devices.kubeedge.io/v1beta1",
+    "kind": "Device",
+    "metadata": {"name": "boiler"},
+    "spec": {"deviceModelRef": {"name": "probe"}, "properties": []},
+}
+PROBE: Json = {
+    "apiVersion": "devices.kubeedge.io/v1beta1",
+    "kind": "DeviceModel",
+    "metadata": {"name": "probe"},
+    "spec": {
+        "properties": [
+            {"name": "setpoint", "type": "INT", "accessMode": "ReadWrite", "minimum": "5", "maximum": "90"},
+            {"name": "temperature", "type": "FLOAT", "accessMode": "ReadOnly"},
+            {"name": "on", "type": "BOOLEAN", "accessMode": "ReadWrite"},
+            {"name": "label", "type": "STRING", "accessMode": "ReadWrite", "maximum": "no number"},
+        ]
+    },
+}
+
+
+def boiler(**wishes: str) -> Json:
+    properties = [{"name": name, "desired": {"value": value}} for name, value in wishes.items()]
+    return {**BOILER, "spec": {**BOILER["spec"], "properties": properties}}
+
+
+def test_a_wish_that_the_model_does_not_allow_is_refused_with_the_field(tmp_path: Path) -> None:
+    async def story(at: World) -> None:
+        await at.ask("POST", f"{DEVICES}/devicemodels", PROBE)
+        for wishes, why in (
+            ({"setpoint": "91"}, '"91": 91 is outside of the model\'s range, 5 to 90'),
+            ({"setpoint": "4"}, "outside of the model's range"),
+            ({"setpoint": "warm"}, '"warm": no value of type INT'),
+            ({"setpoint": "40.5"}, "no value of type INT"),
+            ({"label": "x", "on": "maybe"}, 'spec.properties[1].desired.value: Invalid value: "maybe"'),
+            ({"temperature": "40"}, "the model says that it can only be read"),
+        ):
+            code, said = await at.ask("POST", f"{DEVICES}/devices", boiler(**wishes))
+            assert (code, said["reason"]) == (422, "Invalid"), said
+            assert why in said["message"]
+        allowed = boiler(setpoint="90", on="ON", label="91", unheard_of="any", temperature="")
+        assert (await at.ask("POST", f"{DEVICES}/devices", allowed))[0] == 201
+        code, said = await at.ask("PUT", f"{DEVICES}/devices/boiler", await changed(at, setpoint="91"))
+        assert code == 422
+
+    play(tmp_path, story)
+
+
+def test_no_device_is_refused_for_what_comes_later_or_was_taken_before(tmp_path: Path) -> None:
+    async def story(at: World) -> None:
+        assert (await at.ask("POST", f"{DEVICES}/devices", boiler(setpoint="91")))[0] == 201, "its model is not there"
+        await at.ask("POST", f"{DEVICES}/devicemodels", PROBE)
+        labelled = await changed(at, setpoint="91", label="x")
+        assert (await at.ask("PUT", f"{DEVICES}/devices/boiler", labelled))[0] == 200, "an old wish"
+        assert (await at.ask("PUT", f"{DEVICES}/devices/boiler", await changed(at, setpoint="92")))[0] == 422
+        assert (await at.ask("PUT", f"{DEVICES}/devices/boiler", await changed(at, setpoint="50")))[0] == 200
+        assert (await at.ask("DELETE", f"{DEVICES}/devices/boiler"))[0] == 200
+
+    play(tmp_path, story)
+
+
+async def changed(at: World, **wishes: str) -> Json:
+    _, now = await at.ask("GET", f"{DEVICES}/devices/boiler")
+    return {**now, "spec": boiler(**wishes)["spec"]}
 
 
 def test_kubectl(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import enum
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from octoedge.dmi import messages as m
@@ -88,8 +89,10 @@ class Work:
         self._reconnect = self._reconnect or dict(device.settings) != dict(self.device.settings)
         for name, prop in device.properties.items():
             before = self.device.properties.get(name)
-            if before is not None and before != prop:
+            if before is not None and replace(before, cycle=prop.cycle, reported=prop.reported) != prop:
+                # It may lie elsewhere now, or its range may have changed: the wish is looked at anew.
                 self._refused.pop(name, None)
+                self._applied.pop(name, None)
         self.device = device
         self._schedule = None
         self._wake.set()

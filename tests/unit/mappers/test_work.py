@@ -146,6 +146,26 @@ def test_a_wish_that_will_not_do_says_why_and_is_not_tried_again() -> None:
     run(main())
 
 
+def test_a_wish_that_is_set_already_is_looked_at_anew_when_the_model_changes() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device(desired="40")) as (work, told):
+            await asyncio.sleep(1.0)
+            narrower = replace(_device(desired="40").properties["setpoint"], maximum="30")
+            work.change(replace(work.device, properties={**work.device.properties, "setpoint": narrower}))
+            await asyncio.sleep(1.5)
+            assert told.last("setpoint").metadata["reason"] == "not applied: 40 is over the maximum of 30"
+            slower = {name: replace(prop, cycle=2.0) for name, prop in _device(desired="40").properties.items()}
+            work.change(replace(work.device, properties=slower))
+            await asyncio.sleep(5.0)
+            assert plant.writes == [("setpoint", 40)] * 2, "once more, for it is allowed again"
+            work.change(replace(work.device, properties=_device(desired="40").properties))
+            await asyncio.sleep(5.0)
+            assert len(plant.writes) == 2, "another beat alone writes nothing"
+
+    run(main())
+
+
 def test_a_device_that_answers_something_else_is_said_to_do_so() -> None:
     async def main() -> None:
         plant = Plant()

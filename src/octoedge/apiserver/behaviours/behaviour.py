@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from octoedge.apiserver.access.rbac import objects as rbac
 from octoedge.apiserver.access.serviceaccounts import admit_pod, new_namespace
-from octoedge.apiserver.behaviours import autoscaling, disruption, ephemeral, limits, priorities, services, workloads
+from octoedge.apiserver.behaviours import (
+    autoscaling,
+    devices,
+    disruption,
+    ephemeral,
+    limits,
+    priorities,
+    services,
+    workloads,
+)  # fmt: skip
 from octoedge.apiserver.crd import names
 from octoedge.apiserver.crd import rules as crd
 from octoedge.apiserver.kinds import KINDS
@@ -155,7 +164,9 @@ def _spec(
 
 
 _DATA = Behaviour(check=rules.data, check_update=rules.data_update)
-CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
+_CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
+_CUSTOM_OF = {devices.RESOURCE: replace(_CUSTOM, admit=devices.admit, carry=devices.carry)}
+"""What KubeEdge's admission webhooks do for its kinds, and more."""
 _BINDING = Behaviour(
     name_rule=rbac.path_segment,
     normalize=rbac.normalize_binding,
@@ -272,3 +283,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
 def behaviour_of(resource: str) -> Behaviour:
     """The functions of a kind."""
     return BEHAVIOURS.get(resource, _PLAIN)
+
+
+def behaviour_of_custom(resource: str) -> Behaviour:
+    """The functions of a kind that a CustomResourceDefinition makes."""
+    return _CUSTOM_OF.get(resource, _CUSTOM)

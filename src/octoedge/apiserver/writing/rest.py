@@ -14,7 +14,7 @@ import msgspec
 
 from octoedge.apiserver.access.serviceaccounts import check_namespace
 from octoedge.apiserver.behaviours import quotas
-from octoedge.apiserver.behaviours.behaviour import CUSTOM, Behaviour, behaviour_of
+from octoedge.apiserver.behaviours.behaviour import Behaviour, behaviour_of, behaviour_of_custom
 from octoedge.apiserver.kinds import Kind
 from octoedge.apiserver.schema.bodies import (
     Bodies,
@@ -257,7 +257,7 @@ def _shown(patch: Any) -> str:
 
 
 def _behaviour(kind: Kind) -> Behaviour:
-    return CUSTOM if kind.custom else behaviour_of(kind.resource)
+    return behaviour_of_custom(kind.resource) if kind.custom else behaviour_of(kind.resource)
 
 
 def _check_open(kind: Kind) -> None:

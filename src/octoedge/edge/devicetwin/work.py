@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from octoedge.api import devicelimits
 from octoedge.api import devices as api
 from octoedge.dmi.services import manager_methods
-from octoedge.edge.devicetwin import limits
 from octoedge.edge.devicetwin.attention import Attention
 from octoedge.edge.devicetwin.desk import Desk
 from octoedge.edge.devicetwin.manager import Manager
@@ -122,7 +122,9 @@ class Work:
             model = await self._model(device)
             types = {prop.name: prop.type.lower() for prop in model.spec.properties or ()}
             wishes = {prop.name: prop.desired.value for prop in device.spec.properties or () if prop.desired.value}
-            unfit = {name: why for name, value in wishes.items() if (why := limits.unfit(model.property(name), value))}
+            unfit = {
+                name: why for name, value in wishes.items() if (why := devicelimits.unfit(model.property(name), value))
+            }
             await self.desk.put(device, types, unfit)
             self.attention.expect(device.id, device.reports_state.report_cycle)
         except MessageError as error:
