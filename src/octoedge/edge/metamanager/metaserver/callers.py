@@ -7,7 +7,7 @@
     nobody                             ──► nothing but health
 
 Whether he may is the API server's decision, in his name, with each request. What it allowed is remembered, and while
-the cloud is away that holds, however old it is; what was never asked is refused with that reason.
+the cloud is away that holds, however old it is, and so does what the cloud told of an account's rights (`policies`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import msgspec
 
 from octoedge.edge.metamanager.metaserver import rows
 from octoedge.edge.metamanager.metaserver.cloud import AWAY, Cloud
+from octoedge.edge.metamanager.metaserver.policies import Policies
 from octoedge.errors import ApiError, StoreError
 from octoedge.protocol.application import Key
 from octoedge.protocol.handshake import certificate_name
@@ -139,9 +140,10 @@ class Callers:
 class Permissions:
     """What the cloud allowed, for when it is away."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, policies: Policies) -> None:
         self._database = database
         self._clock = clock
+        self._policies = policies
 
     async def allowed(self, caller: Caller, verb: str, key: Key) -> None:
         """The cloud has just allowed this."""
@@ -158,7 +160,7 @@ class Permissions:
 
     def check(self, caller: Caller, verb: str, key: Key) -> None:
         """Raises `ApiError` 403 unless the cloud has allowed this, or what includes it, before."""
-        if self._look(caller, _including(verb, key)) is None:
+        if self._look(caller, _including(verb, key)) is None and not self._policies.allow(caller.account, verb, key):
             who = f"service account {caller.account}" if caller.account else "this node"
             raise ApiError(
                 403,

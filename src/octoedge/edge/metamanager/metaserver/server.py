@@ -22,6 +22,7 @@ from octoedge.edge.metamanager.metaserver.callers import Caller, Callers, Permis
 from octoedge.edge.metamanager.metaserver.cloud import AWAY, Cloud
 from octoedge.edge.metamanager.metaserver.copies import Copies
 from octoedge.edge.metamanager.metaserver.feeds import Feeds
+from octoedge.edge.metamanager.metaserver.policies import Policies
 from octoedge.edge.metamanager.metaserver.reads import Reads
 from octoedge.edge.metamanager.metaserver.replica import Replica
 from octoedge.edge.metamanager.metaserver.writes import Writes
@@ -69,12 +70,13 @@ class MetaServer:
 
     def __init__(self, settings: Settings, link: Link, database: Database, clock: Clock) -> None:
         self._settings = settings
-        self._cloud = Cloud(settings.node, link)
+        policies = Policies(database)
+        self._cloud = Cloud(settings.node, link, policies)
         self._replica = Replica(database, clock)
         self.feeds = Feeds(self._cloud, self._replica, clock.now)
         self.copies = Copies(self.feeds, self._replica)
         """For other modules of this node."""
-        permissions = Permissions(database, clock)
+        permissions = Permissions(database, clock, policies)
         self._reads = Reads(self._cloud, self._replica, self.feeds, permissions, clock)
         self._writes = Writes(self._cloud)
         self._callers = Callers(database, self._cloud, clock, settings.audiences)

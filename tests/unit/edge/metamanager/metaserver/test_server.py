@@ -198,3 +198,50 @@ def test_behind_a_cloud_of_kubeedge_accounts_are_refused_and_watches_are_lists(t
         await watch.close()
 
     play(tmp_path, test, secure=True)
+
+
+async def told_rights(site: Site, *verbs: str) -> None:
+    """The cloud has told this node what the account may do with ConfigMaps in `default`."""
+    rules = [{"verbs": verbs, "apiGroups": [""], "resources": ["configmaps"]}]
+    binding = {"roleBinding": {"metadata": {"name": "r", "namespace": "default"}}, "rules": rules}
+    obj = {"metadata": {"name": "reader", "namespace": "default"}, "spec": {"accessRoleBinding": [binding]}}
+    place = ("default/serviceaccountaccess/reader", "serviceaccountaccess", msgspec.json.encode(obj).decode())
+    await site.store.database.write(
+        lambda connection: connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", place).rowcount
+    )
+
+
+def test_without_the_cloud_an_account_may_what_the_cloud_told_of_it(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await hand_out(site, jwt())
+        await site.make("one")
+        certificate = {"subject": ((("commonName", certificate_name(NODE)),),)}
+        await site.server.answer(Request("GET", MAPS, {}, {}, b"", certificate))
+        site.link.cut()
+        pod = {"authorization": f"Bearer {jwt()}"}
+        assert (await site.ask(MAPS, **pod)).status == 403
+        await told_rights(site, "list")
+        assert await site.names(**pod) == ["one"]
+        assert (await site.ask(f"{MAPS}/one", **pod)).status == 403
+        assert (await site.ask("/api/v1/configmaps", **pod)).status == 403
+        await told_rights(site)
+        assert (await site.ask(MAPS, **pod)).status == 403
+
+    play(tmp_path, test, secure=True)
+
+
+def test_behind_a_cloud_of_kubeedge_an_account_may_what_that_cloud_told_of_it(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        site.link.ours = False
+        await hand_out(site, jwt())
+        await told_rights(site, "list", "create")
+        await site.make("one")
+        pod = {"authorization": f"Bearer {jwt()}"}
+        assert await site.names(**pod) == ["one"]
+        assert (await site.ask(MAPS, "POST", {"metadata": {"name": "two"}}, **pod)).status == 201
+        assert (await site.ask(f"{MAPS}/one", "DELETE", **pod)).status == 403
+        assert (await site.ask("/api/v1/namespaces/other/configmaps", **pod)).status == 403
+        assert (await site.ask("/api/v1/namespaces/default/secrets", **pod)).status == 403
+        assert await site.names(**pod) == ["one", "two"]
+
+    play(tmp_path, test, secure=True)
