@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from octoedge.api.meta import view
+from octoedge.kube.informer import Entry
 from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Payload
@@ -85,6 +87,30 @@ class Wanted:
     uid: str
     version: int
     """The version of its last change that matters to the edge (a pod's status does not)."""
+
+
+class LastChanges:
+    """Of each object, by uid, the version of its last change that matters to the edge."""
+
+    def __init__(self, matters: Callable[[bytes, bytes], bool]) -> None:
+        self._matters = matters
+        self._versions: dict[str, int] = {}
+
+    def note(self, old: bytes | None, new: bytes) -> bool:
+        """Remember the version when the change matters; whether it does."""
+        if old is not None and not self._matters(old, new):
+            return False
+        meta = view(new).metadata
+        self._versions[meta.uid] = meta.version
+        return True
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._versions.pop(uid, None)
+
+    def want(self, resource: Resource, entry: Entry) -> Wanted:
+        """The object as something that a node should have."""
+        return Wanted(resource, entry.uid, self._versions.get(entry.uid, entry.version))
 
 
 @dataclass(frozen=True, slots=True)

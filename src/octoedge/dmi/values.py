@@ -93,11 +93,6 @@ def pack_all(values: Mapping[str, Any], *, wide: bool) -> Settings:
     return Settings(tuple(Setting(key, pack(value, wide=wide)) for key, value in values.items() if value is not None))
 
 
-def unpack_all(settings: Settings) -> dict[str, Any]:
-    """Settings as plain values."""
-    return {setting.key: unpack(setting.value) for setting in settings.data}
-
-
 def _any(kind: str, message: Message) -> AnyValue:
     return AnyValue(_PREFIX + kind, _CODEC.encode(message, type(message)))
 

@@ -147,8 +147,10 @@ class Work:
             await self._rounds(backoff)
         finally:
             self._link = None
-            with contextlib.suppress(Exception):
-                await asyncio.shield(self._mapper.disconnect(link))
+            try:
+                await asyncio.shield(_guarded(self._mapper.disconnect(link)))
+            except (OctoedgeError, TimeoutError) as error:
+                log.debug("device %s: disconnecting: %s", device.id, error)
 
     async def _rounds(self, backoff: Backoff) -> None:
         silent = 0

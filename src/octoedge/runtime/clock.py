@@ -27,6 +27,11 @@ class SystemClock:
         return time.time()
 
 
+def milliseconds(clock: Clock) -> int:
+    """Now, as messages carry it."""
+    return int(clock.now() * 1000)
+
+
 def rfc3339(seconds: float) -> str:
     """`2026-01-02T03:04:05Z`, as metav1.Time is written."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

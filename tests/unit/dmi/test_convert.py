@@ -10,7 +10,7 @@ import pytest
 from octoedge.api import devices as api
 from octoedge.dmi import messages as m
 from octoedge.dmi.convert import device, device_model
-from octoedge.dmi.values import unpack_all
+from octoedge.dmi.values import unpack
 from octoedge.errors import MessageError
 
 MODEL = {
@@ -28,6 +28,12 @@ MODEL = {
         ],
     },
 }  # fmt: skip
+
+
+def plain(settings: m.Settings) -> dict[str, Any]:
+    return {setting.key: unpack(setting.value) for setting in settings.data}
+
+
 DEVICE = {
     "metadata": {"name": "boiler", "namespace": "plant"},
     "spec": {
@@ -58,11 +64,11 @@ def test_the_model_fills_in_what_the_device_leaves_open() -> None:
     told = device(*views(), wide=False)
     assert (told.name, told.namespace, told.spec.model) == ("boiler", "plant", "probe")
     assert told.spec.protocol.protocol_name == "modbus"
-    settings = unpack_all(told.spec.protocol.config_data)
+    settings = plain(told.spec.protocol.config_data)
     assert settings == {"baudRate": 9600, "slaveID": 3, "serialPort": "/dev/ttyUSB0"}
     temperature, setpoint = told.spec.properties
     assert temperature.visitors.protocol_name == "modbus"
-    assert unpack_all(temperature.visitors.config_data) == {"offset": 4, "scale": 0.1}
+    assert plain(temperature.visitors.config_data) == {"offset": 4, "scale": 0.1}
     assert (temperature.collect_cycle, temperature.report_to_cloud) == (2000, True)
     assert setpoint.desired == m.TwinProperty("40", {"type": "int"})
     assert told.spec.methods == (m.DeviceMethod("set", "", ("setpoint",)),)
@@ -105,7 +111,7 @@ def test_where_values_are_pushed_crosses_with_its_odd_names() -> None:
         m.MySql(m.MySqlClient("a", "d", "u")),
     )
     assert told.anomaly_detection is not None
-    assert unpack_all(told.anomaly_detection) == {"threshold": 3}
+    assert plain(told.anomaly_detection) == {"threshold": 3}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octoedge.dmi.messages import AnyValue
-from octoedge.dmi.values import pack, pack_all, unpack, unpack_all
+from octoedge.dmi.values import pack, pack_all, unpack
 from octoedge.errors import MessageError
 
 EXACT = st.booleans() | st.text(max_size=30) | st.integers(-(2**63), 2**63 - 1)
@@ -45,7 +45,7 @@ def test_what_has_no_form_is_refused_and_what_is_nested_is_text() -> None:
     with pytest.raises(MessageError, match="too large"):
         pack(1e300, wide=False)
     assert unpack(pack({"a": [1]}, wide=True)) == '{"a":[1]}'
-    assert unpack_all(pack_all({"a": 1, "gone": None}, wide=False)) == {"a": 1}
+    assert [setting.key for setting in pack_all({"a": 1, "gone": None}, wide=False).data] == ["a"]
 
 
 def test_a_strange_type_is_named() -> None:

@@ -20,7 +20,7 @@ from octoedge.apiserver.behaviours import (
     priorities,
     services,
     workloads,
-)  # fmt: skip
+)
 from octoedge.apiserver.crd import names
 from octoedge.apiserver.crd import rules as crd
 from octoedge.apiserver.kinds import KINDS

@@ -19,7 +19,7 @@ from octoedge.api.meta import view
 from octoedge.cloud.devicecontroller import membership
 from octoedge.cloud.devicecontroller.facts import Facts, facts, matters
 from octoedge.cloud.devicecontroller.statuses import Statuses
-from octoedge.cloud.ports import Downlink, Live, Wanted
+from octoedge.cloud.ports import Downlink, LastChanges, Live, Wanted
 from octoedge.errors import ApiError, MessageError, TransportError
 from octoedge.kube.client import Client, path
 from octoedge.kube.informer import Entry, Informer, Key
@@ -28,7 +28,7 @@ from octoedge.protocol.delivery import Item
 from octoedge.protocol.payloads import ObjectDelete, ObjectInsert, ObjectUpdate, Payload
 from octoedge.protocol.resource import Resource
 from octoedge.runtime.backoff import Backoff
-from octoedge.runtime.clock import Clock
+from octoedge.runtime.clock import Clock, milliseconds
 from octoedge.runtime.logs import SaidOnce
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ class Downstream:
         self._facts: dict[Key, Facts] = {}
         self._of_node: dict[str, set[Key]] = {}
         self._of_model: dict[Key, set[Key]] = {}
-        self._mattered: dict[str, int] = {}
-        """uid → version of its last change that matters to the edge"""
+        self._changes = LastChanges(matters)
         self.devices = Informer(client, DEVICES, self._on_device)
         self.models = Informer(client, DEVICEMODELS, self._on_model)
         self._informers = {api.DEVICE: self.devices, api.MODEL: self.models}
@@ -129,7 +128,7 @@ class Downstream:
                 entry = self._entry(resource)
                 if entry is not None and resource not in given:
                     given.add(resource)
-                    yield self._want(resource, entry)
+                    yield self._changes.want(resource, entry)
 
     def item(self, wanted: Wanted, *, first: bool) -> Item | None:
         """The item to offer for `wanted`."""
@@ -138,7 +137,7 @@ class Downstream:
             return None
         kind: type[Payload] = ObjectInsert if first else ObjectUpdate
         payload = kind(resource=wanted.resource, body=entry.raw, version=str(entry.version))
-        return Item(payload, entry.uid, self._want(wanted.resource, entry).version)
+        return Item(payload, entry.uid, self._changes.want(wanted.resource, entry).version)
 
     # ---- the events ------------------------------------------------------------------------------------------------
 
@@ -155,7 +154,7 @@ class Downstream:
             self._leave(before or now, raw)
             return
         self._said.over(f"device {now.id}", "it can be read")
-        mattered = self._note(old, new)
+        mattered = self._changes.note(old, new)
         self._remember(now)
         if before is None or before.uid != now.uid:
             self.statuses.ensure(now)
@@ -178,7 +177,7 @@ class Downstream:
         if node not in self._downlink.connected:
             return
         if arrived and not self._downlink.ours(node):
-            self._downlink.answer(node, membership.added(device, self._milliseconds()))
+            self._downlink.answer(node, membership.added(device, milliseconds(self._clock)))
         if arrived:
             self._offer(node, _model_of(device), first=True)
         self._offer(node, Resource(device.namespace, api.DEVICE, device.name), first=arrived)
@@ -188,7 +187,7 @@ class Downstream:
         if not node or node not in self._downlink.connected:
             return
         if not self._downlink.ours(node):
-            self._downlink.answer(node, membership.removed(device, self._milliseconds()))
+            self._downlink.answer(node, membership.removed(device, milliseconds(self._clock)))
         self._remove(node, Resource(device.namespace, api.DEVICE, device.name), last)
 
     def _on_model(self, old: bytes | None, new: bytes | None) -> None:
@@ -197,17 +196,17 @@ class Downstream:
         resource = Resource(meta.namespace, api.MODEL, meta.name)
         nodes = sorted({self._facts[device].node for device in self._of_model.get(key, ())} - {""})
         if new is None:
-            self._mattered.pop(meta.uid, None)
+            self._changes.forget(meta.uid)
             for node in nodes:
                 self._remove(node, resource, old or b"")
-        elif self._note(old, new):
+        elif self._changes.note(old, new):
             for node in nodes:
                 self._offer(node, resource, first=old is None)
 
     def _offer(self, node: str, resource: Resource, *, first: bool) -> None:
         entry = self._entry(resource)
         if entry is not None and node in self._downlink.connected:
-            item = self.item(self._want(resource, entry), first=first)
+            item = self.item(self._changes.want(resource, entry), first=first)
             if item is not None:
                 self._downlink.offer(node, item)
 
@@ -218,14 +217,6 @@ class Downstream:
             self._downlink.offer(node, Item(payload, meta.uid, meta.version, deletes=True))
 
     # ---- what is noted ---------------------------------------------------------------------------------------------
-
-    def _note(self, old: bytes | None, new: bytes) -> bool:
-        """Remember the version when the change matters to the edge; whether it does."""
-        if old is not None and not matters(old, new):
-            return False
-        meta = view(new).metadata
-        self._mattered[meta.uid] = meta.version
-        return True
 
     def _remember(self, now: Facts) -> None:
         before = self._facts.get(now.key)
@@ -238,7 +229,7 @@ class Downstream:
 
     def _forget(self, last: Facts) -> None:
         self._facts.pop(last.key, None)
-        self._mattered.pop(last.uid, None)
+        self._changes.forget(last.uid)
         self._unindex(last)
         self.statuses.forget(last)
 
@@ -246,15 +237,9 @@ class Downstream:
         _discard(self._of_node, known.node, known.key)
         _discard(self._of_model, (known.namespace, known.model), known.key)
 
-    def _want(self, resource: Resource, entry: Entry) -> Wanted:
-        return Wanted(resource, entry.uid, self._mattered.get(entry.uid, entry.version))
-
     def _entry(self, resource: Resource) -> Entry | None:
         informer = self._informers.get(resource.type)
         return informer.entry(resource.namespace, resource.name) if informer is not None else None
-
-    def _milliseconds(self) -> int:
-        return int(self._clock.now() * 1000)
 
 
 def _discard(index: dict[K, set[Key]], value: K, key: Key) -> None:

@@ -30,7 +30,7 @@ from octoedge.protocol import routes
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import DeviceDetailQuery, DeviceStateReport, Payload, TwinReport, error_value
 from octoedge.runtime.backoff import Backoff
-from octoedge.runtime.clock import Clock
+from octoedge.runtime.clock import Clock, milliseconds
 from octoedge.runtime.keyed import KeyedQueue
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Upstream:
         if isinstance(payload, DeviceDetailQuery):
             devices = self._downstream.devices_of(node)
             if not self._downlink.ours(node):
-                self._downlink.answer(node, membership.detail(devices, self._milliseconds()))
+                self._downlink.answer(node, membership.detail(devices, milliseconds(self._clock)))
             return
         assert isinstance(payload, TwinReport | DeviceStateReport)
         key = (node, payload.resource.namespace, payload.resource.name)
@@ -181,8 +181,5 @@ class Upstream:
         if not final and not self._downlink.ours(node):
             return
         body = b"OK" if error is None else msgspec.json.encode(error_value(error))
-        answer = routes.answer(message, body, message_id=str(uuid.uuid4()), timestamp=self._milliseconds())
+        answer = routes.answer(message, body, message_id=str(uuid.uuid4()), timestamp=milliseconds(self._clock))
         self._downlink.answer(node, answer)
-
-    def _milliseconds(self) -> int:
-        return int(self._clock.now() * 1000)

@@ -16,7 +16,7 @@ from octoedge.api.meta import view
 from octoedge.cloud.edgecontroller.addresses import own
 from octoedge.cloud.edgecontroller.changes import matters
 from octoedge.cloud.edgecontroller.references import PodFacts, facts
-from octoedge.cloud.ports import Downlink, Live, SessionListener, Wanted
+from octoedge.cloud.ports import Downlink, LastChanges, Live, SessionListener, Wanted
 from octoedge.errors import MessageError
 from octoedge.kube.client import Client
 from octoedge.kube.informer import Entry, Informer, Key
@@ -45,8 +45,7 @@ class Downstream:
         self._facts: dict[Key, PodFacts] = {}
         self._users: dict[Resource, dict[Key, str]] = {}
         """reference → pods that use it → their node"""
-        self._mattered: dict[str, int] = {}
-        """uid of a pod or node → version of its last change that matters to the edge"""
+        self._changes = LastChanges(matters)
         self.nodes = Informer(client, NODES, self._on_node, labels=f"{EDGE_LABEL}=")
         self.pods = Informer(client, PODS, self._on_pod, index=_node_of)
         self.configmaps = Informer(client, CONFIGMAPS, self._on_referenced("configmap"))
@@ -96,7 +95,7 @@ class Downstream:
         own = self.nodes.entry("", node)
         if own is None:
             return
-        yield self._want(Resource(CLUSTER, "node", node), own)
+        yield self._changes.want(Resource(CLUSTER, "node", node), own)
         given: set[Resource] = set()
         for key, entry in self.pods.find(node):
             seen = self._facts.get(key)
@@ -104,8 +103,8 @@ class Downstream:
                 given.add(reference)
                 referenced = self._entry(reference)
                 if referenced is not None:
-                    yield self._want(reference, referenced)
-            yield self._want(Resource(key[0], "pod", key[1]), entry)
+                    yield self._changes.want(reference, referenced)
+            yield self._changes.want(Resource(key[0], "pod", key[1]), entry)
 
     def item(self, wanted: Wanted, *, first: bool) -> Item | None:
         """The item to offer for `wanted`."""
@@ -116,7 +115,7 @@ class Downstream:
         kind: type[Payload] = ObjectInsert if insert else ObjectUpdate
         body = own(entry.raw) if wanted.resource.type == "node" else entry.raw
         payload = kind(resource=wanted.resource, body=body, version=str(entry.version))
-        return Item(payload, entry.uid, self._want(wanted.resource, entry).version)
+        return Item(payload, entry.uid, self._changes.want(wanted.resource, entry).version)
 
     def pod(self, namespace: str, name: str) -> PodFacts | None:
         """What is known of a pod."""
@@ -153,12 +152,12 @@ class Downstream:
     def _on_node(self, old: bytes | None, new: bytes | None) -> None:
         if new is None:
             name = view(old or b"{}").metadata.name
-            self._mattered.pop(view(old or b"{}").metadata.uid, None)
+            self._changes.forget(view(old or b"{}").metadata.uid)
             self._downlink.end(name, "its Node object was deleted")
             for tell in self._node_deleted:
                 tell(name)
             return
-        if self._note(old, new):
+        if self._changes.note(old, new):
             name = view(new).metadata.name
             for wanted in [next(self.wanted(name))] if old is not None else list(self.wanted(name)):
                 self._offer(name, wanted, first=old is None)
@@ -175,17 +174,17 @@ class Downstream:
             self._forget(key, now)
             self._remove(now.node, Resource(key[0], "pod", key[1]), raw or b"")
             return
-        mattered = self._note(old, new)
+        mattered = self._changes.note(old, new)
         fresh = self._remember(key, now)
         if not mattered or not now.node or not self.exists(now.node):
             return
         for reference in sorted(fresh):
             entry = self._entry(reference)
             if entry is not None:
-                self._offer(now.node, self._want(reference, entry), first=True)
+                self._offer(now.node, self._changes.want(reference, entry), first=True)
         entry = self.pods.entry(*key)
         if entry is not None:
-            self._offer(now.node, self._want(Resource(key[0], "pod", key[1]), entry), first=old is None)
+            self._offer(now.node, self._changes.want(Resource(key[0], "pod", key[1]), entry), first=old is None)
 
     def _on_referenced(self, kind: str) -> Callable[[bytes | None, bytes | None], None]:
         def handle(old: bytes | None, new: bytes | None) -> None:
@@ -214,14 +213,6 @@ class Downstream:
 
     # ---- what is noted ---------------------------------------------------------------------------------------------
 
-    def _note(self, old: bytes | None, new: bytes) -> bool:
-        """Remember the version when the change matters to the edge; whether it does."""
-        if old is not None and not matters(old, new):
-            return False
-        meta = view(new).metadata
-        self._mattered[meta.uid] = meta.version
-        return True
-
     def _remember(self, key: Key, now: PodFacts) -> frozenset[Resource]:
         """Take in a pod's facts; gives what its node did not need before."""
         before = self._facts.get(key)
@@ -240,7 +231,7 @@ class Downstream:
 
     def _forget(self, key: Key, last: PodFacts) -> None:
         self._release(key, self._facts.pop(key, last))
-        self._mattered.pop(last.uid, None)
+        self._changes.forget(last.uid)
         self._tell_of_accounts()
 
     def _tell_of_accounts(self) -> None:
@@ -254,9 +245,6 @@ class Downstream:
                 users.pop(key, None)
                 if not users:
                     del self._users[reference]
-
-    def _want(self, resource: Resource, entry: Entry) -> Wanted:
-        return Wanted(resource, entry.uid, self._mattered.get(entry.uid, entry.version))
 
     def _entry(self, resource: Resource) -> Entry | None:
         informer = self._informers.get(resource.type)

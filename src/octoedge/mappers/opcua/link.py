@@ -44,7 +44,7 @@ async def connect(device: Device) -> Link:
     try:
         await client.connect()
     except _FOREIGN as error:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(*_FOREIGN):
             await client.disconnect()
         raise DeviceError(f"no connection to {device.settings['url']}: {error or type(error).__name__}") from error
     return Link(client, nodes, problems)
