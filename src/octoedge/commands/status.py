@@ -1,13 +1,17 @@
-"""`octoedge status`: a line for every part, and what is wrong first. Exit status 1 when something is."""
+"""`octoedge status`: a line for every part, and what is wrong first. Exit status 1 when something is.
+
+It changes nothing but the administrator's kubeconfig, when the API server has made a new certificate for him.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import time
 from dataclasses import asdict
 
-from octoedge.keadm import layout, register, status
+from octoedge.keadm import credentials, layout, register, status
 from octoedge.keadm.register import Register
 
 
@@ -20,10 +24,15 @@ def run(arguments: argparse.Namespace) -> int:
     if known is None:
         return _nothing(arguments.output)
     nodes = register.load(known)
+    renewed = credentials.renew_kubeconfig(known)
     if arguments.output == "text":
-        return 0 if show(nodes) else 1
+        well = show(nodes)
+        if renewed:
+            print(f"\n{renewed}.")
+        return 0 if well else 1
     found = status.links(nodes)
-    print(json.dumps({"components": [asdict(part) for part in status.components(nodes, found)]}, indent=1))
+    parts = [asdict(part) for part in status.components(nodes, found)]
+    print(json.dumps({"components": parts, "warnings": credentials.ending(nodes, time.time())}, indent=1))
     return 1 if status.first_broken(found) else 0
 
 
@@ -36,6 +45,8 @@ def show(nodes: Register) -> bool:
         print(f"{_label(link):<{width}}{'ok' if link.ok else 'NOT OK':<8}{link.detail}")
     if broken:
         print(f"\nWhat is wrong: {_label(broken)}: {broken.detail}")
+    for sentence in credentials.ending(nodes, time.time()):
+        print(f"\nSoon: {sentence}.")
     return broken is None
 
 

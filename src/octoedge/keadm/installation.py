@@ -8,11 +8,11 @@ Going down takes the same things back, nodes before the cloud.
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 from octoedge.errors import InstallError
 from octoedge.keadm import cluster, configfiles, edgenode, leftovers, network, register, sample
+from octoedge.keadm.credentials import kubeconfig_is_current, write_kubeconfig
 from octoedge.keadm.daemons import of_cloud
 from octoedge.keadm.edgenode import Bridge, StopPods, admin
 from octoedge.keadm.files import write
@@ -42,7 +42,7 @@ def bring_cloud_up(layout: Layout) -> list[Step]:
         Written("folders", lambda: _folders_exist(layout), lambda: _make_folders(layout)),
         Written("settings", layout.is_saved, lambda: _save_settings(layout)),
         Running("API server", run["apiserver"], lambda: cluster.is_ready(admin(layout))),
-        Written("kubeconfig", lambda: _kubeconfig_is_current(layout), lambda: _write_kubeconfig(layout)),
+        Written("kubeconfig", lambda: kubeconfig_is_current(layout), lambda: write_kubeconfig(layout)),
         Written("cloudcore.yaml", lambda: _names_all_addresses(layout), lambda: _write_cloud_config(layout)),
         Running("CloudCore", run["cloudcore"], lambda: _cloud_is_ready(layout)),
     ]
@@ -79,17 +79,6 @@ def _save_settings(layout: Layout) -> str:
     of_cloud(layout)["apiserver"].stop(GRACE)
     layout.save()
     return str(layout.settings)
-
-
-def _kubeconfig_is_current(layout: Layout) -> bool:
-    return layout.kubeconfig.exists() and layout.kubeconfig.read_bytes() == admin(layout).read_bytes()
-
-
-def _write_kubeconfig(layout: Layout) -> str:
-    write(layout.kubeconfig, admin(layout).read_text())
-    if "SUDO_UID" in os.environ and os.geteuid() == 0:
-        os.chown(layout.kubeconfig, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")))
-    return str(layout.kubeconfig)
 
 
 def _addresses(layout: Layout) -> list[str]:
