@@ -1,7 +1,8 @@
 """EdgeCore: builds the modules, gives each the ends of the channels it works with, and runs them.
 
     edgehub ◄─Uplink─► metamanager ──changes──► edged ◄── edgestream
-                            └──changes──► devicetwin ◄─► eventbus
+                            ├──changes──► devicetwin ◄─► eventbus
+                            └──copies───► edgedns
 
 Nothing is imported before the module that needs it is switched on. Pods do not wait for the cloud: edged needs the
 store and nothing else.
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     import ssl
 
     from octoedge.api.config.edgecore import EdgeCoreConfig
+    from octoedge.api.config.edgecore import Edged as EdgedConfig
     from octoedge.edge.devicetwin.devicetwin import DeviceTwin
     from octoedge.edge.edged.edged import Edged
+    from octoedge.edge.edgedns.edgedns import EdgeDns
     from octoedge.edge.edgehub.hub import EdgeHub
     from octoedge.edge.eventbus.eventbus import EventBus
+    from octoedge.edge.metamanager.metaserver.server import MetaServer
     from octoedge.transport.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -61,6 +65,7 @@ class EdgeCore:
     eventbus: EventBus | None
     store_id: str
     uplink: Uplink
+    names: EdgeDns | None = None
 
     async def run(self) -> None:
         """Run until `stop()`; raises what a module failed with."""
@@ -90,6 +95,7 @@ class EdgeCore:
             "runtime": (self.edged.health or "ok") if self.edged else "off",
             "store": self.store_id,
             "devices": self.devicetwin.health() if self.devicetwin else None,
+            "names": self.names.health() if self.names else None,
             "brokers": self.eventbus.health() if self.eventbus else [],
         }
 
@@ -109,8 +115,9 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
     settings = Settings(answer_seconds=config.modules.meta_manager.remote_query_timeout)
     metamanager = MetaManager(store, uplink, clock, sender if edged_on else None, settings)
     modules: list[Module] = [metamanager]
-    if config.modules.meta_manager.meta_server.enable:
-        modules.append(_metaserver(config, uplink, store, clock))
+    metaserver = _metaserver(config, uplink, store, clock) if config.modules.meta_manager.meta_server.enable else None
+    modules += [metaserver] if metaserver is not None else []
+    names = _edgedns(modules, config, metaserver, uplink, store, clock) if config.octoedge.edge_dns.enable else None
     hub = _add_hub(modules, config, config_file, clock, uplink, metamanager, store)
     edged = _edged(config, metamanager, receiver, clock) if edged_on else None
     if edged is not None:
@@ -122,7 +129,9 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
     made: list[EdgeCore] = []
     modules.append(StatusSocket(Path(config.status_socket), lambda: made[0].health()))
     made.append(
-        EdgeCore(node, Supervisor(modules), metamanager, hub, edged, devicetwin, eventbus, store.store_id, uplink)
+        EdgeCore(
+            node, Supervisor(modules), metamanager, hub, edged, devicetwin, eventbus, store.store_id, uplink, names
+        )
     )
     return made[0]
 
@@ -198,7 +207,18 @@ def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[C
 
     api_server = api_server_of_pods(config)
     trusted = _metaserver_folder(config) / "ca.crt" if api_server[0] else None
-    return build_edged(config.modules.edged, metamanager, changes, clock, api_server, trusted)
+    return build_edged(_with_names(config), metamanager, changes, clock, api_server, trusted)
+
+
+def _with_names(config: EdgeCoreConfig) -> EdgedConfig:
+    """Edged's section; pods ask this node's own name server where they are not told to ask another."""
+    from msgspec import structs
+
+    edged, kubelet = config.modules.edged, config.modules.edged.tailored_kubelet_config
+    if kubelet.cluster_dns or not config.octoedge.edge_dns.enable:
+        return edged
+    servers = tuple(host for host, port in _dns_addresses(config) if port == 53)
+    return structs.replace(edged, tailored_kubelet_config=structs.replace(kubelet, cluster_dns=servers))
 
 
 def _add_local_api(modules: list[Module], config: EdgeCoreConfig, edged: Edged) -> None:
@@ -211,7 +231,39 @@ def _add_local_api(modules: list[Module], config: EdgeCoreConfig, edged: Edged) 
     modules.append(LocalApi(kubelet.address or "127.0.0.1", kubelet.read_only_port, edged, log_request))
 
 
-def _metaserver(config: EdgeCoreConfig, uplink: Uplink, store: Opened, clock: Clock) -> Module:
+def _edgedns(
+    modules: list[Module],
+    config: EdgeCoreConfig,
+    metaserver: MetaServer | None,
+    uplink: Uplink,
+    store: Opened,
+    clock: Clock,
+) -> EdgeDns:
+    from octoedge.edge.edgedns.edgedns import EdgeDns, Settings
+
+    kubelet = config.modules.edged.tailored_kubelet_config
+    if metaserver is not None:
+        copies, keeper = metaserver.copies, metaserver.name
+    else:
+        from octoedge.edge.metamanager.metaserver.copies import Keeping
+
+        keeping = Keeping(config.modules.edged.hostname_override, uplink, store.database, clock)
+        modules.append(keeping)
+        copies, keeper = keeping.copies, keeping.name
+    resolv_conf = Path(kubelet.resolv_conf or "/dev/null")
+    settings = Settings(_dns_addresses(config), kubelet.cluster_domain or "cluster.local", resolv_conf)
+    names = EdgeDns(settings, copies, (keeper,))
+    modules.append(names)
+    return names
+
+
+def _dns_addresses(config: EdgeCoreConfig) -> list[tuple[str, int]]:
+    """Host and port of each address where names are answered."""
+    parts = [text.rpartition(":") for text in config.octoedge.edge_dns.listen]
+    return [(host.removeprefix("[").removesuffix("]"), int(port)) for host, _, port in parts]
+
+
+def _metaserver(config: EdgeCoreConfig, uplink: Uplink, store: Opened, clock: Clock) -> MetaServer:
     from octoedge.edge.metamanager.metaserver import certificate
     from octoedge.edge.metamanager.metaserver.server import MetaServer, Settings, address
 

@@ -350,7 +350,7 @@ class Copies(Protocol):
     """
 
     def follow(
-        self, group: str, version: str, plural: str, *, namespace: str = "", labels: str = ""
+        self, group: str, version: str, plural: str, *, namespace: str = "", labels: str = "", fields: str = ""
     ) -> AsyncGenerator[Told, None]:
         """The objects of a kind, then what happens to them, until closed; use `contextlib.aclosing`.
 

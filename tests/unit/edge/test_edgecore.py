@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from octoedge.api.config.edgecore import EdgeCoreConfig, EdgeModules, MetaManager, MetaServer
 from octoedge.api.config.load import parse_edgecore
-from octoedge.edge.edgecore import _bootstrap_file, _forgetter, api_server_of_pods, build
+from octoedge.edge.edgecore import _bootstrap_file, _forgetter, _with_names, api_server_of_pods, build
 from octoedge.errors import ConfigError
 
 TOKEN = "ab.cd.ef+gh"
@@ -45,6 +46,27 @@ def test_only_what_is_switched_on_is_built(tmp_path: Path) -> None:
     lonely = names(config(tmp_path, "  edgeHub: {enable: false}\n  deviceTwin: {enable: false}"))
     assert lonely == ["edged", "local API", "metamanager", "status socket"]
     assert "certificate rotation" not in names(config(tmp_path, "  edgeHub: {rotateCertificates: false}"))
+
+
+def test_names_are_answered_with_and_without_metaserver(tmp_path: Path) -> None:
+    switched = 'octoedge: {edgeDNS: {enable: true, listen: ["10.88.77.1:53", "127.0.0.1:5353"]}}'
+    alone = config(tmp_path, switched.replace("octoedge", "\noctoedge"))
+    assert {"copies", "edgeDNS"} <= set(names(alone))
+    assert list(_with_names(alone).tailored_kubelet_config.cluster_dns) == ["10.88.77.1"]
+    metaserver = "  metaManager: {metaServer: {enable: true}}\n" + switched
+    assert {"metaServer", "edgeDNS"} <= set(names(config(tmp_path, metaserver)))
+    assert "copies" not in names(config(tmp_path, metaserver))
+
+
+def test_a_name_server_that_pods_are_told_to_ask_counts(tmp_path: Path) -> None:
+    given = config(tmp_path, "octoedge: {edgeDNS: {enable: true}}")
+    kubelet = given.modules.edged.tailored_kubelet_config
+    assert list(_with_names(given).tailored_kubelet_config.cluster_dns) == ["169.254.30.10"]
+    told = structs.replace(kubelet, cluster_dns=("10.96.0.10",))
+    edged = structs.replace(given.modules.edged, tailored_kubelet_config=told)
+    changed = structs.replace(given, modules=structs.replace(given.modules, edged=edged))
+    assert _with_names(changed) is edged
+    assert list(_with_names(config(tmp_path)).tailored_kubelet_config.cluster_dns) == []
 
 
 @pytest.mark.parametrize(

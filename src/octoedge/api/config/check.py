@@ -10,6 +10,11 @@ import re
 from octoedge.api.config.edgecore import EdgeCoreConfig, Edged, EdgeHub
 
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+_BYTE = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_PRIVATE = (
+    rf"(127|10)(\.{_BYTE}){{3}}|172\.(1[6-9]|2\d|3[01])(\.{_BYTE}){{2}}|192\.168(\.{_BYTE}){{2}}|169\.254(\.{_BYTE}){{2}}"
+    rf"|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])(\.{_BYTE}){{2}}|::1|f[cd][0-9a-f]{{2}}:[0-9a-f:]+|fe[89ab][0-9a-f]:[0-9a-f:]+"
+)
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -28,6 +33,8 @@ def edgecore_problems(config: EdgeCoreConfig) -> list[str]:
     if modules.edge_stream.enable:
         problems += positive("modules.edgeStream.handshakeTimeout", modules.edge_stream.handshake_timeout)
     problems += positive("octoedge.logTails.seconds", config.octoedge.log_tails.seconds)
+    if config.octoedge.edge_dns.enable:
+        problems += _edge_dns(config)
     return problems + level(config.octoedge.log_level)
 
 
@@ -41,6 +48,31 @@ def _edged(edged: Edged) -> list[str]:
     if driver not in ("cgroupfs", "systemd"):
         problems.append(f"modules.edged.tailoredKubeletConfig.cgroupDriver must be cgroupfs or systemd, not {driver!r}")
     return problems
+
+
+def _edge_dns(config: EdgeCoreConfig) -> list[str]:
+    key, listen = "octoedge.edgeDNS.listen", config.octoedge.edge_dns.listen
+    problems = (
+        [] if config.modules.meta_manager.enable else ["octoedge.edgeDNS.enable needs modules.metaManager.enable"]
+    )
+    problems += [] if listen else [f"{key} must name an address"]
+    server = config.modules.meta_manager.meta_server
+    taken = server.dummy_server.rpartition(":")[0] if server.enable else ""
+    for text in listen:
+        host, _, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536 and _is_private(host)):
+            problems.append(f"{key} must be IP:port with an address that is not public, not {text!r}")
+        elif host.startswith("169.254.") and taken.startswith("169.254.") and host != taken:
+            problems.append(
+                f"{key}: of the link-local addresses only that of metaServer.dummyServer, {taken}, can be had"
+            )
+    return problems
+
+
+def _is_private(host: str) -> bool:
+    """Whether an IP address is one of a private network, link-local or loopback."""
+    return bool(re.fullmatch(_PRIVATE, host.lower(), re.ASCII))
 
 
 def _edge_hub(hub: EdgeHub) -> list[str]:

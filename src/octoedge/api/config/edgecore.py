@@ -283,16 +283,27 @@ class LogTails(Section, frozen=True):
     """Seconds between two looks for what is new; at least 1."""
 
 
+class EdgeDns(Section, frozen=True):
+    """A name server for pods: names of headless Services, and everything else by the node's own name servers."""
+
+    enable: bool = False
+    """`octoedge up`, `octoedge node add` and `keadm join` switch it on."""
+    listen: tuple[str, ...] = ("169.254.30.10:53",)
+    """IP:port, addresses of this node that pods reach and the world does not, such as their bridge's; where
+    `modules.edged.tailoredKubeletConfig.clusterDNS` names no server, pods are given those with port 53."""
+
+
 class OctoedgeEdge(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
-    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "log_tails"})
+    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "log_tails", "edge_dns"})
 
     status_socket: str = ""
     """Path of a Unix socket (mode 0600) that answers health as JSON; empty: `edgecore.sock` beside the database."""
     log_level: str = "info"
     """debug, info, warning or error."""
     log_tails: LogTails = LogTails()
+    edge_dns: EdgeDns = field(default=EdgeDns(), name="edgeDNS")
 
 
 class EdgeCoreConfig(Section, frozen=True):

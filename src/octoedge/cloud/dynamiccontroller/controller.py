@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from octoedge.cloud.dynamiccontroller.callers import Callers
+from octoedge.cloud.dynamiccontroller.granted import is_granted
 from octoedge.cloud.dynamiccontroller.listeners import Listener, Listeners
 from octoedge.cloud.dynamiccontroller.requests import Requests
 from octoedge.cloud.dynamiccontroller.shared import Watches, What
@@ -115,22 +116,23 @@ class DynamicController:
 
     async def _body(self, node: str, asked: a.Application) -> bytes | None:
         account = asked.account if isinstance(asked.account, str) else ""
-        caller = self._callers.caller(node, account)
+        caller = None if is_granted(asked) else self._callers.caller(node, account)
         if asked.verb == a.FOLLOW:
             return await self._follow(caller, asked)
-        if asked.verb == "watch":
+        if asked.verb == "watch" and caller is not None:
             await self._listen(node, caller, asked)
             return None
         return await self._requests.carry_out(asked, caller)
 
-    async def _follow(self, caller: SpeakingAs, asked: a.Application) -> bytes:
+    async def _follow(self, caller: SpeakingAs | None, asked: a.Application) -> bytes:
         options = a.option_as(asked, _Following)
         key = a.parse_key(asked.key)
         labels, fields = str(parse_labels(options.label_selector)), options.field_selector
         parse_fields(fields)
         if not options.resource_version.isdecimal():
             raise bad_request(f"resourceVersion {options.resource_version[:40]!r} is no version")
-        await self._callers.check_watch(caller, key, fields)
+        if caller is not None:
+            await self._callers.check_watch(caller, key, fields)
         seconds = min(max(options.timeout_seconds, 0.1), _FOLLOW_SECONDS)
         batch = await self.watches.follow(What(key, labels, fields), int(options.resource_version), seconds)
         return msgspec.json.encode(batch)

@@ -26,7 +26,7 @@ class Requests:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._verbs: dict[str, Callable[[Application, SpeakingAs], Awaitable[bytes | None]]] = {
+        self._verbs: dict[str, Callable[[Application, SpeakingAs | None], Awaitable[bytes | None]]] = {
             "get": self._get,
             "list": self._list,
             "create": self._create,
@@ -36,8 +36,11 @@ class Requests:
             "delete": self._delete,
         }
 
-    async def carry_out(self, application: Application, caller: SpeakingAs) -> bytes | None:
-        """The body of the answer, None where there is none to give. Raises `ApiError`, `TransportError`."""
+    async def carry_out(self, application: Application, caller: SpeakingAs | None) -> bytes | None:
+        """The body of the answer, None where there is none to give. Raises `ApiError`, `TransportError`.
+
+        Without a caller it is CloudCore that asks.
+        """
         verb = self._verbs.get(application.verb)
         if verb is None:
             raise bad_request(f"the verb {application.verb[:40]!r} is not known; known are {', '.join(self._verbs)}")
@@ -48,30 +51,30 @@ class Requests:
         except MessageError as error:
             raise bad_request(str(error)) from error
 
-    async def _get(self, application: Application, caller: SpeakingAs) -> bytes:
+    async def _get(self, application: Application, caller: SpeakingAs | None) -> bytes:
         if is_discovery(application.key):
             return await self._client.request("GET", application.key, query=_query(application), speaking_as=caller)
         where = _named(application)
         return await self._client.request("GET", where, query=_query(application), speaking_as=caller)
 
-    async def _list(self, application: Application, caller: SpeakingAs) -> bytes:
+    async def _list(self, application: Application, caller: SpeakingAs | None) -> bytes:
         key = parse_key(application.key)
         query = {name: value for name, value in _query(application).items() if name != "watch"}
         return await self._client.request("GET", _all(key), query=query, speaking_as=caller)
 
-    async def _create(self, application: Application, caller: SpeakingAs) -> bytes:
+    async def _create(self, application: Application, caller: SpeakingAs | None) -> bytes:
         key = parse_key(application.key)
         where = _named(application) if key.name and application.subresource else _all(key)
         return await self._write("POST", where, application, caller)
 
-    async def _update(self, application: Application, caller: SpeakingAs) -> bytes:
+    async def _update(self, application: Application, caller: SpeakingAs | None) -> bytes:
         return await self._write("PUT", _named(application), application, caller)
 
-    async def _update_status(self, application: Application, caller: SpeakingAs) -> bytes:
+    async def _update_status(self, application: Application, caller: SpeakingAs | None) -> bytes:
         key = parse_key(application.key)
         return await self._write("PUT", f"{key.path}/status", application, caller)
 
-    async def _patch(self, application: Application, caller: SpeakingAs) -> bytes:
+    async def _patch(self, application: Application, caller: SpeakingAs | None) -> bytes:
         info = option_as(application, PatchInfo)
         if info.patch_type not in _PATCHES:
             raise bad_request(f"the patch type {info.patch_type[:60]!r} is not known")
@@ -86,11 +89,11 @@ class Requests:
             speaking_as=caller,
         )
 
-    async def _delete(self, application: Application, caller: SpeakingAs) -> None:
+    async def _delete(self, application: Application, caller: SpeakingAs | None) -> None:
         body = application.option if application.option not in (None, b"", b"{}") else None
         await self._client.request("DELETE", _named(application), body=body, speaking_as=caller)
 
-    async def _write(self, method: str, where: str, application: Application, caller: SpeakingAs) -> bytes:
+    async def _write(self, method: str, where: str, application: Application, caller: SpeakingAs | None) -> bytes:
         query = _query(application)
         return await self._client.request(
             method, where, query=query, body=application.req_body or b"", content_type=_JSON, speaking_as=caller

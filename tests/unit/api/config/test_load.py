@@ -174,6 +174,14 @@ EDGE_MISTAKES = {
     "modules: {edged: {minimumGCAge: 10}}": "expected a duration such as `1m0s`",
     "modules: {edged: {minimumGCAge: soon}}": "'soon' is not a duration",
     "database: {dataSource: ''}": "database.dataSource must be a file path",
+    "octoedge: {edgeDNS: {enable: true, listen: []}}": "octoedge.edgeDNS.listen must name an address",
+    "octoedge: {edgeDNS: {enable: true, listen: [localhost:53]}}": "IP:port with an address that is not public",
+    "octoedge: {edgeDNS: {enable: true, listen: ['0.0.0.0:53']}}": "IP:port with an address that is not public",
+    "octoedge: {edgeDNS: {enable: true, listen: ['172.32.0.1:53']}}": "IP:port with an address that is not public",
+    "octoedge: {edgeDNS: {enable: true, listen: ['[2001:db8::1]:53']}}": "IP:port with an address that is not public",
+    "octoedge: {edgeDNS: {enable: true, listen: ['10.88.77.1:0']}}": "IP:port with an address that is not public",
+    "octoedge: {edgeDNS: {enable: true, listen: ['169.254.1.1:53']}}\n"
+    "modules: {metaManager: {metaServer: {enable: true}}}": "only that of metaServer.dummyServer, 169.254.30.10",
 }
 
 

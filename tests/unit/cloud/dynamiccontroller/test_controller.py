@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octoedge.errors import ApiError, MessageError
-from octoedge.kube.kinds import CONFIGMAPS
+from octoedge.kube.kinds import CONFIGMAPS, Kind
 from octoedge.protocol import application as a
 from octoedge.protocol import payloads as p
 from octoedge.protocol import routes
@@ -270,3 +270,27 @@ def test_a_session_that_ended_is_told_nothing_and_a_new_one_everything_that_is_t
         assert told(link) == [("WatchedInsert", "default/configmap/two")]
 
     play(test)
+
+
+def test_a_node_without_any_right_reads_the_slices_of_headless_services_and_no_others() -> None:
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        for name, labels in (("web-1", {"service.kubernetes.io/headless": ""}), ("db-1", {})):
+            body = {"metadata": {"name": name, "labels": labels}}
+            await api.client().create(
+                Kind("endpointslices", "EndpointSlice", "discovery.k8s.io"), "shop", msgspec.json.encode(body)
+            )
+        slices, chosen = "/discovery.k8s.io/v1/endpointslices/null/null", "service.kubernetes.io/headless"
+        listed = await ask(link, slices, "list", {"labelSelector": chosen})
+        assert [one["metadata"]["name"] for one in listed["items"]] == ["web-1"]
+        option = {"labelSelector": chosen, "resourceVersion": listed["metadata"]["resourceVersion"]}
+        assert (await ask(link, slices, a.FOLLOW, {**option, "timeoutSeconds": 5}))["events"] == []
+        for verb, key, asked in (
+            ("list", slices, {}),
+            (a.FOLLOW, slices, {"resourceVersion": "0"}),
+            ("get", slices.replace("null/null", "shop/web-1"), {"labelSelector": chosen}),
+        ):
+            with pytest.raises(ApiError) as caught:
+                await ask(link, key, verb, asked)
+            assert caught.value.code == 403
+
+    play(test, USER)

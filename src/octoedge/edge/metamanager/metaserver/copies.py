@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
+from octoedge.edge.metamanager.metaserver.cloud import Cloud
 from octoedge.edge.metamanager.metaserver.feeds import Feed, Feeds
 from octoedge.edge.metamanager.metaserver.objects import Chosen, What
 from octoedge.edge.metamanager.metaserver.replica import Replica
-from octoedge.edge.ports import Told
+from octoedge.edge.ports import Link, Told
 from octoedge.errors import ApiError, StoreError
 from octoedge.kube.read import Change
-from octoedge.kube.selector import parse_labels
+from octoedge.kube.selector import parse_fields, parse_labels
 from octoedge.protocol.application import Key
 from octoedge.runtime.backoff import Backoff
+from octoedge.runtime.clock import Clock
+from octoedge.store.sqlite import Database
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +34,11 @@ class Copies:
         self._replica = replica
 
     async def follow(
-        self, group: str, version: str, plural: str, *, namespace: str = "", labels: str = ""
+        self, group: str, version: str, plural: str, *, namespace: str = "", labels: str = "", fields: str = ""
     ) -> AsyncGenerator[Told, None]:
         """See `ports.Copies`. Raises `ApiError` 400 for a selector that is none."""
-        what = What(Key(group, version, plural, namespace), str(parse_labels(labels)))
+        parse_fields(fields)
+        what = What(Key(group, version, plural, namespace), str(parse_labels(labels)), fields)
         backoff = Backoff(first=1.0, limit=60.0)
         while True:
             try:
@@ -49,6 +53,25 @@ class Copies:
             except (ApiError, StoreError) as error:
                 log.debug("= %s is followed anew: %s", what, error)
             await asyncio.sleep(backoff.next())
+
+
+class Keeping:
+    """A module: keeps copies where MetaServer, which does so on the side, is switched off."""
+
+    name = "copies"
+    needs: tuple[str, ...] = ("metamanager",)
+
+    def __init__(self, node: str, link: Link, database: Database, clock: Clock) -> None:
+        replica = Replica(database, clock)
+        self._feeds = Feeds(Cloud(node, link), replica, clock.now)
+        self.copies = Copies(self._feeds, replica)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Keep them until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._feeds.run(), name="feeds")
+            await asyncio.sleep(0)
+            ready()
 
 
 async def _changes(what: What, feed: Feed, after: int) -> AsyncGenerator[Told, None]:

@@ -8,7 +8,9 @@ from contextlib import aclosing
 from pathlib import Path
 
 from octoedge.api.meta import view
+from octoedge.edge.metamanager.metaserver.copies import Keeping
 from octoedge.edge.ports import Told
+from octoedge.testing.dynamiclink import NODE
 from octoedge.testing.metaserver import Site, play
 
 LABEL = "app=dns"
@@ -73,5 +75,23 @@ def test_who_may_not_is_told_nothing_and_asks_again_until_he_may(tmp_path: Path)
             site.api.trusted |= known
             async with asyncio.timeout(120):
                 assert await waiting == (True, ["a"], [])
+
+    play(tmp_path, test)
+
+
+def test_by_a_field_and_without_metaserver(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.make("a")
+        await site.make("b")
+        keeping, ready = Keeping(NODE, site.link, site.store.database, site.clock), asyncio.Event()
+        task = asyncio.create_task(keeping.run(ready.set))
+        await ready.wait()
+        async with aclosing(keeping.copies.follow("", "v1", "configmaps", fields="metadata.name=b")) as follower:
+            assert await heard(follower) == (True, ["b"], [])
+            await site.make("c")
+            await site.remove("b")
+            assert await heard(follower) == (False, [], ["b"])
+        task.cancel()
+        await asyncio.wait([task])
 
     play(tmp_path, test)
