@@ -55,6 +55,8 @@ class Sending:
     item: Item
     attempt: int
     """1 the first time."""
+    refused: bool = False
+    """The node did not take it in the form in which it came; the next form must need nothing that the node has."""
 
 
 class AckTimer:
@@ -89,6 +91,7 @@ class _Flight:
     again_at: float
     expires_at: float
     attempt: int = 1
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -140,11 +143,6 @@ class Delivery:
         """How many more messages the window holds."""
         return self._window - len(self._flights) - len(self._others)
 
-    @property
-    def resend_seconds(self) -> float:
-        """The resend timer as it stands."""
-        return self._timer.seconds
-
     def offer(self, item: Item) -> bool:
         """Take `item` for sending; False when the node has it or something newer, or it is on its way."""
         if item.version <= self._buried.get(item.uid, -1):
@@ -185,6 +183,15 @@ class Delivery:
             self._confirmed[item.uid] = max(item.version, self._confirmed.get(item.uid, -1))
         self._land(item.key)
         return item
+
+    def refuse(self, message_id: str, now: float) -> bool:
+        """The node cannot make use of the message: it is due again at once, the first time. Whether it is."""
+        flight = self._flights.get(message_id)
+        if flight is None or flight.refused:
+            return False
+        flight.refused, flight.again_at = True, now
+        self._look_at = min(self._look_at, now)
+        return True
 
     def due(self, now: float, most: int | None = None) -> list[Sending]:
         """What to send now, at most so much: repetitions first, then as much as the window holds."""
@@ -228,7 +235,7 @@ class Delivery:
                 flight.attempt += 1
                 flight.interval = min(flight.interval * 2, self._resend_limit)
                 flight.again_at = now + flight.interval
-                again.append(Sending(flight.message_id, item, flight.attempt))
+                again.append(Sending(flight.message_id, item, flight.attempt, flight.refused))
                 self._let_go(item.key)
         self._look_at = min((flight.again_at for flight in self._flights.values()), default=float("inf"))
         return again

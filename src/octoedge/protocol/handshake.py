@@ -41,7 +41,9 @@ LEASES = "leases"
 """The cloud renews the node's Lease at each heartbeat, by its own clock."""
 ACKS = "acks"
 """Messages are numbered, and an acknowledgement may name many: `1-17,19`."""
-KNOWN = frozenset({PACKED, BEATS, LEASES, ACKS})
+DELTAS = "deltas"
+"""Of an object whose last version the edge has confirmed, only what is new goes down, see `deltas`."""
+KNOWN = frozenset({PACKED, BEATS, LEASES, ACKS, DELTAS})
 
 
 def features(headers: Mapping[str, str]) -> frozenset[str]:

@@ -45,6 +45,10 @@ class ObjectUpdate(Payload, frozen=True, kw_only=True):
     """An object changed, or is sent again; carries the whole object."""
 
 
+class ObjectDelta(Payload, frozen=True, kw_only=True):
+    """What is new in an object, for an edge that holds the version before. Between two Octoedges only."""
+
+
 class ObjectDelete(Payload, frozen=True, kw_only=True):
     """An object is gone in the cloud; the body holds its last form, or at least its uid.
 

@@ -139,6 +139,7 @@ ROWS: tuple[Row, ...] = (
     _down(p.ObjectInsert, "insert"),
     _down(p.ObjectUpdate, "update"),
     _down(p.ObjectDelete, "delete"),
+    _down(p.ObjectDelta, "delta"),
     _device_down(p.DeviceMembership, "membership"),
     _device_down(p.DeviceDetail, "membership/detail"),
     _device_down(p.TwinSync, "device/{name}/twin/cloud_updated", "device"),

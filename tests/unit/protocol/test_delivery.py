@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octoedge.protocol.delivery import Delivery, Item, Sending
+from octoedge.protocol.delivery import AckTimer, Delivery, Item, Sending
 from octoedge.protocol.payloads import ObjectDelete, ObjectUpdate, TwinReport
 from octoedge.protocol.resource import Resource
 
@@ -164,18 +164,20 @@ def test_a_device_that_comes_back_is_sent_again() -> None:
 
 
 def test_the_resend_timer_follows_what_acknowledgements_take() -> None:
+    timer = AckTimer(5.0, 60.0)
+    assert timer.seconds == 5.0
+    for _ in range(20):
+        timer.measured(12.0)
+    assert 12.0 < timer.seconds < 20.0
     delivery = _ids()
-    assert delivery.resend_seconds == 5.0
-    for number in range(20):
-        delivery.offer(_item(f"slow-{number}", 1))
-        [sending] = delivery.due(number * 20.0)
-        delivery.acknowledge(sending.message_id, number * 20.0 + 12.0)
-    assert 12.0 < delivery.resend_seconds < 20.0
-    for number in range(40):
-        delivery.offer(_item(f"fast-{number}", 1))
-        [sending] = delivery.due(500.0 + number)
-        delivery.acknowledge(sending.message_id, 500.05 + number)
-    assert delivery.resend_seconds == 5.0
+    delivery.offer(_item("slow", 1))
+    delivery.acknowledge(delivery.due(0.0)[0].message_id, 12.0)
+    delivery.offer(_item("next", 1))
+    delivery.due(20.0)
+    assert delivery.next_due() == 20.0 + 36.0, "mean and four times the deviation"
+    for _ in range(40):
+        timer.measured(0.05)
+    assert timer.seconds == 5.0
 
 
 def test_what_was_sent_twice_is_no_measure() -> None:
@@ -184,7 +186,25 @@ def test_what_was_sent_twice_is_no_measure() -> None:
     [sending] = delivery.due(0.0)
     delivery.due(5.0)
     delivery.acknowledge(sending.message_id, 50.0)
-    assert delivery.resend_seconds == 5.0
+    delivery.offer(_item("b", 1))
+    delivery.due(60.0)
+    assert delivery.next_due() == 65.0
+
+
+def test_what_the_node_cannot_use_is_due_at_once_in_another_form_but_only_once() -> None:
+    delivery = _ids()
+    delivery.offer(_item("a", 1))
+    [sending] = delivery.due(0.0)
+    assert not sending.refused
+    assert not delivery.refuse("unknown", 0.5)
+    assert delivery.refuse(sending.message_id, 0.5)
+    assert delivery.next_due() == 0.5
+    [again] = delivery.due(0.5)
+    assert (again.message_id, again.attempt, again.refused) == (sending.message_id, 2, True)
+    assert not delivery.refuse(sending.message_id, 0.6)
+    assert delivery.due(0.6) == []
+    assert [one.refused for one in delivery.due(60.0)] == [True]
+    assert delivery.acknowledge(sending.message_id, 61.0) is not None
 
 
 def test_what_is_more_urgent_goes_first() -> None:

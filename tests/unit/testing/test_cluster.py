@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from octoedge.kube.kinds import NODES, PODS
+import msgspec
+
+from octoedge.edge.metamanager import records
+from octoedge.kube.kinds import CONFIGMAPS, NODES, PODS
+from octoedge.protocol.resource import Resource
 from octoedge.protocol.routes import Direction
 from octoedge.protocol.usage import BELOW
 from octoedge.runtime.clock import parse_rfc3339
@@ -200,6 +205,68 @@ def test_an_idle_node_costs_less_than_two_megabytes_a_day(tmp_path: Path) -> Non
                 assert abs(here.total(direction).messages - there.total(direction).messages) <= 1
 
     run(main())
+
+
+def large(line: str) -> dict[str, object]:
+    """A ConfigMap of 200 kB in which a line differs."""
+    rng = random.Random(1)
+    lines = [f"rule {number}: {rng.getrandbits(180):x}" for number in range(3500)]
+    about = {"name": "rules", "namespace": "default"}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": about,
+        "data": {"t": "\n".join([*lines, line, *lines])},
+    }
+
+
+def test_a_line_of_a_large_configmap_costs_a_few_bytes_and_a_node_with_other_bytes_gets_the_whole(
+    tmp_path: Path,
+) -> None:
+    async def test(world: Cluster) -> None:
+        node = world.nodes["edge-1"]
+        await world.create(CONFIGMAPS, "default", large("a"))
+        await world.create_pod("web", "edge-1", volumes=[{"name": "rules", "configMap": {"name": "rules"}}])
+        await world.until(partial(is_running, world, "web"))
+        assert world.cloud is not None
+        usage = world.cloud.sessions.usage["edge-1"]
+
+        async def change(line: str) -> dict[str, tuple[int, int]]:
+            before = down()
+            patch = msgspec.json.encode({"data": large(line)["data"]})
+            wanted = msgspec.json.decode(await world.client.patch(CONFIGMAPS, "default", "rules", patch))
+            await world.until(lambda: stored() == wanted)
+            await asyncio.sleep(2)
+            return {cause: (new[0] - before[cause][0], new[1] - before[cause][1]) for cause, new in down().items()}
+
+        def down() -> dict[str, tuple[int, int]]:
+            found = dict.fromkeys(("delta configmap", "update configmap"), (0, 0))
+            rows = [row for row in usage.rows() if row["cause"] in found]
+            return found | {str(row["cause"]): (int(row["messages"]), int(row["bytes"])) for row in rows}
+
+        def stored() -> object:
+            assert node.database is not None
+            where = Resource("default", "configmap", "rules")
+            held = node.database.read_now(lambda connection: records.get(connection, where))
+            return msgspec.json.decode(held or b"null")
+
+        told = await change("b")
+        assert told["update configmap"] == (0, 0)
+        assert told["delta configmap"][0] == 1
+        assert told["delta configmap"][1] < 400
+
+        assert node.database is not None
+        spoil = "UPDATE meta SET value = replace(value, 'rule 17:', 'rule xx:') WHERE key = 'default/configmap/rules'"
+        await node.database.write(lambda connection: connection.execute(spoil).rowcount)
+        told = await change("c")
+        assert (told["delta configmap"][0], told["update configmap"][0]) == (1, 1)
+        assert (await change("d"))["update configmap"][0] == 0
+
+        await node.restart()
+        await world.until(lambda: node.meta is not None and node.meta.online)
+        assert (await change("e"))["update configmap"][0] == 0, "a base outlives the session"
+
+    play(tmp_path, test, "edge-1")
 
 
 def test_the_cloud_renews_the_lease_by_its_own_clock(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
+from octoedge.cloud.cloudhub.bases import Bases
 from octoedge.cloud.cloudhub.session import Session
 from octoedge.cloud.ports import Checkpoints, SessionListener, Upstream
 from octoedge.protocol import handshake
@@ -132,6 +133,7 @@ class CloudHub:
         self._write_seconds = write_seconds
         self._sessions = sessions
         self._turns = Throttle(_SESSIONS_A_SECOND, _SESSIONS_AT_ONCE)
+        self._bases = Bases()
         self._open = False
 
     def admit(self, peer: Peer) -> str:
@@ -174,6 +176,7 @@ class CloudHub:
             write_seconds=self._write_seconds,
             usage=self._sessions.usage_of(peer.node, self._clock.now()),
             beat=self._beat,
+            bases=self._bases,
         )
         wait = self._turns.take(asyncio.get_running_loop().time())
         if wait:

@@ -18,12 +18,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from octoedge.cloud.cloudhub.bases import Bases
 from octoedge.cloud.ports import Checkpoints
 from octoedge.errors import ConnectionClosed, MessageError, RouteError, TransportError
 from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.delivery import Delivery, Item, Sending
 from octoedge.protocol.message import Message
-from octoedge.protocol.payloads import Ack, Keepalive, Nack, Payload
+from octoedge.protocol.payloads import Ack, Keepalive, Nack, ObjectDelta, Payload
 from octoedge.protocol.routes import Confirm, Direction, Lane, Row
 from octoedge.protocol.usage import Usage
 from octoedge.runtime.clock import Clock
@@ -60,6 +61,7 @@ class Session:
         write_seconds: float = 30.0,
         usage: Usage | None = None,
         beat: Callable[[str], None] | None = None,
+        bases: Bases,
     ) -> None:
         """`beat` is told of the heartbeats of nodes whose Lease the cloud renews."""
         self.node = connection.peer.node
@@ -67,6 +69,7 @@ class Session:
         self._agreed = handshake.features(connection.peer.headers)
         self._usage = usage or Usage(clock.now())
         self._beat = beat
+        self._bases = bases if handshake.DELTAS in self._agreed else None
         self._connection = PackedConnection(connection, Direction.DOWN, packed=handshake.PACKED in self._agreed)
         self._receive = receive
         self._checkpoints = checkpoints
@@ -174,8 +177,7 @@ class Session:
                 self._confirm(message_id)
             self._wake.set()
         elif isinstance(payload, Nack):
-            reason = payload.body[:300].decode(errors="replace")
-            log.warning("node %s could not store %s: %s", self.node, message.route.resource, reason)
+            self._refused(message, payload.body[:300].decode(errors="replace"))
         else:
             self._asked[message.header.msg_id] = routes.row_of(payload)
             if len(self._asked) > _MAX_QUESTIONS:
@@ -186,6 +188,17 @@ class Session:
         item = self._delivery.acknowledge(message_id, asyncio.get_running_loop().time())
         if item is not None:
             self._checkpoints.reached(self.node, item, self.store)
+            if self._bases is not None:
+                self._bases.confirmed(item)
+
+    def _refused(self, message: Message, reason: str) -> None:
+        """A delta whose base the node does not hold goes whole at once; anything else is tried again later."""
+        now = asyncio.get_running_loop().time()
+        if self._bases is not None and self._delivery.refuse(message.header.parent_msg_id, now):
+            log.info("node %s wants the whole of %s: %s", self.node, message.route.resource, reason)
+            self._wake.set()
+        else:
+            log.warning("node %s could not store %s: %s", self.node, message.route.resource, reason)
 
     def _live(self, heartbeat: Message) -> None:
         self._heard.set()
@@ -253,7 +266,18 @@ class Session:
         self._usage.count(Direction.DOWN, message, self._connection.sent - before)
 
     def _message(self, sending: Sending) -> Message:
-        return routes.compose(sending.item.payload, message_id=sending.message_id, timestamp=self._milliseconds())
+        payload = sending.item.payload
+        delta = None if sending.refused else self._delta(sending.item)
+        if delta is not None:
+            payload = ObjectDelta(resource=payload.resource, body=delta, version=payload.version)
+        return routes.compose(payload, message_id=sending.message_id, timestamp=self._milliseconds())
+
+    def _delta(self, item: Item) -> bytes | None:
+        """What is new in it, where that is agreed, the node's version is known, and it saves something."""
+        if self._bases is None or item.deletes:
+            return None
+        version = self._checkpoints.version(self.node, item.uid)
+        return self._bases.delta(item, version) if version else None
 
     async def _watchdog(self) -> None:
         while True:

@@ -22,6 +22,7 @@ from octoedge.edge.metamanager.tokens import Tokens
 from octoedge.edge.metamanager.verdict import Delete, Put
 from octoedge.edge.ports import Change, ChangeKind, Inbound, Link
 from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError, StoreCorrupt, StoreError, not_found
+from octoedge.protocol import deltas
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
 from octoedge.protocol.resource import CLUSTER, Resource
@@ -77,6 +78,7 @@ class MetaManager:
         self._doors: dict[type[p.Payload], Inbound] = {
             p.ObjectInsert: self._put,
             p.ObjectUpdate: self._put,
+            p.ObjectDelta: self._put_delta,
             p.ObjectDelete: self._delete,
             p.Answer: self._late_answer,
         }
@@ -120,6 +122,17 @@ class MetaManager:
         if stored.verdict is not Put.STALE:
             await self._tell(ChangeKind.PUT, payload.resource, payload.body)
         await self._link.acknowledge(message)
+
+    async def _put_delta(self, message: Message, payload: p.Payload) -> None:
+        """What is new in an object, against the bytes that are stored; are those others, the cloud sends it whole."""
+        stored = self._database.read_now(lambda connection: records.get(connection, payload.resource))
+        try:
+            whole = deltas.apply(stored or b"", payload.body)
+        except MessageError as error:
+            log.info("the whole of %s is asked for: %s", payload.resource, error)
+            await self._link.acknowledge(message, str(error))
+            return
+        await self._put(message, p.ObjectUpdate(resource=payload.resource, body=whole, version=payload.version))
 
     async def _delete(self, message: Message, payload: p.Payload) -> None:
         resource = payload.resource

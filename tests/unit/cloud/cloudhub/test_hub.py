@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import pytest
 
+from octoedge.cloud.cloudhub.bases import Bases
 from octoedge.cloud.cloudhub.hub import CloudHub, Sessions
 from octoedge.errors import ConnectionClosed
-from octoedge.protocol import codec, handshake, routes
+from octoedge.protocol import codec, deltas, handshake, routes
 from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.payloads import EventInsert, Keepalive, ObjectDelete, ObjectQuery, ObjectUpdate, Payload
@@ -445,6 +446,67 @@ def test_many_objects_are_acknowledged_in_one_message() -> None:
             assert (row["cause"], row["messages"]) == ("update pod", 40)
 
     run(main())
+
+
+def _large(version: int) -> Item:
+    body = msgspec.json.encode({"metadata": {"uid": "u-1", "resourceVersion": str(version)}, "data": {"t": "x" * 5000}})
+    return Item(ObjectUpdate(resource=POD, body=body, version=str(version)), "u-1", version)
+
+
+@pytest.mark.parametrize("speaks", [handshake.DELTAS, ""])
+def test_what_a_node_has_confirmed_is_not_sent_again_and_who_lacks_it_gets_the_whole(speaks: str) -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            headers = {handshake.STORE: "s-1", handshake.FEATURES: speaks}
+            edge, cloud = pair(Peer("edge-1", handshake.certificate_name("edge-1"), headers=headers))
+            world.group.create_task(world.hub.serve(cloud), name="serve")
+            await asyncio.sleep(0)
+            world.sessions.offer("edge-1", _large(7))
+            first = await _next(edge)
+            assert first.route.operation == "update"
+            await _acknowledge(edge, first)
+
+            world.sessions.offer("edge-1", _large(8))
+            second = await _next(edge)
+            if not speaks:
+                assert second.data() == _large(8).payload.body
+                return
+            assert (second.route.operation, second.header.resourceversion) == ("delta", "8")
+            assert deltas.apply(first.data(), second.data()) == _large(8).payload.body
+            assert len(second.data()) < 200
+
+            refusal = routes.acknowledge(second, message_id="n", timestamp=0, error="another version is stored")
+            await edge.send(codec.encode(refusal))
+            async with asyncio.timeout(1.0):
+                again = await _next(edge)
+            assert (again.route.operation, again.header.msg_id) == ("update", second.header.msg_id)
+            assert again.data() == _large(8).payload.body
+            await _acknowledge(edge, again)
+            assert world.notebook.versions["edge-1", "u-1"] == 8
+
+            await edge.close()
+            await asyncio.sleep(0.1)
+            anew, cloud = pair(Peer("edge-1", handshake.certificate_name("edge-1"), headers=headers))
+            world.group.create_task(world.hub.serve(cloud), name="serve")
+            await asyncio.sleep(0)
+            world.sessions.offer("edge-1", _large(9))
+            assert (await _next(anew)).route.operation == "delta", "a base outlives the session"
+
+    run(main())
+
+
+def test_bases_are_bounded_and_shared() -> None:
+    bases = Bases(most=30_000)
+    for version in range(1, 20):
+        bases.confirmed(_large(version))
+        bases.confirmed(_large(version))
+    assert bases.size <= 30_000
+    assert bases.delta(_large(20), 1) is None, "forgotten"
+    made = bases.delta(_large(20), 19)
+    assert made is not None
+    assert bases.delta(_large(20), 19) is made
+    bases.confirmed(_item(3))
+    assert bases.delta(_item(4), 3) is None, "small ones go whole"
 
 
 def test_a_thousand_nodes_at_once_get_their_sessions_one_after_the_other() -> None:
