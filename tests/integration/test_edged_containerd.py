@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,10 +23,10 @@ from octoedge.edge.edged.cgroups import Cgroups
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.edge.edged.edged import Edged
 from octoedge.edge.edged.machine import default_address
-from octoedge.edge.edged.mounts import SystemMounter, mounted
+from octoedge.edge.edged.mounts import SystemMounter, mounted, mounted_below
 from octoedge.edge.ports import LogRequest
 from octoedge.keadm import image
-from octoedge.protocol.resource import Resource
+from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.clock import SystemClock
 from octoedge.testing.crash import Axe, Killed
 from octoedge.testing.lifecycle import IMAGE, check_runtime
@@ -151,7 +153,12 @@ def pod_cgroups() -> list[Path]:
 
 
 def scenario(
-    containerd: Containerd, root: Path, body: Callable[[MemoryMetadata, Edged], Awaitable[None]], **changes: Any
+    containerd: Containerd,
+    root: Path,
+    body: Callable[[MemoryMetadata, Edged], Awaitable[None]],
+    *,
+    unmount: bool = True,
+    **changes: Any,
 ) -> None:
     """Run `body` with an edged on the real runtime."""
 
@@ -166,8 +173,8 @@ def scenario(
     try:
         asyncio.run(main())
     finally:
-        for point in [point for point in reversed(mounted()) if point.startswith(str(root))]:
-            subprocess.run(["umount", point], capture_output=True, check=False)
+        for point in mounted_below(root) if unmount else ():
+            subprocess.run(["umount", str(point)], capture_output=True, check=False)
 
 
 def is_running(status: dict[str, Any]) -> bool:
@@ -451,3 +458,88 @@ def nothing_is_left(containerd: Containerd, root: Path) -> None:
     assert not list((root / "kubelet/pods").iterdir())
     assert pod_cgroups() == []
     assert containerd.ctr("containers", "ls", "-q").stdout.split() == []
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory with a short name: below it are sockets, whose paths must be."""
+    root = Path(tempfile.mkdtemp(prefix="csi"))
+    yield root
+    for point in mounted_below(root):
+        subprocess.run(["umount", "-l", str(point)], check=False)
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def csi_driver(short: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts a CSI driver with its registrar, as a process of its own."""
+    begun: list[subprocess.Popen[bytes]] = []
+    command = [sys.executable, "-m", "octoedge.testing.csi", "--name", "dir.example.com", "--home", str(short)]
+    command += ["--registry", str(short / "kubelet/plugins_registry")]
+
+    def start() -> subprocess.Popen[bytes]:
+        begun.append(subprocess.Popen(command))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.wait(20)
+
+
+def test_a_csi_volume_is_there_is_shared_and_goes_while_its_driver_comes_and_goes(
+    containerd: Containerd, short: Path, csi_driver: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    claim = {"name": "data", "namespace": "default", "uid": "claim-uid"}
+    volume = {"claimRef": claim, "csi": {"driver": "dir.example.com", "volumeHandle": "h1"}}
+    rules = {"attachRequired": False, "volumeLifecycleModes": ["Persistent", "Ephemeral"], "fsGroupPolicy": "File"}
+    objects: list[tuple[str, dict[str, Any]]] = [
+        ("csidriver", {"metadata": {"name": "dir.example.com", "namespace": CLUSTER}, "spec": rules}),
+        ("persistentvolume", {"metadata": {"name": "pv-1", "namespace": CLUSTER}, "spec": volume}),
+        (
+            "persistentvolumeclaim",
+            {"metadata": claim, "spec": {"volumeName": "pv-1"}, "status": {"phase": "Bound"}},
+        ),
+    ]
+    volumes = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+        {"name": "own", "csi": {"driver": "dir.example.com"}},
+    ]
+    mounts = [{"name": "data", "mountPath": "/data"}, {"name": "own", "mountPath": "/own"}]
+    script = "echo from $HOSTNAME $(id -G) >> /data/log; touch /own/x; cat /data/log; sleep 1000"
+
+    def using(name: str) -> dict[str, Any]:
+        main = container("main", "/bin/sh", "-c", script, volumeMounts=mounts)
+        return on_host(name, main, volumes=volumes, securityContext={"fsGroup": 4321})
+
+    async def first(metadata: MemoryMetadata, edged: Edged) -> None:
+        for kind, obj in objects:
+            await metadata.put(kind, obj)
+        await metadata.put("pod", using("one"))
+        missing = "not found in the list of registered CSI drivers"
+        while not any(missing in event["message"] for event in metadata.events):  # noqa: ASYNC110 - a list, no signal
+            await asyncio.sleep(0.05)
+        driver = csi_driver()
+        await metadata.until_status("uid-one", is_running, 30)
+        await metadata.put("pod", using("two"))
+        await metadata.until_status("uid-two", is_running, 30)
+        assert len((short / "volumes/h1/log").read_text().splitlines()) == 2
+        assert "4321" in await text_of(edged, "two")
+        await gone(metadata, using("one"))
+        assert len(mounted_below(short / "kubelet/plugins")) == 1
+        driver.kill()
+        driver.wait(20)
+        await metadata.put("pod", deleting(using("two"), 1))
+        await asyncio.sleep(3)
+        assert metadata.deleted == [("default/pod/one", "uid-one")]
+
+    async def second(metadata: MemoryMetadata, _edged: Edged) -> None:
+        await metadata.put("pod", deleting(using("two"), 1))
+        csi_driver()
+        await metadata.until_deleted("uid-two", 60)
+
+    scenario(containerd, short, first, unmount=False)
+    assert len(mounted_below(short / "kubelet")) == 3
+    scenario(containerd, short, second)
+    assert mounted_below(short) == []
+    assert (short / "volumes/h1/log").exists()

@@ -183,8 +183,24 @@ class EphemeralSource(View, frozen=True):
     volume_claim_template: dict[str, object] = {}
 
 
+class CsiSource(View, frozen=True):
+    driver: str
+    fs_type: str = ""
+    read_only: bool = False
+    volume_attributes: dict[str, str] = {}
+    node_publish_secret_ref: LocalReference | None = None
+
+
+class NfsSource(View, frozen=True):
+    server: str
+    path: str
+    read_only: bool = False
+
+
 class Volume(View, frozen=True):
     name: str
+    csi: CsiSource | None = None
+    nfs: NfsSource | None = None
     persistent_volume_claim: ClaimSource | None = None
     ephemeral: EphemeralSource | None = None
     empty_dir: EmptyDirSource | None = None

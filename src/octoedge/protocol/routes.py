@@ -132,14 +132,15 @@ def _up(
 
 
 QUERIED = (
-    "configmap secret node lease persistentvolume persistentvolumeclaim volumeattachment certificatesigningrequest"
+    "configmap secret node lease persistentvolume persistentvolumeclaim volumeattachment csidriver "
+    "certificatesigningrequest"
 )
 
 ROWS: tuple[Row, ...] = (
     _down(p.ObjectInsert, "insert"),
     _down(p.ObjectUpdate, "update"),
-    _down(p.ObjectDelete, "delete"),
     _down(p.ObjectDelta, "delta"),
+    _down(p.ObjectDelete, "delete"),
     _device_down(p.DeviceMembership, "membership"),
     _device_down(p.DeviceDetail, "membership/detail"),
     _device_down(p.TwinSync, "device/{name}/twin/cloud_updated", "device"),

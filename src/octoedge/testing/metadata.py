@@ -36,6 +36,8 @@ class MemoryMetadata:
         self.refuse_node: builtins.list[ApiError] = []
         """Errors that the next registrations end with."""
         self.node_statuses: list[dict[str, Any]] = []
+        self.node_patches: builtins.list[dict[str, Any]] = []
+        """The same with what goes with them."""
         self.leases: list[dict[str, Any]] = []
         self.tokens_asked: list[dict[str, Any]] = []
         self.token_seconds = 3600.0
@@ -144,7 +146,8 @@ class MemoryMetadata:
     async def report_node_status(self, name: str, patch: bytes) -> None:
         self._need_room()
         self._need_cloud("node status")
-        self.node_statuses.append(msgspec.json.decode(patch)["status"])
+        self.node_patches.append(msgspec.json.decode(patch))
+        self.node_statuses.append(self.node_patches[-1]["status"])
         await self._notify()
 
     async def renew_lease(self, lease: bytes) -> bytes:

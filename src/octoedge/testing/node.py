@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.csiapi import Driver, DriverClient
 from octoedge.edge.edged.edged import Edged, EdgedSettings
 from octoedge.edge.edged.eviction import Measured
 from octoedge.edge.edged.machine import Disk, Machine
@@ -18,6 +19,7 @@ from octoedge.edge.edged.pressure import Amount
 from octoedge.runtime.clock import Clock
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.testing.cri import MemoryRuntime
+from octoedge.testing.csi import MemoryHands
 from octoedge.testing.metadata import MemoryMetadata
 
 NODE = "edge-1"
@@ -39,15 +41,31 @@ class PlainMounter:
 
     def __init__(self) -> None:
         self.tmpfs_sizes: dict[Path, int] = {}
+        self.others: dict[Path, str] = {}
+        """What else would be mounted where."""
+        self.hands = MemoryHands()
+        """Those of CSI drivers on the same node."""
 
     async def tmpfs(self, path: Path, size: int, mode: int) -> None:
         _make(path, mode)
         self.tmpfs_sizes[path] = size
 
+    async def hugepages(self, path: Path, page: int) -> None:
+        _make(path, 0o777)
+        self.others[path] = f"pages of {page}"
+
+    async def nfs(self, source: str, path: Path, options: Sequence[str]) -> None:
+        _make(path, 0o755)
+        self.others[path] = " ".join((source, *options))
+
     async def bind(self, source: str, target: Path) -> None:
         raise MountFailed(f"cannot bind {source} on {target} without a system")
 
+    def below(self, folder: Path) -> list[Path]:
+        return sorted(self.hands.below(folder), reverse=True)
+
     async def unmount(self, path: Path) -> None:
+        self.hands.mounts.pop(path, None)
         self.tmpfs_sizes.pop(path, None)
 
 
@@ -88,6 +106,7 @@ async def running(
     mounter: Mounter | None = None,
     measure: Callable[[], Awaitable[Measured]] = plenty,
     stopping: Callable[[], Awaitable[bool]] = goes_on,
+    connect_driver: Callable[[Path], Driver] = DriverClient,
     **changes: Any,
 ) -> AsyncIterator[Edged]:
     """An edged that runs; leaving the block stops it, as kill -9 would, with containers left as they are."""
@@ -101,6 +120,7 @@ async def running(
         machine=MACHINE,
         measure=measure,
         stopping=stopping,
+        connect_driver=connect_driver,
     )
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:

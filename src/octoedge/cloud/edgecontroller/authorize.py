@@ -126,6 +126,13 @@ def _referenced(node: str, payload: p.Payload, belongings: Belongings) -> str:
     return f"node {node} may not read {resource}: no pod of the node refers to it"
 
 
+def _referenced_or_behind_a_claim(node: str, payload: p.Payload, belongings: Belongings) -> str:
+    """A Secret may be named by a volume: the handler looks, where there are claims at all."""
+    if any(pod.claims for pod in belongings.pods_of(node)):
+        return ""
+    return _referenced(node, payload, belongings)
+
+
 def _claimed(node: str, payload: p.Payload, belongings: Belongings) -> str:
     if any(payload.resource in pod.claims for pod in belongings.pods_of(node)):
         return ""
@@ -189,10 +196,11 @@ _QUERIES: dict[str, _Rule] = {
     "node": _itself,
     "lease": _lease,
     "configmap": _referenced,
-    "secret": _referenced,
+    "secret": _referenced_or_behind_a_claim,
     "persistentvolumeclaim": _claimed,
     "persistentvolume": _seen_by_handler,
     "volumeattachment": _seen_by_handler,
+    "csidriver": _anybody,
     "certificatesigningrequest": _seen_by_handler,
 }
 

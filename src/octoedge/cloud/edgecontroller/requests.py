@@ -23,6 +23,7 @@ from octoedge.errors import ApiError, bad_request, forbidden, not_found
 from octoedge.kube.client import STRATEGIC, Client
 from octoedge.kube.kinds import (
     CONFIGMAPS,
+    CSIDRIVERS,
     EVENTS,
     LEASES,
     NODES,
@@ -36,6 +37,7 @@ from octoedge.kube.kinds import (
     Kind,
 )
 from octoedge.protocol import payloads as p
+from octoedge.protocol.resource import Resource
 from octoedge.runtime.logs import SaidOnce
 
 log = logging.getLogger(__name__)
@@ -304,6 +306,31 @@ class Requests:
             raw = addresses.own(raw)
         return Reply(raw, _version(raw))
 
+    async def secret(self, node: str, payload: p.Payload) -> Reply:
+        """A Secret that a pod of the node refers to, or the volume that a claim of the pod is bound to."""
+        if self._downstream.uses(node, payload.resource):
+            return await self.cached(node, payload)
+        claims = {resource for pod in self._downstream.pods_of(node) for resource in pod.claims}
+        wanted = _Reference(payload.resource.namespace, payload.resource.name)
+        for claim in claims:
+            if wanted in await self._secrets_behind(claim):
+                return await self.live(node, payload)
+        raise forbidden(f"node {node} may not read {payload.resource}: no pod of the node refers to it")
+
+    async def _secrets_behind(self, claim: Resource) -> tuple[_Reference | None, ...]:
+        """The Secrets that the volume of a claim names."""
+        try:
+            bound = await self._client.get(PERSISTENTVOLUMECLAIMS, claim.namespace, claim.name)
+            name = msgspec.json.decode(bound, type=_Claim).spec.volumeName
+            volume = await self._client.get(PERSISTENTVOLUMES, "", name) if name else b"{}"
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return ()
+        spec = msgspec.json.decode(volume, type=_Volume).spec
+        taken = spec.claimRef == _Reference(claim.namespace, claim.name)
+        return (spec.csi.nodeStageSecretRef, spec.csi.nodePublishSecretRef) if taken and spec.csi is not None else ()
+
     async def live(self, _node: str, payload: p.Payload) -> Reply:
         """From the API."""
         raw = await self._get(_KINDS[payload.resource.type], payload)
@@ -358,8 +385,22 @@ class _Reference(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+class _Csi(msgspec.Struct, frozen=True):
+    nodeStageSecretRef: _Reference | None = None  # noqa: N815
+    nodePublishSecretRef: _Reference | None = None  # noqa: N815
+
+
 class _VolumeSpec(msgspec.Struct, frozen=True):
     claimRef: _Reference | None = None  # noqa: N815
+    csi: _Csi | None = None
+
+
+class _ClaimSpec(msgspec.Struct, frozen=True):
+    volumeName: str = ""  # noqa: N815
+
+
+class _Claim(msgspec.Struct, frozen=True):
+    spec: _ClaimSpec = _ClaimSpec()
 
 
 class _AttachmentSpec(msgspec.Struct, frozen=True):
@@ -416,11 +457,12 @@ HANDLERS: dict[type[p.Payload], Handler] = {
 _QUERIES: dict[str, Handler] = {
     "node": Requests.cached,
     "configmap": Requests.cached,
-    "secret": Requests.cached,
+    "secret": Requests.secret,
     "lease": Requests.lease,
     "persistentvolume": Requests.volume,
     "persistentvolumeclaim": Requests.live,
     "volumeattachment": Requests.attachment,
+    "csidriver": Requests.live,
     "certificatesigningrequest": Requests.signing_request,
 }
 
@@ -430,6 +472,7 @@ _KINDS: dict[str, Kind] = {
     "secret": SECRETS,
     "persistentvolumeclaim": PERSISTENTVOLUMECLAIMS,
     "volumeattachment": VOLUMEATTACHMENTS,
+    "csidriver": CSIDRIVERS,
     "certificatesigningrequest": SIGNINGREQUESTS,
 }
 

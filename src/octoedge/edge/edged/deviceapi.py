@@ -17,6 +17,8 @@ REGISTER = f"/{VERSION}.Registration/Register"
 _PLUGIN = f"/{VERSION}.DevicePlugin/"
 _SECONDS = 10.0
 HEALTHY = "Healthy"
+KIND = "DevicePlugin"
+"""As which a device plugin registers where CSI drivers do too."""
 
 
 class Empty(Message, frozen=True):
@@ -118,6 +120,10 @@ CODEC = Codec({kind.__name__: kind for kind in (
 class Plugin(Protocol):
     """One device plugin. Raises `OctoedgeError` when it does not answer or refuses."""
 
+    async def options(self) -> Options:
+        """How it wants to be treated; those that register at the kubelet's socket say it there."""
+        ...
+
     def watch(self) -> AsyncIterator[tuple[Device, ...]]:
         """All its devices, whenever something about them changes; ends when the plugin does."""
         ...
@@ -144,6 +150,10 @@ class PluginClient:
 
     def __init__(self, path: Path) -> None:
         self._channel = Channel(str(path))
+
+    async def options(self) -> Options:
+        reply = await self._channel.unary(f"{_PLUGIN}GetDevicePluginOptions", b"", _SECONDS)
+        return CODEC.decode(reply, Options)
 
     async def watch(self) -> AsyncIterator[tuple[Device, ...]]:
         async for reply in self._channel.stream(f"{_PLUGIN}ListAndWatch", b""):

@@ -180,16 +180,30 @@ class Devices:
 
     async def register(self, asked: d.RegisterRequest) -> None:
         """A plugin says where it is; one that comes again replaces itself."""
+        plugin = self._connect(self._folder / asked.endpoint)
+        self._follow_anew(asked.resource_name, plugin, asked.options or d.Options())
+
+    async def add(self, name: str, endpoint: Path, versions: tuple[str, ...]) -> None:
+        """A plugin was found at its socket, and is asked how it wants to be treated. Raises `OctoedgeError`."""
+        version = d.VERSION if d.VERSION in versions else ", ".join(versions)
+        wrong = objection(d.RegisterRequest(version, endpoint.name, name))
+        if wrong or self._group is None:
+            raise DevicesUnavailable(wrong or "device plugins are not taken now")
+        plugin = self._connect(endpoint)
+        try:
+            self._follow_anew(name, plugin, await plugin.options())
+        except OctoedgeError:
+            plugin.close()
+            raise
+
+    def _follow_anew(self, name: str, plugin: Plugin, options: d.Options) -> None:
         assert self._group is not None
-        name = asked.resource_name
         resource = self._resources.setdefault(name, _Resource())
         if resource.task is not None:
             resource.task.cancel()
-        resource.plugin = self._connect(self._folder / asked.endpoint)
-        resource.options = asked.options or d.Options()
-        resource.gone_at = None
-        log.info("device plugin of %s at %s is registered", name, asked.endpoint)
-        resource.task = self._group.create_task(self._follow(name, resource, resource.plugin), name=f"devices {name}")
+        resource.plugin, resource.options, resource.gone_at = plugin, options, None
+        log.info("device plugin of %s is registered", name)
+        resource.task = self._group.create_task(self._follow(name, resource, plugin), name=f"devices {name}")
 
     async def _follow(self, name: str, resource: _Resource, plugin: Plugin) -> None:
         try:

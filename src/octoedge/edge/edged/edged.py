@@ -20,6 +20,7 @@ from octoedge.edge.edged.admission import Surroundings
 from octoedge.edge.edged.compose import Place
 from octoedge.edge.edged.containers import Containers, Network, Tools
 from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.csiapi import Driver, DriverClient
 from octoedge.edge.edged.devices import Devices
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.events import Recorder
@@ -27,6 +28,7 @@ from octoedge.edge.edged.eviction import Eviction, Measured
 from octoedge.edge.edged.imagegc import ImageCollector, ImagePolicy
 from octoedge.edge.edged.images import Images
 from octoedge.edge.edged.layout import Layout
+from octoedge.edge.edged.leftovers import Leftovers
 from octoedge.edge.edged.logs import Logs
 from octoedge.edge.edged.machine import Machine, disk, enforces_apparmor, memory, processes
 from octoedge.edge.edged.manifests import Manifests
@@ -47,6 +49,7 @@ from octoedge.edge.edged.rotation import Rotation, RotationSettings
 from octoedge.edge.edged.rounds import Parts
 from octoedge.edge.edged.shutdown import Shutdown, Step, is_stopping
 from octoedge.edge.edged.staticpods import StaticPods, is_mirror
+from octoedge.edge.edged.storage import Storage
 from octoedge.edge.edged.streams import Streams
 from octoedge.edge.edged.sync import Sync
 from octoedge.edge.edged.tails import Tails
@@ -111,6 +114,7 @@ class Edged:
         machine: Machine | None = None,
         measure: Callable[[], Awaitable[Measured]] | None = None,
         stopping: Callable[[], Awaitable[bool]] = is_stopping,
+        connect_driver: Callable[[Path], Driver] = DriverClient,
     ) -> None:
         clock = clock or SystemClock()
         layout = Layout(settings.root, settings.logs)
@@ -127,9 +131,21 @@ class Edged:
         self.pods = Pods(settings.node.name)
         self.observer = Observer(runtime, settings.node.name)
         tokens = Tokens(metadata, clock)
-        self._volumes = Volumes(
-            layout, self._objects, tokens, Claims(metadata, settings.node.name), mounter or SystemMounter(), clock
+        mounter = mounter or SystemMounter()
+        self.storage = Storage(
+            layout,
+            settings.node.name,
+            metadata,
+            self._objects,
+            tokens,
+            self._devices,
+            mounter.below,
+            connect_driver,
+            self._wake_waiting,
+            lambda attached: self.node.attach(attached),
         )
+        claims = Claims(metadata, settings.node.name)
+        self._volumes = Volumes(layout, self._objects, tokens, claims, self.storage.csi, mounter, clock)
         messages = TerminationMessages(layout)
         folder = Manifests(settings.manifests, settings.node.name)
         self._static = StaticPods(
@@ -139,6 +155,7 @@ class Edged:
             metadata, clock, messages, lambda: self.node.addresses, self._runtime_name, self._static.reported_as
         )
         self._containers = Containers(self._tools(layout))
+        self._leftovers = Leftovers(self._containers, layout)
         self.sync = Sync(
             self.pods,
             Parts(
@@ -177,7 +194,9 @@ class Edged:
         self._logs = Logs(layout, self.pods, self.observer, clock)
         self.tails = Tails(layout, self.observer)
         meter = Meter(runtime, settings.node.name, clock)
-        self._pages = Pages(settings.node.name, settings.root, self._shown, meter, self.observer)
+        self._pages = Pages(
+            settings.node.name, settings.root, self._shown, meter, self.observer, self.storage.csi.stats
+        )
         self._streams = Streams(runtime, self.pods, self.observer)
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -195,6 +214,7 @@ class Edged:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.sync.run(), name="edged sync")
                 group.create_task(self.node.run(self._relist.now), name="edged node")
+                group.create_task(self.storage.run(), name="edged plugins")
                 await self._take_in()
                 group.create_task(self._relist.run(), name="edged relist")
                 group.create_task(self._follow_changes(), name="edged changes")
@@ -203,6 +223,7 @@ class Edged:
                 group.create_task(self._eviction.run(), name="edged eviction")
                 group.create_task(self._static.run(), name="edged static pods")
                 group.create_task(self._devices.run(), name="edged devices")
+                group.create_task(self._leftovers.run(), name="edged leftovers")
                 if self._settings.report_events:
                     group.create_task(self._recorder.run(), name="edged events")
                 if self._metadata.damage:
@@ -275,8 +296,7 @@ class Edged:
         leftovers = self._volumes.known() if looked and not self._metadata.rebuilt else set()
         for uid in self.pods.uids() | self.observer.pods.keys():
             self.sync.wake(uid)
-        for uid in leftovers - self.pods.uids() - self.observer.pods.keys():
-            await self._remove_leftover(uid)
+        await self._leftovers.remove(leftovers - self.pods.uids() - self.observer.pods.keys())
 
     async def _briefly(self, look: Awaitable[object]) -> bool:
         """Look at the runtime, but do not let one that hangs keep the node from starting; whether that worked."""
@@ -288,12 +308,12 @@ class Edged:
             return False
         return True
 
-    async def _remove_leftover(self, uid: str) -> None:
-        """What a pod has on the host that neither the store nor the runtime knows."""
-        try:
-            await self._containers.clean_up(uid, self._layout.log_directories(uid))
-        except (OctoedgeError, ValueError) as error:
-            log.warning("what pod %s left on disk cannot be removed: %s", uid, error)
+    def _wake_waiting(self) -> None:
+        """A CSI driver has come: who waits for a volume need not wait for the next try."""
+        for pod in list(self.pods.all()):
+            kinds = (one.csi or one.persistent_volume_claim or one.ephemeral for one in pod.spec.volumes)
+            if any(kind is not None for kind in kinds):
+                self.sync.wake(pod.metadata.uid, refresh=True)
 
     async def _follow_changes(self) -> None:
         async for change in self._changes:

@@ -1,6 +1,7 @@
 """Where edged keeps things on disk; the same places as the kubelet's, below roots that are arguments.
 
 <root>/pods/<uid>/volumes/<plugin>/<volume>      volumes that live on disk
+<root>/plugins/kubernetes.io/csi/<driver>/       volumes that are staged for all pods
 <root>/pods/<uid>/etc-hosts
 <root>/pods/<uid>/containers/<name>/<attempt>    termination messages
 <root>/volatile/<uid>/<volume>                   volumes with secrets, on a tmpfs where possible
@@ -54,6 +55,10 @@ class Layout:
 
     def volatile_volume(self, uid: str, name: str) -> Path:
         return self.volatile / _safe(uid) / _safe(name)
+
+    def csi(self, driver: str) -> Path:
+        """Volumes of a CSI driver that are staged for all pods."""
+        return self.root / "plugins/kubernetes.io/csi" / _safe(driver)
 
     def etc_hosts(self, uid: str) -> Path:
         return self.pod(uid) / "etc-hosts"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,12 +30,24 @@ class Mounter(Protocol):
         """Make `path` a tmpfs of at most `size` bytes (0: the kernel's default); nothing to do if it is one."""
         ...
 
+    async def hugepages(self, path: Path, page: int) -> None:
+        """Make `path` a file system of pages of so many bytes; nothing to do if it is one."""
+        ...
+
+    async def nfs(self, source: str, path: Path, options: Sequence[str]) -> None:
+        """Make `path` show `server:/path`; nothing to do if something is mounted there."""
+        ...
+
     async def bind(self, source: str, target: Path) -> None:
         """Make `target` show `source`."""
         ...
 
     async def unmount(self, path: Path) -> None:
-        """Undo either; no error when nothing is mounted there."""
+        """Undo any of them; no error when nothing is mounted there."""
+        ...
+
+    def below(self, folder: Path) -> list[Path]:
+        """What is mounted at or below `folder`, what lies deepest first."""
         ...
 
 
@@ -47,6 +60,21 @@ class SystemMounter:
         options = f"mode={mode:o},nosuid,nodev" + (f",size={size}" if size else "")
         await _run("mount", "-t", "tmpfs", "-o", options, "octoedge", str(path))
 
+    async def hugepages(self, path: Path, page: int) -> None:
+        if not _is_mount(path):
+            await _run("mount", "-t", "hugetlbfs", "-o", f"pagesize={page},nosuid,nodev", "octoedge", str(path))
+
+    async def nfs(self, source: str, path: Path, options: Sequence[str]) -> None:
+        # The table of mounts is asked, not the path: a server that is away would hold up who touches it.
+        if mounted_below(path):
+            return
+        if not _helper("mount.nfs"):
+            text = f"{source} cannot be mounted: there is no program mount.nfs on this node; install nfs-common "
+            raise MountFailed(text + "(Debian, Ubuntu) or nfs-utils (others)")
+        os.makedirs(path, exist_ok=True)
+        with_options = ("-o", ",".join(options)) if options else ()
+        await _run("mount", "-t", "nfs", *with_options, source, str(path))
+
     async def bind(self, source: str, target: Path) -> None:
         await _run("mount", "--no-canonicalize", "--bind", source, str(target))
 
@@ -54,6 +82,14 @@ class SystemMounter:
         # A path in the mount table, not os.path.ismount: a bind of a file or of the same file system is one too.
         for _ in range(mounted().count(_as_shown(path))):
             await _run("umount", str(path))
+
+    def below(self, folder: Path) -> list[Path]:
+        return mounted_below(folder)
+
+
+def _helper(name: str) -> bool:
+    """Whether `mount` finds its helper: it looks in these places whatever PATH says."""
+    return any(os.access(f"{folder}/{name}", os.X_OK) for folder in ("/sbin", "/usr/sbin", "/usr/local/sbin"))
 
 
 def _is_mount(path: Path) -> bool:

@@ -21,7 +21,7 @@ from octoedge.edge.edged import nodestatus
 from octoedge.edge.edged.cri.interface import ContainerRuntime
 from octoedge.edge.edged.events import Recorder
 from octoedge.edge.edged.machine import Machine
-from octoedge.edge.edged.nodestatus import NodeSettings, Reading, RuntimeHealth
+from octoedge.edge.edged.nodestatus import Attached, NodeSettings, Reading, RuntimeHealth
 from octoedge.edge.ports import Metadata
 from octoedge.errors import ApiError, CriError, DeadlineError, OctoedgeError, OfflineError
 from octoedge.runtime.backoff import Backoff
@@ -66,6 +66,7 @@ class NodeKeeper:
         self.pressures: frozenset[str] = frozenset()
         self.allocatable: dict[str, str] = {}
         self._devices: dict[str, tuple[int, int]] = {}
+        self._attached: Attached | None = None
         self._leaving = False
         self._away_since: float | None = None
         self._conditions: list[Condition] = []
@@ -100,6 +101,12 @@ class NodeKeeper:
         """What device plugins offer has changed."""
         self._devices = devices
         self._changed.set()
+
+    def attach(self, attached: Attached) -> None:
+        """What CSI drivers say of the node, or what of theirs is in use, has changed."""
+        if attached != (self._attached or Attached()):
+            self._attached = attached
+            self._tell_again()
 
     async def until_registered(self) -> None:
         """Return once the cloud knows the Node."""
@@ -220,7 +227,7 @@ class NodeKeeper:
 
     async def _send(self, status: NodeStatus) -> None:
         try:
-            await self._metadata.report_node_status(self._settings.name, nodestatus.patch(status))
+            await self._metadata.report_node_status(self._settings.name, nodestatus.patch(status, self._attached))
         except OfflineError:
             pass  # MetaManager keeps it and sends it on return.
         except OctoedgeError as error:

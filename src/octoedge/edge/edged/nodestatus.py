@@ -15,6 +15,7 @@ from octoedge.api.core import (
     NodeSystemInfo,
 )
 from octoedge.api.quantity import milli, whole
+from octoedge.edge.edged.csivolume import NODE_IDS
 from octoedge.edge.edged.limits import PodLimits
 from octoedge.edge.edged.machine import Disk, Machine
 from octoedge.edge.edged.pressure import bytes_of
@@ -49,6 +50,14 @@ class RuntimeHealth(msgspec.Struct, frozen=True):
     version: str = ""
     runtime: str = "container runtime status check may not have completed yet"
     network: str = ""
+
+
+class Attached(msgspec.Struct, frozen=True):
+    """What CSI drivers say of this node, and which attached volumes are in use."""
+
+    node_ids: dict[str, str] = {}
+    topology: dict[str, str] = {}
+    in_use: list[str] = []
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -142,9 +151,19 @@ def info(machine: Machine, runtime: RuntimeHealth) -> NodeSystemInfo:
     return machine.info(f"{runtime.name}://{runtime.version}")
 
 
-def patch(status: NodeStatus) -> bytes:
-    """A strategic merge patch that carries the whole status but for the kubelet's port, which the cloud decides."""
-    return msgspec.json.encode({"status": msgspec.structs.replace(status, daemon_endpoints=None)})
+def patch(status: NodeStatus, attached: Attached | None = None) -> bytes:
+    """A strategic merge patch that carries the whole status but for the kubelet's port, which the cloud decides.
+
+    `attached` is None where no CSI driver has ever registered: then nothing is said of them.
+    """
+    said: dict[str, Any] = {"status": msgspec.structs.replace(status, daemon_endpoints=None)}
+    if attached is not None:
+        ids = msgspec.json.encode(attached.node_ids).decode() if attached.node_ids else None
+        said["metadata"] = {"annotations": {NODE_IDS: ids}}
+        if attached.topology:
+            said["metadata"]["labels"] = attached.topology
+        said["status"] = {**msgspec.to_builtins(said["status"]), "volumesInUse": attached.in_use}
+    return msgspec.json.encode(said)
 
 
 def same(one: NodeStatus, other: NodeStatus) -> bool:

@@ -35,16 +35,18 @@ class Objects:
             text["ca.crt"] = text["ca.crt"].rstrip() + b"\n" + _read(self._also_trusted)
         return {**text, **(found.binary_data or {})}
 
-    async def secret(self, namespace: str, name: str, *, optional: bool = False) -> dict[str, bytes] | None:
-        """Content of a Secret; None when it may be and is missing."""
-        obj = await self._get(Resource(namespace, "secret", name), optional)
+    async def secret(
+        self, namespace: str, name: str, *, optional: bool = False, fresh: bool = False
+    ) -> dict[str, bytes] | None:
+        """Content of a Secret; None when it may be and is missing. `fresh`: the cloud does not send it by itself."""
+        obj = await self._get(Resource(namespace, "secret", name), optional, fresh=fresh)
         if obj is None:
             return None
         return {key: value or b"" for key, value in (view(Secret, obj).data or {}).items()}
 
-    async def _get(self, resource: Resource, optional: bool) -> bytes | None:
+    async def _get(self, resource: Resource, optional: bool, *, fresh: bool = False) -> bytes | None:
         try:
-            return await self._metadata.get(resource)
+            return await self._metadata.get(resource, fresh=fresh)
         except ApiError as error:
             if error.code == 404 and optional:
                 return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,20 @@ class Pages:
     """`NodePages` of EdgeCore."""
 
     def __init__(
-        self, node_name: str, root: Path, pods: Callable[[], Awaitable[list[bytes]]], meter: Meter, observer: Observer
+        self,
+        node_name: str,
+        root: Path,
+        pods: Callable[[], Awaitable[list[bytes]]],
+        meter: Meter,
+        observer: Observer,
+        volumes: Callable[[], Awaitable[dict[str, list[Json]]]],
     ) -> None:
         self._node_name = node_name
         self._root = root
         self._all_pods = pods
         self._meter = meter
         self._observer = observer
+        self._volumes = volumes
         self._pages: dict[str, tuple[str, Callable[[], Awaitable[bytes]]]] = {
             "/healthz": (_TEXT, _ok),
             "/healthz/ping": (_TEXT, _ok),
@@ -73,7 +81,8 @@ class Pages:
             "availableBytes": space.free, "capacityBytes": space.size, "usedBytes": space.size - space.free,
             "inodesFree": space.inodes_free, "inodes": space.inodes, "inodesUsed": space.inodes - space.inodes_free,
         }  # fmt: skip
-        return msgspec.json.encode(summary(await self._meter.read(), self._node_name, files))
+        use, volumes = await asyncio.gather(self._meter.read(), self._volumes())
+        return msgspec.json.encode(summary(use, self._node_name, files, volumes))
 
     async def _resource(self) -> bytes:
         return resource_metrics(await self._meter.read())
@@ -93,8 +102,8 @@ class Pages:
         )
 
 
-def summary(use: Use, node_name: str, files: Json) -> Json:
-    """/stats/summary."""
+def summary(use: Use, node_name: str, files: Json, volumes: Mapping[str, list[Json]]) -> Json:
+    """/stats/summary; `volumes` by pod uid."""
     at = rfc3339(use.at)
     by_pod: dict[str, list[ContainerUse]] = {}
     for container in use.containers:
@@ -111,17 +120,19 @@ def summary(use: Use, node_name: str, files: Json) -> Json:
         "memory": {"time": at, "availableBytes": use.available, "usageBytes": used, "workingSetBytes": used},
         "fs": {"time": at, **files},
     }
-    return {"node": node, "pods": [_pod(containers, at) for containers in by_pod.values()]}
+    return {"node": node, "pods": [_pod(containers, at, volumes) for containers in by_pod.values()]}
 
 
-def _pod(containers: list[ContainerUse], at: str) -> Json:
+def _pod(containers: list[ContainerUse], at: str, volumes: Mapping[str, list[Json]]) -> Json:
     first = containers[0]
+    of_pod = [{"time": at, **one} for one in volumes.get(first.uid, ())]
     return {
         "podRef": {"name": first.pod, "namespace": first.namespace, "uid": first.uid},
         "containers": [
             {"name": one.name, **_parts([one], at), "rootfs": {"time": at, "usedBytes": one.disk}} for one in containers
         ],
         **_parts(containers, at),
+        **({"volume": of_pod} if of_pod else {}),
     }
 
 

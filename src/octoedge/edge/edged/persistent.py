@@ -1,4 +1,4 @@
-"""From a claim to a directory of this node: claim → PersistentVolume → local or hostPath.
+"""From a claim to what can be mounted here: claim → PersistentVolume → local, hostPath, csi or nfs.
 
     PersistentVolumeClaim ──bound──► PersistentVolume ──checked: claim, node, kind──► Place
 
@@ -21,7 +21,7 @@ from octoedge.protocol.resource import CLUSTER, Resource
 
 Json = dict[str, Any]
 
-_KINDS = ("local", "hostPath")
+_KINDS = ("local", "hostPath", "csi", "nfs")
 _NO_SOURCES = frozenset(
     """capacity accessModes claimRef persistentVolumeReclaimPolicy storageClassName mountOptions volumeMode nodeAffinity
     volumeAttributesClassName""".split()  # noqa: SIM905
@@ -33,15 +33,29 @@ class ClaimFailed(OctoedgeError):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a persistent volume is on this node."""
+    """Where a persistent volume is, as seen from this node."""
 
     name: str
     path: str
     kind: str
-    """`local` or `hostPath`."""
+    """One of `local`, `hostPath`, `csi`, `nfs`."""
     type: str = ""
     """Type of a hostPath."""
     read_only: bool = False
+    claim: str = ""
+    volume: Json = {}
+    """The PersistentVolume."""
+
+    @property
+    def source(self) -> Json:
+        """What the volume says of its kind."""
+        found: Json = self.volume["spec"][self.kind]
+        return found
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """With what it wants to be mounted."""
+        return tuple(str(option) for option in self.volume["spec"].get("mountOptions") or ())
 
 
 class Claims:
@@ -62,7 +76,7 @@ class Claims:
         found = await self._get(Resource(CLUSTER, "persistentvolume", bound))
         here = place(claim, found, await self._labels())
         read_only = here.read_only or (source is not None and source.read_only)
-        return msgspec.structs.replace(here, read_only=read_only)
+        return msgspec.structs.replace(here, read_only=read_only, claim=name)
 
     async def _get(self, resource: Resource) -> Json:
         try:
@@ -106,8 +120,9 @@ def place(claim: Json, volume: Json, labels: Mapping[str, str] | None) -> Place:
     kind = next((kind for kind in _KINDS if spec.get(kind)), "")
     if not kind:
         other = ", ".join(sorted(spec.keys() - _NO_SOURCES)) or "nothing"
-        raise ClaimFailed(f"PersistentVolume {name} is of kind {other}; this node can mount {' and '.join(_KINDS)}")
-    return Place(name, str(spec[kind].get("path") or ""), kind, str(spec[kind].get("type") or ""))
+        raise ClaimFailed(f"PersistentVolume {name} is of kind {other}; this node can mount {', '.join(_KINDS)}")
+    path, kind_of_path = str(spec[kind].get("path") or ""), str(spec[kind].get("type") or "")
+    return Place(name, path, kind, kind_of_path, volume=volume)
 
 
 def _made_for(claim: Json, pod: Pod) -> bool:

@@ -146,6 +146,8 @@ def references(pod: Pod) -> set[tuple[str, str]]:
             found.add(("configmap", volume.config_map.name))
         if volume.secret is not None:
             found.add(("secret", volume.secret.secret_name))
+        if volume.csi is not None and volume.csi.node_publish_secret_ref is not None:
+            found.add(("secret", volume.csi.node_publish_secret_ref.name))
         for part in volume.projected.sources if volume.projected is not None else ():
             if part.config_map is not None:
                 found.add(("configmap", part.config_map.name))

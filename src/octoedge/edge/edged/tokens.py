@@ -29,6 +29,10 @@ class Tokens:
 
     async def token(self, pod: Pod, source: TokenProjection) -> str:
         """A token for the pod's service account; `ObjectUnavailable` when none can be had."""
+        return str((await self.status(pod, source))["token"])
+
+    async def status(self, pod: Pod, source: TokenProjection) -> dict[str, Any]:
+        """The same with the time at which it expires, as the status of a TokenRequest."""
         account = pod.spec.service_account_name or "default"
         request = _request(pod, source)
         try:
@@ -39,7 +43,13 @@ class Tokens:
         if not status.get("token"):
             raise ObjectUnavailable(f'no token for service account "{account}": the answer holds none')
         self._remember(pod.metadata.uid, status, source.expiration_seconds)
-        return str(status["token"])
+        return dict(status)
+
+    def again(self, uid: str, seconds: float) -> None:
+        """The pod's volumes want another look then, even if no token does."""
+        now = self._clock.now()
+        others = self._renew_at.get(uid, 0.0)
+        self._renew_at[uid] = min(others, now + seconds) if others > now else now + seconds
 
     def renew_in(self, uid: str) -> float | None:
         """Seconds until the pod's volumes should be looked at again; None when it has no token."""

@@ -37,8 +37,6 @@ _REASONS = {
     "spec.hostUsers": "user namespaces are not supported yet",
     "spec.resourceClaims": "dynamic resource allocation is not supported yet",
     "spec.containers[].volumeDevices": "block devices are not supported yet",
-    "spec.volumes[].csi": "CSI volumes are not supported yet",
-    "spec.volumes[].nfs": "NFS volumes are not supported yet",
     "spec.volumes[].image": "image volumes are not supported yet",
     "spec.securityContext.seLinuxOptions": "SELinux options are not supported yet",
 }

@@ -1,7 +1,7 @@
 """Volumes: from a pod's list of them to host paths that the runtime can mount, kept current while the pod lives.
 
     ConfigMap, Secret, token, downward API ──render──► payload ──atomic.write──► directory (one rename per change)
-    emptyDir ──► directory or tmpfs         hostPath ──► the path, checked
+    emptyDir ──► directory, tmpfs, hugetlbfs     hostPath ──► the path, checked     csi ──► its driver     nfs ──► mount
 
 `prepare` is level-triggered: called again it creates only what is missing and rewrites only what changed. A directory
 that a container has mounted is never replaced.
@@ -10,26 +10,26 @@ that a container has mounted is never replaced.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import stat
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
 from octoedge.api import core
 from octoedge.api.core import KeyToPath, Pod, ProjectedPart, TokenProjection, Volume
 from octoedge.api.quantity import whole
-from octoedge.edge.edged import atomic, downward, ownership
+from octoedge.edge.edged import atomic, csivolume, downward, ownership
 from octoedge.edge.edged.atomic import File, Payload
+from octoedge.edge.edged.csi import Csi, CsiFailed
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.layout import Layout, make_private, move, remove_tree
-from octoedge.edge.edged.mounts import Mounter, MountFailed, mounted_below
+from octoedge.edge.edged.mounts import Mounter, MountFailed
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
 from octoedge.edge.edged.ownership import fs_group
-from octoedge.edge.edged.persistent import ClaimFailed, Claims
+from octoedge.edge.edged.paths import check_host_path, hold, inside, mount_point, on_host
+from octoedge.edge.edged.persistent import ClaimFailed, Claims, Place
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.errors import OctoedgeError
 from octoedge.runtime.clock import Clock
@@ -56,15 +56,24 @@ class Volumes:
     """The volumes of all pods."""
 
     def __init__(
-        self, layout: Layout, objects: Objects, tokens: Tokens, claims: Claims, mounter: Mounter, clock: Clock
+        self, layout: Layout, objects: Objects, tokens: Tokens, claims: Claims, csi: Csi, mounter: Mounter, clock: Clock
     ) -> None:
         self._layout = layout
         self._objects = objects
         self._tokens = tokens
         self._claims = claims
+        self._csi = csi
         self._mounter = mounter
         self._clock = clock
         self._volatile = asyncio.Lock()
+        self._ways: dict[str, Callable[[Pod, Volume, Facts], Awaitable[Mounted]]] = {
+            "empty_dir": self._empty_dir,
+            "host_path": self._host_path,
+            "persistent_volume_claim": self._persistent,
+            "ephemeral": self._persistent,
+            "csi": self._inline_csi,
+            "nfs": self._inline_nfs,
+        }
         self._set_up: dict[str, dict[str, Mounted]] = {}
 
     def start(self) -> None:
@@ -89,15 +98,18 @@ class Volumes:
         for volume in pod.spec.volumes:
             if any(getattr(volume, kind) is not None for kind in _RENDERED):
                 await self._one(pod, volume, facts)
+        for volume in pod.spec.volumes:
+            await self._refresh_csi(pod, volume)
 
     async def remove(self, uid: str) -> None:
-        """Take down everything of a pod that has ended. Raises `MountFailed`, `OSError`.
+        """Take down everything of a pod that has ended. Raises `CsiFailed`, `MountFailed`, `OSError`.
 
         Its directory, which says that it was here, goes last and at once: who is killed before finds it again.
         """
         folder = self._layout.pod(uid)
         volatile = self._layout.volatile / folder.name
-        for path in (*mounted_below(folder), *mounted_below(volatile)):
+        await self._csi.release(uid)
+        for path in (*self._mounter.below(folder), *self._mounter.below(volatile)):
             await self._mounter.unmount(path)
         await remove_tree(volatile)
         async with self._volatile:
@@ -115,17 +127,11 @@ class Volumes:
         return pods | set(_entries(self._layout.volatile)) | set(_entries(self._layout.leaving))
 
     async def _one(self, pod: Pod, volume: Volume, facts: Facts) -> Mounted:
-        setup: Callable[[Pod, Volume, Facts], Awaitable[Mounted]]
-        if volume.empty_dir is not None:
-            setup = self._empty_dir
-        elif volume.host_path is not None:
-            setup = self._host_path
-        elif volume.persistent_volume_claim is not None or volume.ephemeral is not None:
-            setup = self._persistent
-        else:
-            setup = self._rendered
+        setup = next((way for kind, way in self._ways.items() if getattr(volume, kind) is not None), self._rendered)
         try:
             return await setup(pod, volume, facts)
+        except CsiFailed as error:
+            raise VolumeFailed(str(error)) from error
         except (ObjectUnavailable, ClaimFailed, MountFailed, OSError, ValueError) as error:
             raise VolumeFailed(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
 
@@ -137,7 +143,7 @@ class Volumes:
         if source.medium == "Memory":
             await self._mounter.tmpfs(path, whole(source.size_limit) if source.size_limit else 0, 0o777)
         elif source.medium:
-            raise ValueError(f"emptyDir medium {source.medium!r} is not supported; use Memory or leave it out")
+            await self._mounter.hugepages(path, page_size(pod, source.medium))
         group = fs_group(pod)
         path.chmod(0o777 if group is None else 0o2777)
         if group is not None:
@@ -147,19 +153,59 @@ class Volumes:
     async def _host_path(self, _pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
         source = volume.host_path
         assert source is not None
-        path = _on_host(source.path)
+        path = on_host(source.path)
         check_host_path(path, source.type)
         return Mounted(path, safe_inside=False)
 
     async def _persistent(self, pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
         place = await self._claims.place(pod, volume)
-        path = _on_host(place.path)
+        if place.kind == "csi":
+            return await self._csi_volume(pod, volume, _csi_of(place))
+        if place.kind == "nfs":
+            server = str(place.source.get("server") or "")
+            return await self._nfs(pod, place.name, f"{server}:{place.path}", place.options, place.read_only)
+        path = on_host(place.path)
         if place.kind == "local":
             check_host_path(path, "Directory")
             await ownership.give(path, pod, read_only=place.read_only)
         else:
             check_host_path(path, place.type)
         return Mounted(path, safe_inside=False, read_only=place.read_only)
+
+    async def _inline_csi(self, pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
+        assert volume.csi is not None
+        return await self._csi_volume(pod, volume, csivolume.inline(volume.csi, pod, volume.name))
+
+    async def _csi_volume(self, pod: Pod, volume: Volume, wish: csivolume.CsiVolume) -> Mounted:
+        path = await self._csi.mount(pod, volume.name, wish)
+        return Mounted(path, safe_inside=False, read_only=wish.read_only)
+
+    async def _refresh_csi(self, pod: Pod, volume: Volume) -> None:
+        """Publish anew where the driver wants that."""
+        wish = None
+        if volume.csi is not None:
+            wish = csivolume.inline(volume.csi, pod, volume.name)
+        elif (volume.persistent_volume_claim or volume.ephemeral) is not None and self._csi.holds(pod.metadata.uid):
+            try:
+                place = await self._claims.place(pod, volume)
+            except ClaimFailed:
+                return  # It is mounted; who took the claim away has his reasons.
+            wish = _csi_of(place) if place.kind == "csi" else None
+        if wish is not None:
+            try:
+                await self._csi.refresh(pod, wish)
+            except CsiFailed as error:
+                raise VolumeFailed(str(error)) from error
+
+    async def _inline_nfs(self, pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
+        source = volume.nfs
+        assert source is not None
+        return await self._nfs(pod, volume.name, f"{source.server}:{source.path}", (), source.read_only)
+
+    async def _nfs(self, pod: Pod, name: str, source: str, options: Iterable[str], read_only: bool) -> Mounted:
+        path = self._layout.volume(pod.metadata.uid, "nfs", name)
+        await self._mounter.nfs(source, path, (*options, *(("ro",) if read_only else ())))
+        return Mounted(path, safe_inside=False, read_only=read_only)
 
     async def _rendered(self, pod: Pod, volume: Volume, facts: Facts) -> Mounted:
         uid = pod.metadata.uid
@@ -240,13 +286,38 @@ class Volumes:
             await self._mounter.unmount(target)
             held = hold(volume.path, sub_path)
             try:
-                _mount_point(target, held)
+                mount_point(target, held)
                 await self._mounter.bind(f"/proc/{os.getpid()}/fd/{held}", target)
             finally:
                 os.close(held)
         except (OSError, ValueError, MountFailed) as error:
             raise VolumeFailed(f"subPath {sub_path!r} cannot be mounted: {error}") from error
         return target
+
+
+def page_size(pod: Pod, medium: str) -> int:
+    """Bytes of a page of an emptyDir on huge pages; `ValueError` when the pod does not ask for such pages."""
+    asked = {
+        name.removeprefix("hugepages-")
+        for container in (*pod.spec.init_containers, *pod.spec.containers)
+        for name in (*container.resources.requests, *container.resources.limits)
+        if name.startswith("hugepages-")
+    }
+    if medium == "HugePages":
+        if len(asked) != 1:
+            sizes = ", ".join(sorted(asked)) or "none"
+            raise ValueError(f"medium HugePages wants containers that ask for pages of one size; they ask for: {sizes}")
+        return whole(asked.pop())
+    size = medium.removeprefix("HugePages-")
+    if size == medium:
+        raise ValueError(f"emptyDir medium {medium!r} is unknown; it is Memory, HugePages, HugePages-SIZE or left out")
+    if size not in asked:
+        raise ValueError(f"medium {medium} wants a container that asks for hugepages-{size}")
+    return whole(size)
+
+
+def _csi_of(place: Place) -> csivolume.CsiVolume:
+    return csivolume.persistent(place.volume, claim=place.claim, read_only=place.read_only)
 
 
 def project(
@@ -264,73 +335,6 @@ def project(
         elif not optional:
             raise ValueError(f"{what} has no key {item.key!r}")
     return payload
-
-
-def inside(volume: Path, sub_path: str) -> Path:
-    """The real path of `sub_path` in a volume that only we write; `ValueError` when it leads out of it."""
-    path = Path(os.path.realpath(volume / sub_path))
-    if not path.is_relative_to(os.path.realpath(volume)):
-        raise ValueError("it leads out of its volume")
-    if not path.exists():
-        raise ValueError("it does not exist in its volume")
-    return path
-
-
-def hold(volume: Path, sub_path: str) -> int:
-    """An open descriptor of `sub_path`, walked without following links; missing directories are made."""
-    here = os.open(volume, os.O_PATH | os.O_DIRECTORY)
-    for part in PurePosixPath(sub_path).parts:
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o750, dir_fd=here)
-            following = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=here)
-        finally:
-            os.close(here)
-        here = following
-    if stat.S_ISLNK(os.stat(here).st_mode):
-        os.close(here)
-        raise ValueError("it is a symbolic link")
-    return here
-
-
-def _mount_point(target: Path, held: int) -> None:
-    """Something of the same kind to mount over."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if stat.S_ISDIR(os.fstat(held).st_mode):
-        target.mkdir(exist_ok=True)
-    else:
-        target.touch()
-
-
-_HOST_PATH_TYPES: dict[str, tuple[str, Callable[[int], bool]]] = {
-    "Directory": ("a directory", stat.S_ISDIR),
-    "File": ("a file", stat.S_ISREG),
-    "Socket": ("a socket", stat.S_ISSOCK),
-    "CharDevice": ("a character device", stat.S_ISCHR),
-    "BlockDevice": ("a block device", stat.S_ISBLK),
-}
-
-
-def check_host_path(path: Path, kind: str) -> None:
-    """Check or create a hostPath as its type says; `ValueError` when it is something else."""
-    if kind == "DirectoryOrCreate" and not path.exists():
-        path.mkdir(parents=True, mode=0o755)
-    if kind == "FileOrCreate" and not path.exists():
-        path.touch(mode=0o644)
-    expected = _HOST_PATH_TYPES.get(kind.removesuffix("OrCreate"))
-    if expected is None:
-        if kind:
-            raise ValueError(f"hostPath type {kind!r} is unknown")
-        return
-    if not path.exists() or not expected[1](path.stat().st_mode):
-        raise ValueError(f"hostPath type check failed: {path} is not {expected[0]}")
-
-
-def _on_host(text: str) -> Path:
-    path = Path(text)
-    if not path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"hostPath {text!r} must be absolute and without '..'")
-    return path
 
 
 def _entries(folder: Path) -> list[str]:

@@ -37,8 +37,12 @@ _KINDS = {
     "persistentvolume": ("v1", "PersistentVolume"),
     "persistentvolumeclaim": ("v1", "PersistentVolumeClaim"),
     "volumeattachment": ("storage.k8s.io/v1", "VolumeAttachment"),
+    "csidriver": ("storage.k8s.io/v1", "CSIDriver"),
 }
 """What may be asked from the cloud, and the kind that its answers may leave out. Their answers are acknowledged."""
+
+_ONLY_OURS = frozenset({"csidriver"})
+"""What a cloud of KubeEdge's own would never answer."""
 
 _FILLED_AFTER = 60.0
 """Seconds of connection after which the cloud has sent what a new store must know."""
@@ -233,6 +237,8 @@ class MetaManager:
             return stored
         if resource.type not in _KINDS:
             raise not_found(resource.type + "s", resource.name)
+        if resource.type in _ONLY_OURS and self.online and not self._link.answers(p.EventInsert()):
+            raise OfflineError(f"{resource}: this cloud does not tell")
         try:
             reply = await self._link.request(p.ObjectQuery(resource=resource), self._seconds)
         except (OfflineError, DeadlineError):

@@ -95,7 +95,6 @@ MAY_NOT: list[tuple[type[p.Payload], str, Any]] = [
     (p.PodDelete, "default/pod/theirs", {}),
     (p.PodInsert, "default/pod/free", {"metadata": {}, "spec": {"nodeName": "edge-1"}}),
     (p.PodInsert, "default/pod/other", {**MIRROR, "spec": {"nodeName": "edge-2"}}),
-    (p.ObjectQuery, "default/secret/web", None),
     (p.ObjectQuery, "kube-system/configmap/web", None),
     (p.ObjectQuery, "null/node/edge-2", None),
     (p.ObjectQuery, "default/persistentvolumeclaim/other", None),

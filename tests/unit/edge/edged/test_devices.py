@@ -36,6 +36,9 @@ class FakePlugin:
         self.likes: list[str] = []
         self.closed = False
 
+    async def options(self) -> d.Options:
+        return d.Options()
+
     async def watch(self) -> AsyncIterator[tuple[Device, ...]]:
         while (state := await self.states.get()) is not None:
             yield state

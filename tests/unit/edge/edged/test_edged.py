@@ -225,9 +225,9 @@ def test_a_missing_config_map_holds_the_pod_until_it_comes(tmp_path: Path) -> No
 
 def test_a_field_that_is_not_supported_refuses_the_pod_by_name(tmp_path: Path) -> None:
     async def body(world: World, edged: Edged) -> None:
-        await world.metadata.put("pod", pod(volumes=[{"name": "data", "csi": {"driver": "x"}}]))
+        await world.metadata.put("pod", pod(volumes=[{"name": "data", "image": {"reference": "x"}}]))
         status = await world.metadata.until_status("uid-web", lambda s: "message" in s)
-        assert "CSI volumes are not supported yet" in status["message"]
+        assert "image volumes are not supported yet" in status["message"]
         assert waiting_reason(status) == "CreateContainerConfigError"
         await asyncio.sleep(60)
         assert world.runtime.sandboxes == {}

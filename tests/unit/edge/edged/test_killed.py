@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from octoedge.edge.edged.edged import Edged
 from octoedge.edge.edged.eviction import Measured
 from octoedge.edge.edged.pressure import Amount, EvictionSettings
-from octoedge.protocol.resource import Resource
+from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.testing.clock import run
 from octoedge.testing.crash import Axe, Killed
 from octoedge.testing.cri import Program
+from octoedge.testing.csi import DirectoryDriver
 from octoedge.testing.node import PlainMounter, World, container, deleting, is_running, plenty, pod, running
 
 Json = dict[str, Any]
@@ -36,6 +37,7 @@ RUNTIME = (
 )  # fmt: skip
 METADATA = ("report_pod_status", "delete_pod", "forget_pod", "create_pod")
 MOUNTER = ("tmpfs", "bind", "unmount")
+DRIVER = ("stage", "unstage", "publish", "unpublish")
 SETTLED = 400.0
 """Virtual seconds in which everything must be well again."""
 
@@ -48,6 +50,7 @@ class Stage:
         self.mounter = PlainMounter()
         self.world.runtime.programs[("once",)] = Program(seconds=1)
         self.world.runtime.programs[("fails",)] = Program(seconds=1, exit_code=1)
+        self.driver = DirectoryDriver(root / "driver", self.mounter.hands)
         self.short = False
         self.revision = "1"
 
@@ -69,15 +72,24 @@ class Stage:
                     mounter=axe.over(self.mounter, MOUNTER),
                     measure=self.measure,
                     manifests=world.root / "manifests",
+                    connect_driver=lambda _: axe.over(self.driver, DRIVER),
                     eviction=EvictionSettings(hard={"memory.available": "100Mi"}, transition=1.0),
                 ) as edged,
                 asyncio.TaskGroup() as group,
             ):
                 cloud = group.create_task(self._cloud(), name="cloud")
+                # Drivers are pods too: they come after the agent.
+                loop = asyncio.get_running_loop()
+                later = loop.create_task(self._bring_driver(edged), name="driver")
                 try:
                     yield edged
                 finally:
                     cloud.cancel()
+                    later.cancel()
+
+    async def _bring_driver(self, edged: Edged) -> None:
+        await asyncio.sleep(3)
+        await edged.storage.drivers.register("dir.example.com", Path("csi.sock"), ("1.0.0",))
 
     async def _cloud(self) -> None:
         """Removes what the node reported as ended."""
@@ -348,6 +360,50 @@ def static_is_gone(stage: Stage) -> None:
     assert ("default/pod/gate-edge-1", "mirror-1") in stage.world.metadata.deleted
 
 
+def with_csi() -> Json:
+    """Two pods' worth of CSI: a volume that is staged, and one of the pod's own."""
+    own = {"csi": {"driver": "dir.example.com", "volumeAttributes": {"a": "b"}}}
+    volumes = [{"name": "own", **own}, {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    mounts = [{"name": volume["name"], "mountPath": f"/{volume['name']}"} for volume in volumes]
+    return pod(volumes=volumes, containers=[container("main", volumeMounts=mounts)], terminationGracePeriodSeconds=5)
+
+
+async def put_csi(stage: Stage, _edged: Edged) -> None:
+    claim = {"namespace": "default", "name": "data", "uid": "claim-uid"}
+    source = {"driver": "dir.example.com", "volumeHandle": "handle-1"}
+    volume = {"metadata": {"name": "pv-1", "namespace": CLUSTER}, "spec": {"claimRef": claim, "csi": source}}
+    bound = {"metadata": claim, "spec": {"volumeName": "pv-1"}, "status": {"phase": "Bound"}}
+    rules = {"attachRequired": False, "volumeLifecycleModes": ["Persistent", "Ephemeral"]}
+    about = {"metadata": {"name": "dir.example.com", "namespace": CLUSTER}, "spec": rules}
+    for kind, obj in (("persistentvolumeclaim", bound), ("persistentvolume", volume), ("csidriver", about)):
+        await stage.world.metadata.put(kind, obj)
+    await stage.world.metadata.put("pod", with_csi())
+
+
+async def csi_runs(stage: Stage, edged: Edged) -> None:
+    await put_csi(stage, edged)
+    await until_runs(stage, edged)
+
+
+async def delete_csi(stage: Stage, _edged: Edged) -> None:
+    await stage.world.metadata.put("pod", deleting(with_csi(), 5))
+
+
+def csi_is_right(stage: Stage) -> None:
+    plain_is_right(stage)
+    folder = stage.world.root / "kubelet"
+    assert len(stage.mounter.hands.mounts) == 3
+    assert len(stage.mounter.below(folder / "plugins")) == 1
+    assert stage.mounter.below(stage.volume("csi", "own")) == [stage.volume("csi", "own") / "mount"]
+    assert stage.mounter.below(stage.volume("csi", "pv-1")) == [stage.volume("csi", "pv-1") / "mount"]
+
+
+def csi_is_gone(stage: Stage) -> None:
+    nothing_is_left(stage)
+    assert stage.mounter.hands.mounts == {}
+    assert list((stage.world.root / "kubelet/plugins").glob("**/globalmount")) == []
+
+
 STORIES = (
     Story("start", put_rich, rich_is_right),
     Story("stop", delete, deleted_is_right, before=rich_runs),
@@ -362,6 +418,9 @@ STORIES = (
     Story("lost sandbox", lose_sandbox, started_again, before=plain_runs),
     Story("eviction", run_short, evicted_is_right, before=plain_runs, again=relieve),
     Story("held upgrade", hold_and_release, plain_is_right, again=hold_and_release),
+    Story("CSI volumes", put_csi, csi_is_right),
+    Story("CSI volumes taken back", delete_csi, csi_is_gone, before=csi_runs),
+    Story("CSI volumes of a pod that is forced away", forget, csi_is_gone, before=csi_runs),
     Story("static pod", put_file, static_is_right),
     Story("static pod removed", remove_file, static_is_gone, before=static_runs),
 )  # fmt: skip

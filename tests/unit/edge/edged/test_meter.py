@@ -97,13 +97,19 @@ def test_a_runtime_that_is_away_is_said_and_asked_again(tmp_path: Path) -> None:
 
 
 def test_the_summary_adds_containers_to_pods() -> None:
-    told = summary(rates(use(), use(MAIN, SIDE, cpu=9), 1.0), "edge-1", {"capacityBytes": 7})
+    told = summary(
+        rates(use(), use(MAIN, SIDE, cpu=9), 1.0),
+        "edge-1",
+        {"capacityBytes": 7},
+        {"u1": [{"name": "data", "usedBytes": 3}]},
+    )
     assert told["node"]["nodeName"] == "edge-1"
     assert told["node"]["memory"]["workingSetBytes"] == 1 << 30
     assert told["node"]["fs"]["capacityBytes"] == 7
     (pod,) = told["pods"]
     assert pod["podRef"] == {"name": "cart", "namespace": "shop", "uid": "u1"}
     assert [one["name"] for one in pod["containers"]] == ["app", "side"]
+    assert [(one["name"], one["usedBytes"]) for one in pod["volume"]] == [("data", 3)]
     assert pod["cpu"]["usageNanoCores"] == 6_000_000_000
     assert pod["memory"]["workingSetBytes"] == 11 << 20
 

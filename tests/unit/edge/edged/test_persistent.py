@@ -68,7 +68,7 @@ def test_a_local_volume_is_found_by_its_claim() -> None:
         (volume(claimRef=None), "is bound to another claim (none)"),
         (volume(volumeMode="Block"), "is a block device"),
         (volume(host="edge-2"), "is not on this node: no matching NodeSelectorTerms"),
-        (volume(local=None, nfs={"server": "s"}), "is of kind nfs; this node can mount local and hostPath"),
+        (volume(local=None, iscsi={"iqn": "s"}), "is of kind iscsi; this node can mount local, hostPath, csi, nfs"),
         (volume(local=None), "is of kind nothing"),
     ],
 )

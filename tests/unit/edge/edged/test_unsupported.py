@@ -36,8 +36,8 @@ def test_what_the_api_fills_in_is_no_reason() -> None:
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
-        ({"volumes": [{"name": "v", "csi": {"driver": "d"}}]}, "CSI volumes are not supported yet"),
-        ({"volumes": [{"name": "v", "nfs": {"server": "s"}}]}, "NFS volumes are not supported yet"),
+        ({"volumes": [{"name": "v", "image": {"reference": "i"}}]}, "image volumes are not supported yet"),
+        ({"volumes": [{"name": "v", "iscsi": {"iqn": "s"}}]}, "spec.volumes[].iscsi is not supported yet"),
         ({"runtimeClassName": "gvisor"}, "runtime classes are not supported yet"),
         ({"hostUsers": False}, "user namespaces are not supported yet"),
         ({"containers": [node.container(livenessProbe={"udp": {"port": 1}})]},
@@ -68,7 +68,7 @@ def test_an_ephemeral_container_is_refused_alone() -> None:
 
 
 def test_each_reason_is_given_once() -> None:
-    volumes = [{"name": name, "csi": {"driver": "d"}} for name in "abc"]
+    volumes = [{"name": name, "image": {"reference": "i"}} for name in "abc"]
     assert len(reasons(volumes=volumes)) == 1
 
 
