@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from octoedge.cloud.cloudhub.bases import Bases
 from octoedge.cloud.cloudhub.session import Session
 from octoedge.errors import ConnectionClosed
 from octoedge.protocol import payloads as p
@@ -88,7 +89,7 @@ def test_events_are_taken_and_not_answered_which_go_would_not_acknowledge() -> N
     async def main() -> None:
         edge, cloud = pair(Peer("peer", "system:node:peer"))
         answering = Answering()
-        session = Session(cloud, answering.receive, answering, VirtualClock(), keepalive_seconds=30.0)
+        session = Session(cloud, answering.receive, answering, VirtualClock(), keepalive_seconds=30.0, bases=Bases())
         answering.session = session
         task = asyncio.create_task(session.run())
         for raw in (EVENT, COUNTED, MIRROR):

@@ -36,6 +36,13 @@ class Intents:
         part = self._part(resource)
         return part.live(resource) if part is not None else None
 
+    def objects(self, node: str) -> Iterator[tuple[str, bytes]]:
+        """(resource, object) of everything that the node should have."""
+        for wanted in self.wanted(node):
+            item = self.item(wanted, first=False)
+            if item is not None:
+                yield str(wanted.resource), item.payload.body
+
     def exists(self, node: str) -> bool:
         """Whether there is an edge node of this name."""
         return self._parts[0].exists(node)

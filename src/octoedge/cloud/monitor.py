@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -32,6 +33,17 @@ class Readings:
     waiting_for: Callable[[], list[str]]
     usage: Mapping[str, Usage]
     now: Callable[[], float]
+
+
+def health(readings: Readings) -> dict[str, Any]:
+    """How CloudCore is."""
+    waiting = readings.waiting_for()
+    return {
+        "ok": not waiting,
+        "nodes": sorted(readings.connected()),
+        "waitingFor": waiting,
+        "detail": f"not ready yet: {', '.join(waiting)}" if waiting else "",
+    }
 
 
 class Monitor:
@@ -67,16 +79,9 @@ class Monitor:
         return page()
 
     def _health(self) -> web.Response:
-        waiting = self._readings.waiting_for()
-        body = {
-            "ok": not waiting,
-            "nodes": sorted(self._readings.connected()),
-            "waitingFor": waiting,
-            "detail": f"not ready yet: {', '.join(waiting)}" if waiting else "",
-        }
-        return web.Response(
-            status=503 if waiting else 200, body=msgspec.json.encode(body), content_type="application/json"
-        )
+        body = health(self._readings)
+        status = 200 if body["ok"] else 503
+        return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")
 
     def _usage(self, node: str | None) -> web.Response:
         now = self._readings.now()

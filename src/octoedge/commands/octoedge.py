@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "status": "say how every part is, and what is wrong first",
     "node": "edge nodes here: add, remove, list, disconnect, connect; anywhere: revoke, release, certificates",
     "usage": "what a node's channel has carried, by cause: bytes, messages, a day's worth",
+    "capture": "what cloud and edge say to each other, redacted, into a file",
     "device": "devices: what each should be and what it is; get, watch",
     "who-can": "what a stolen certificate of a node could read or change",
     "export": "write everything as manifests, for a real Kubernetes to take over",

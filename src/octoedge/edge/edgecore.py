@@ -15,22 +15,25 @@ import functools
 import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octoedge.edge.edgehub.uplink import Uplink
+from octoedge.edge.metamanager import records
 from octoedge.edge.metamanager.metamanager import MetaManager, Settings
 from octoedge.edge.metamanager.schema import Opened, open_store
 from octoedge.edge.ports import Change
-from octoedge.edge.status import StatusSocket
 from octoedge.errors import ConfigError
 from octoedge.protocol import handshake
 from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.runtime.throttle import Throttle
+from octoedge.transport.capturing import CaptureSocket
+from octoedge.transport.local import StatusSocket
+from octoedge.transport.tap import Tap
 
 if TYPE_CHECKING:
     import ssl
@@ -173,6 +176,13 @@ def _add_hub(
     )
 
     speaks = handshake.speaks(handshake.KNOWN if config.modules.edged.enable else handshake.KNOWN - {handshake.LEASES})
+    headers = {
+        handshake.NODE: node,
+        handshake.PROJECT: given.project_id,
+        handshake.USE: handshake.USE_MESSAGES,
+        handshake.STORE: store.store_id,
+        handshake.FEATURES: speaks,
+    }
 
     async def dial() -> Connection:
         from octoedge.transport import websocket
@@ -183,23 +193,28 @@ def _add_hub(
                 ca_file=files.ca,
                 certificate_file=files.certificate,
                 key_file=files.key,
-                headers={
-                    handshake.NODE: node,
-                    handshake.PROJECT: given.project_id,
-                    handshake.USE: handshake.USE_MESSAGES,
-                    handshake.STORE: store.store_id,
-                    handshake.FEATURES: speaks,
-                },
+                headers=headers,
                 timeout=given.websocket.handshake_timeout,
             )
         )
 
     settings = hubs.Settings(heartbeat=given.heartbeat, may_give_up=not metamanager.holds_pods())
-    hub = hubs.EdgeHub(dial, uplink, metamanager.receive, enrolment, settings)
-    modules.append(hub)
+    tap = Tap(lambda _: headers)
+    hub = hubs.EdgeHub(dial, uplink, metamanager.receive, enrolment, settings, tap=tap)
+    modules += [hub, CaptureSocket(Path(config.status_socket), "edge", tap, clock, _stored(store, node))]
     if given.rotate_certificates:
         modules.append(Rotation(enrolment, uplink, hub.reconnect))
     return hub
+
+
+def _stored(store: Opened, node: str) -> Callable[[str], AsyncGenerator[tuple[str, str, bytes], None]]:
+    """What this node holds, for a capture."""
+
+    async def held(_: str) -> AsyncGenerator[tuple[str, str, bytes], None]:
+        for resource, body in await store.database.read(records.everything):
+            yield node, resource, body
+
+    return held
 
 
 def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[Change], clock: Clock) -> Edged:

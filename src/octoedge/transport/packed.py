@@ -13,6 +13,7 @@ from octoedge.protocol.packing import Packer, Unpacker
 from octoedge.protocol.routes import Direction
 from octoedge.protocol.usage import framed
 from octoedge.transport.connection import Connection, Peer
+from octoedge.transport.tap import Tap, Way
 
 
 @runtime_checkable
@@ -25,15 +26,18 @@ class Binary(Protocol):
 
 
 class PackedConnection:
-    """One end; `sends` is the direction of what this end sends."""
+    """One end; `sends` is the direction of what this end sends. What it carries can be heard at `tap`."""
 
-    def __init__(self, inner: Connection, sends: Direction, *, packed: bool) -> None:
+    def __init__(self, inner: Connection, sends: Direction, *, packed: bool, tap: Tap | None = None) -> None:
         receives = Direction.UP if sends is Direction.DOWN else Direction.DOWN
         self.inner = inner
         self._sends, self._receives = sends, receives
         self._packer = Packer(sends) if packed else None
         self._unpacker = Unpacker(receives) if packed else None
         self._broken = False
+        self._tap = tap
+        self._way: Way | None = None
+        """Known to the tap from the first message on."""
         self.sent = 0
         """Bytes of the frames that were sent."""
         self.received = 0
@@ -46,12 +50,14 @@ class PackedConnection:
     async def send(self, data: bytes) -> None:
         if self._packer is None:
             self.sent += framed(len(data), self._sends)
+            self._tell(self._sends, data, len(data))
             await self.inner.send(data)
             return
         if self._broken:
             raise ConnectionClosed(f"the connection to {self.peer.address} is over: a message was given up half way")
         packed = self._packer.pack(data)
         self.sent += framed(len(packed), self._sends)
+        self._tell(self._sends, data, len(packed))
         self._broken = True
         await (self.inner.send_binary(packed) if isinstance(self.inner, Binary) else self.inner.send(packed))
         self._broken = False
@@ -59,12 +65,26 @@ class PackedConnection:
     async def receive(self) -> bytes:
         data = await self.inner.receive()
         self.received += framed(len(data), self._receives)
-        if self._unpacker is None:
-            return data
+        message = data if self._unpacker is None else self._unpacked(self._unpacker, data)
+        self._tell(self._receives, message, len(data))
+        return message
+
+    async def close(self) -> None:
+        if self._tap is not None and self._way is not None:
+            self._tap.close(self._way)
+        self._tap = None
+        await self.inner.close()
+
+    def _unpacked(self, unpacker: Unpacker, data: bytes) -> bytes:
         try:
-            return self._unpacker.unpack(data)
+            return unpacker.unpack(data)
         except MessageError as error:
             raise ConnectionClosed(f"{self.peer.address} sent what cannot be read: {error}") from error
 
-    async def close(self) -> None:
-        await self.inner.close()
+    def _tell(self, direction: Direction, message: bytes, length: int) -> None:
+        if self._tap is None:
+            return
+        if self._way is None:
+            self._way = self._tap.open(self.inner.peer)
+        for listener in self._tap.listeners:
+            listener.heard(self._way, direction, message, framed(length, direction))

@@ -4,6 +4,7 @@
 # msgspec gives every object its own copy of an empty container.
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from msgspec import field
@@ -358,7 +359,8 @@ class OctoedgeCloud(Section, frozen=True):
     )
 
     status_socket: str = ""
-    """Path of a Unix socket that answers health as JSON; empty: none."""
+    """Path of a Unix socket (mode 0600) that answers health as JSON; empty: `cloudcore.sock` beside the folder
+    `keptLogs.directory`. Captures are asked for at a socket beside it."""
     kubelet_address: str = ""
     """IP or name by which a Kubernetes API server reaches `cloudStream.streamPort`. Edge nodes then show it as theirs,
     and `kubectl logs`, `exec` and the like need no iptables; empty: nodes show their own. `*.DOMAIN`: each shows
@@ -386,3 +388,9 @@ class CloudCoreConfig(Section, frozen=True):
     feature_gates: dict[str, bool] = {}
     """KubeEdge's feature gates by name."""
     octoedge: OctoedgeCloud = OctoedgeCloud()
+
+    @property
+    def status_socket(self) -> str:
+        """Path of the status socket, the default put in."""
+        ours = self.octoedge
+        return ours.status_socket or os.path.join(os.path.dirname(ours.kept_logs.directory), "cloudcore.sock")

@@ -22,6 +22,7 @@ from octoedge.protocol.usage import Usage
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.throttle import Throttle
 from octoedge.transport.connection import Connection, Peer
+from octoedge.transport.tap import Tap
 from octoedge.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ class CloudHub:
         self._turns = Throttle(_SESSIONS_A_SECOND, _SESSIONS_AT_ONCE)
         self._bases = Bases()
         self._open = False
+        self.tap = Tap(self.answer_headers)
 
     def admit(self, peer: Peer) -> str:
         """Why this peer may not connect; empty when it may."""
@@ -177,6 +179,7 @@ class CloudHub:
             usage=self._sessions.usage_of(peer.node, self._clock.now()),
             beat=self._beat,
             bases=self._bases,
+            tap=self.tap,
         )
         wait = self._turns.take(asyncio.get_running_loop().time())
         if wait:

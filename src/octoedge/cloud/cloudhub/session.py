@@ -30,6 +30,7 @@ from octoedge.protocol.usage import Usage
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Connection
 from octoedge.transport.packed import PackedConnection
+from octoedge.transport.tap import Tap
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Session:
         usage: Usage | None = None,
         beat: Callable[[str], None] | None = None,
         bases: Bases,
+        tap: Tap | None = None,
     ) -> None:
         """`beat` is told of the heartbeats of nodes whose Lease the cloud renews."""
         self.node = connection.peer.node
@@ -70,7 +72,8 @@ class Session:
         self._usage = usage or Usage(clock.now())
         self._beat = beat
         self._bases = bases if handshake.DELTAS in self._agreed else None
-        self._connection = PackedConnection(connection, Direction.DOWN, packed=handshake.PACKED in self._agreed)
+        packed = handshake.PACKED in self._agreed
+        self._connection = PackedConnection(connection, Direction.DOWN, packed=packed, tap=tap)
         self._receive = receive
         self._checkpoints = checkpoints
         self._clock = clock

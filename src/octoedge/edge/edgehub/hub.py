@@ -27,6 +27,7 @@ from octoedge.errors import ConnectionRefusedByPeer, PkiError, TokenError, Trans
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 from octoedge.transport.connection import Connection, Dial
+from octoedge.transport.tap import Tap
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +72,13 @@ class EdgeHub:
         enrolment: Enrolment | None,
         settings: Settings = Settings(),
         rng: random.Random | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self._dial = dial
         self._uplink = uplink
         self._inbound = inbound
         self._enrolment = enrolment
+        self._tap = tap
         self._settings = settings
         self._rng = rng or random.Random()  # noqa: S311 - spreads a fleet in time, guards nothing
         self._complaints = SaidOnce(log)
@@ -149,7 +152,8 @@ class EdgeHub:
         self.trouble = ""
         self._complaints.over(_LOST, "is up again")
         log.info("connected to the cloud at %s", connection.peer.address)
-        session = Session(connection, self._uplink, self._inbound, self._dropped, heartbeat=self._settings.heartbeat)
+        heartbeat = self._settings.heartbeat
+        session = Session(connection, self._uplink, self._inbound, self._dropped, heartbeat=heartbeat, tap=self._tap)
         try:
             why = await session.run()
         finally:

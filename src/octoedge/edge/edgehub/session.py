@@ -21,6 +21,7 @@ from octoedge.protocol.routes import Direction
 from octoedge.runtime.inorder import InOrder
 from octoedge.transport.connection import Connection
 from octoedge.transport.packed import PackedConnection
+from octoedge.transport.tap import Tap
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +80,11 @@ class Session:
     """Serves one connection until it dies."""
 
     def __init__(
-        self, connection: Connection, uplink: Uplink, inbound: Inbound, dropped: Dropped, *, heartbeat: float
-    ) -> None:
+        self, connection: Connection, uplink: Uplink, inbound: Inbound, dropped: Dropped, *, heartbeat: float,
+        tap: Tap | None = None,
+    ) -> None:  # fmt: skip
         packed = handshake.PACKED in handshake.features(connection.peer.headers)
-        self._connection = PackedConnection(connection, Direction.UP, packed=packed)
+        self._connection = PackedConnection(connection, Direction.UP, packed=packed, tap=tap)
         self._uplink = uplink
         self._inbound = inbound
         self._dropped = dropped

@@ -41,6 +41,11 @@ def of_type(connection: sqlite3.Connection, kind: str) -> list[bytes]:
     return [_bytes(row[0]) for row in connection.execute("SELECT value FROM meta WHERE type = ? ORDER BY key", (kind,))]
 
 
+def everything(connection: sqlite3.Connection) -> list[tuple[str, bytes]]:
+    """(resource, object) of all that is stored."""
+    return [(str(key), _bytes(value)) for key, value in connection.execute("SELECT key, value FROM meta ORDER BY key")]
+
+
 def put(connection: sqlite3.Connection, resource: Resource, obj: bytes, sent: ObjectMeta) -> Stored:
     """Store `obj` unless what is stored is as new, or it is a pod that has ended here."""
     before = get(connection, resource)

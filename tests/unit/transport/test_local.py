@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from octoedge.edge.status import StatusSocket
+from octoedge.transport.local import StatusSocket
 
 
 def during(path: Path, test: Callable[[], Awaitable[None]]) -> None:

@@ -1,0 +1,79 @@
+"""Unix sockets by which a daemon is asked on its own machine: mode 0600, for whoever the daemon runs as, and root.
+
+    status socket     {"node": …, "connected": true, "hub": "connected", "since": …, "trouble": "", …}
+
+answers one line of JSON to every connection and closes it; nothing is read from it. The daemon's `health` fills it in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+_MAX_PATH = 107
+"""Bytes that the path of a Unix socket may have."""
+
+_ANSWER_SECONDS = 5.0
+_SETTING = "octoedge.statusSocket"
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def listen(path: Path, answer: Answer) -> asyncio.Server:
+    """Listen at `path` in place of what a killed process left there; `OSError` when that cannot be."""
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise OSError(f"the path is longer than {_MAX_PATH} bytes; set {_SETTING} to a shorter one")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of a socket: nothing to wait for
+    before = os.umask(0o177)
+    try:
+        return await asyncio.start_unix_server(answer, path)
+    finally:
+        os.umask(before)
+
+
+def beside(path: Path, what: str) -> Path:
+    """The socket for another purpose beside the status socket: `edgecore.sock` → `edgecore.capture.sock`."""
+    return path.with_name(f"{path.name.removesuffix('.sock')}.{what}.sock")
+
+
+class StatusSocket:
+    """A module: answers `health()` to every connection."""
+
+    name = "status socket"
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, health: Callable[[], dict[str, Any]]) -> None:
+        self._path = path
+        self._health = health
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Answer until cancelled. Without a socket the daemon runs all the same, and says so."""
+        ready()
+        try:
+            server = await listen(self._path, self._answer)
+        except OSError as error:
+            log.warning("no status socket at %s: %s", self._path, error)
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+    async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                writer.write(msgspec.json.encode(self._health()) + b"\n")
+                await writer.drain()
+        writer.close()
