@@ -85,7 +85,7 @@ class EdgeCore:
         backoff = Backoff(first=0.5, limit=10.0)
         while True:
             self._lost.clear()
-            place = await asyncio.to_thread(_place, self._socket)
+            place = _place(self._socket)
             try:
                 request = m.MapperRegisterRequest(with_data=True, mapper=self._info)
                 reply = await call(self._channel, MANAGER["MapperRegister"], request, CALL_SECONDS)
@@ -107,7 +107,7 @@ class EdgeCore:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._lost.wait()
             except TimeoutError:
-                if await asyncio.to_thread(_place, self._socket) != place:
+                if _place(self._socket) != place:
                     self._channel.close()
                     return
 
