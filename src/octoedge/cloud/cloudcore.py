@@ -13,7 +13,7 @@ import asyncio
 import ipaddress
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,16 +32,16 @@ from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.requests import Requests
 from octoedge.cloud.edgecontroller.upstream import Enforcement, Upstream
 from octoedge.cloud.joined import Dispatch, Intents
-from octoedge.cloud.monitor import Monitor, Readings, health
+from octoedge.cloud.monitor import Monitor, Readings
 from octoedge.cloud.policycontroller.controller import PolicyController
 from octoedge.cloud.ports import Intent
 from octoedge.cloud.ports import Upstream as Requested
 from octoedge.cloud.synccontroller.checkpoints import ObjectSyncs
 from octoedge.cloud.synccontroller.controller import SyncController
-from octoedge.errors import ApiError, TransportError
+from octoedge.errors import ApiError, CertificateError, TransportError
 from octoedge.kube.client import Client
 from octoedge.pki import x509
-from octoedge.pki.authority import Authority, Files, TokenKeeper, load
+from octoedge.pki.authority import Authority, Files, TokenKeeper, load, renewed
 from octoedge.pki.ledger import Ledger
 from octoedge.protocol.codec import MAX_BYTES
 from octoedge.protocol.payloads import Payload
@@ -49,14 +49,15 @@ from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
 from octoedge.runtime.supervisor import Module, Supervisor
-from octoedge.transport.capturing import CaptureSocket
 from octoedge.transport.connection import Peer
 from octoedge.transport.gate import Limits
-from octoedge.transport.local import StatusSocket
-from octoedge.transport.tls import ClientCertificate, server_context
+from octoedge.transport.tls import ClientCertificate, server_context, show
 from octoedge.transport.websocket_server import WebSocketServer, channel_door
 
 log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 3600.0
+"""Between two looks at the server certificate."""
 
 
 class CloudCore:
@@ -74,8 +75,7 @@ class CloudCore:
         needs = ("edgeController", "deviceController")[: len(both)]
         policies = _policies(config, client, self.sessions, self.downstream)
         intents: list[Intent] = [*both, *policies]
-        self._intents = Intents(*intents)
-        sync = SyncController(client, self._intents, self.sessions, self.checkpoints, needs)
+        sync = SyncController(client, Intents(*intents), self.sessions, self.checkpoints, needs)
         requests = Requests(
             client, self.downstream, address=_reachable(hub_config.advertise_address), door=_door(config)
         )
@@ -143,7 +143,7 @@ class CloudCore:
         self.https = HttpsServer(
             hub.https.address,
             hub.https.port,
-            lambda: self._tls(ClientCertificate.OPTIONAL),
+            lambda: self._authority.context(ClientCertificate.OPTIONAL),
             endpoints.handle,
             replace(limits, connections_per_address=doors.connections_per_address),
         )
@@ -151,7 +151,7 @@ class CloudCore:
             WebSocketServer(
                 hub.websocket.address,
                 hub.websocket.port,
-                tls=lambda: self._tls(ClientCertificate.REQUIRED),
+                tls=lambda: self._authority.context(ClientCertificate.REQUIRED),
                 serve=self.hub.serve,
                 limits=limits,
                 door=channel_door(
@@ -167,7 +167,7 @@ class CloudCore:
             clock.now,
         )
         self.monitor = Monitor(self._config.common_config.monitor_server.bind_address, readings)
-        listeners: list[Module] = [self.monitor, ledger, *self._sockets(readings, clock)]
+        listeners: list[Module] = [self.monitor, ledger]
         if hub.enable:
             listeners.append(self.https)
         if hub.enable and hub.websocket.enable:
@@ -191,30 +191,12 @@ class CloudCore:
             listeners.append(stream)
         return listeners
 
-    def _sockets(self, readings: Readings, clock: Clock) -> list[Module]:
-        """What is asked on this machine."""
-        path = Path(self._config.status_socket)
-
-        async def held(node: str) -> AsyncGenerator[tuple[str, str, bytes], None]:
-            for name in [node] if node else sorted(self.sessions.connected):
-                for resource, body in self._intents.objects(name):
-                    yield name, resource, body
-
-        status = StatusSocket(path, lambda: health(readings))
-        return [status, CaptureSocket(path, "cloud", self.hub.tap, clock, held)]
-
-    def _tls(self, client: ClientCertificate) -> ssl.SSLContext:
-        authority = self._authority.get()
-        return server_context(
-            x509.certificate_to_pem(authority.server.certificate),
-            x509.key_to_pem(authority.server.key),
-            x509.certificate_to_pem(authority.ca.certificate),
-            client,
-        )
-
 
 class AuthorityModule:
-    """Module: the CA of this cloud, from files, from the API, or made now; waits for an API server that is away."""
+    """Module: the CA of this cloud, from files, from the API, or made now; waits for an API server that is away.
+
+    The server certificate is looked at from time to time: made anew before its end, or replaced by an administrator.
+    """
 
     name = "authority"
     needs: tuple[str, ...] = ()
@@ -228,14 +210,21 @@ class AuthorityModule:
         )
         self._addresses = [*hub.advertise_address, *hub.dns_names]
         self._loaded: Authority | None = None
+        self._contexts: list[ssl.SSLContext] = []
 
     def get(self) -> Authority:
         """The authority; only for those who need this module."""
         assert self._loaded is not None, "asked for the authority before it was ready"
         return self._loaded
 
+    def context(self, client: ClientCertificate) -> ssl.SSLContext:
+        """A listener's context; each handshake shows the server certificate that is current then."""
+        made = server_context(*self._shown(), x509.certificate_to_pem(self.get().ca.certificate), client)
+        self._contexts.append(made)
+        return made
+
     async def run(self, ready: Callable[[], None]) -> None:
-        """Load or make it, then do nothing."""
+        """Load or make it, then look after it."""
         backoff = Backoff(first=0.2, limit=5.0)
         said = SaidOnce(log)
         while self._loaded is None:
@@ -246,7 +235,26 @@ class AuthorityModule:
                 await asyncio.sleep(backoff.next())
         said.over("waiting for the API server", "it answers")
         ready()
-        await asyncio.Event().wait()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await self._look()
+                said.over("server certificate", "it can be looked after again")
+            except (TransportError, ApiError, CertificateError) as error:
+                said.trouble("server certificate", f"{error}; the one before goes on")
+
+    async def _look(self) -> None:
+        before = self.get()
+        self._loaded = await renewed(self._client, before, self._files, self._addresses, self._clock)
+        if self._loaded.server == before.server:
+            return
+        for context in self._contexts:
+            show(context, *self._shown())
+        log.info("the listeners show their new server certificate")
+
+    def _shown(self) -> tuple[bytes, bytes]:
+        server = self.get().server
+        return x509.certificate_to_pem(server.certificate), x509.key_to_pem(server.key)
 
 
 class EdgeListener:

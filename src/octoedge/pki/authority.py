@@ -94,6 +94,18 @@ async def load(client: Client, files: Files, addresses: Sequence[str], clock: Cl
     await _ensure_namespace(client)
     now = clock.now()
     ca = _from_files(files.ca, files.ca_key) or await _adopt_or_create(client, _CA, lambda: x509.new_authority(now))
+    return Authority(ca, await _server(client, ca, files, addresses, now))
+
+
+async def renewed(
+    client: Client, authority: Authority, files: Files, addresses: Sequence[str], clock: Clock
+) -> Authority:
+    """The same authority with the server certificate as it should be by now; its CA stays, whatever became of it."""
+    return Authority(authority.ca, await _server(client, authority.ca, files, addresses, clock.now()))
+
+
+async def _server(client: Client, ca: x509.Pair, files: Files, addresses: Sequence[str], now: float) -> x509.Pair:
+    """The administrator's own; else the one that is kept, made anew when it will not do."""
     server = _from_files(files.server, files.server_key)
     if server is None:
         server = await _adopt_or_create(client, _SERVER, lambda: x509.new_server(ca, addresses, now))
@@ -102,7 +114,7 @@ async def load(client: Client, files: Files, addresses: Sequence[str], clock: Cl
             log.warning("making a new server certificate: %s", why)
             server = x509.new_server(ca, addresses, now)
             await _replace(client, _SERVER, server)
-    return Authority(ca, server)
+    return server
 
 
 class TokenKeeper:
@@ -248,7 +260,12 @@ def _ending(authority: Authority, now: float) -> list[str]:
     found: list[str] = []
     for what, pair, before, then in (
         ("CA certificate", authority.ca, _WARN_CA, "nodes trust it: give them a new one before (docs/security.md)"),
-        ("server certificate", authority.server, _RENEW_BEFORE, "CloudCore makes its own anew when it starts"),
+        (
+            "server certificate",
+            authority.server,
+            _RENEW_BEFORE,
+            "CloudCore makes its own anew in time, and takes up files that you replace",
+        ),
     ):
         days = (x509.read_der(pair.certificate, what).not_after - now) / 86400
         if days * 86400 < before:

@@ -29,6 +29,15 @@ def server_context(certificate_pem: bytes, key_pem: bytes, ca_pem: bytes, client
     try:
         context.set_ciphers(_CIPHERS)
         context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise CertificateError(f"the serving certificate cannot be used: {error}") from error
+    show(context, certificate_pem, key_pem)
+    return context
+
+
+def show(context: ssl.SSLContext, certificate_pem: bytes, key_pem: bytes) -> None:
+    """Serve this certificate from the next handshake on; connections that are open go on."""
+    try:
         with tempfile.TemporaryDirectory(prefix="octoedge-") as folder:
             # The ssl module takes files only; the folder has mode 0700 and lives for a moment.
             chain, key = Path(folder, "crt"), Path(folder, "key")
@@ -36,9 +45,8 @@ def server_context(certificate_pem: bytes, key_pem: bytes, ca_pem: bytes, client
             chain.write_bytes(certificate_pem)
             key.write_bytes(key_pem)
             context.load_cert_chain(chain, key)
-    except (ssl.SSLError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CertificateError(f"the serving certificate cannot be used: {error}") from error
-    return context
 
 
 def common_name(certificate: dict[str, Any] | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from octoedge.pki.authority import Authority
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Peer
 from octoedge.transport.gate import NO_LIMITS, Limits
-from octoedge.transport.tls import ClientCertificate, server_context
+from octoedge.transport.tls import ClientCertificate, server_context, show
 from octoedge.transport.websocket_server import WebSocketServer
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class CloudStream:
         async with asyncio.TaskGroup() as group, listener.listening():
             self.tunnel_port = listener.port
             group.create_task(trust.run(), name="stream server's client CA")
-            group.create_task(self._follow_files(trust, stream), name="stream server's certificate")
+            group.create_task(self._follow(trust, stream, tls, tunnel), name="certificates")
             group.create_task(self._end_tunnels(), name="tunnels of refused certificates")
             if self.kept is not None:
                 group.create_task(self.kept.run(), name="ends of logs")
@@ -137,18 +138,22 @@ class CloudStream:
             x509.certificate_to_pem(authority.server.certificate), x509.key_to_pem(authority.server.key), ca
         )
 
-    async def _follow_files(self, trust: ClientTrust, shown: _Served) -> None:
-        """An administrator's certificate is replaced while we run; made ones outlive us."""
+    async def _follow(self, trust: ClientTrust, stream: _Served, tls: ssl.SSLContext, tunnel: _Served) -> None:
+        """An administrator's certificates, and the cloud's own one, are replaced while we run."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
                 given = await asyncio.to_thread(self._given_certificate)
+                if given is not None and given != stream:
+                    stream = given
+                    trust.serve_with(given.certificate, given.key)
+                found = await asyncio.to_thread(self._tunnel_certificate)
+                if found != tunnel:
+                    show(tls, found.certificate, found.key)
+                    tunnel = found
+                    log.info("the tunnel server shows its new certificate")
             except CertificateError as error:
-                log.warning("%s; the stream server goes on with the one it has", error)
-                continue
-            if given is not None and given != shown:
-                shown = given
-                trust.serve_with(given.certificate, given.key)
+                log.warning("%s; the servers go on with the certificates they have", error)
 
     def _given_certificate(self) -> _Served | None:
         """The administrator's files."""
