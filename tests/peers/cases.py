@@ -13,7 +13,7 @@ from octoedge.pki import x509
 from octoedge.testing.eventually import eventually
 from octoedge.testing.peers.cell import NODE, Cell
 
-from . import devices
+from . import devices, metaserver
 
 PORT = 30080
 PATIENCE = 150.0
@@ -384,6 +384,7 @@ CASES = (
     Case("pod deleted", delete),
     Case("20 pods at once", many),
     Case("static pod", static),
+    Case("MetaServer", metaserver.tell),
     Case("device over DMI", devices.over_dmi),
     Case("device over MQTT", devices.over_mqtt),
     Case("EdgeCore restarted", restart),

@@ -124,6 +124,8 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
     hub = _add_hub(modules, config, config_file, clock, uplink, metamanager, store)
     edged = _edged(config, metamanager, receiver, clock) if edged_on else None
     if edged is not None:
+        if metaserver is not None:
+            metaserver.extensions.pods = edged
         modules.append(edged)
         _add_local_api(modules, config, edged)
     if config.modules.edge_stream.enable:

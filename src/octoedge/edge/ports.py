@@ -360,8 +360,8 @@ class Copies(Protocol):
         ...
 
 
-class HeldPods(Protocol):
-    """Edged, as MetaServer sees it where pods wait to be released (`keadm ctl unhold-upgrade`)."""
+class LocalPods(Protocol):
+    """Edged, as MetaServer sees it where root of the machine says something about its pods."""
 
     def release(self, namespace: str, name: str) -> int:
         """Let the held pod of that name start; how many there were."""
@@ -369,6 +369,10 @@ class HeldPods(Protocol):
 
     def release_all(self) -> int:
         """Let every held pod of this node start; how many there were."""
+        ...
+
+    async def restart(self, namespace: str, name: str) -> None:
+        """End the containers of that pod; they start anew by the pod's restart policy. Raises `ApiError` 404."""
         ...
 
 

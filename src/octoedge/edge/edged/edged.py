@@ -57,7 +57,7 @@ from octoedge.edge.edged.termination import TerminationMessages
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Volumes
 from octoedge.edge.ports import Change, ChangeKind, HttpAnswer, LogRequest, Metadata, StreamRequest
-from octoedge.errors import MessageError, OctoedgeError
+from octoedge.errors import MessageError, OctoedgeError, not_found
 from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock, SystemClock
@@ -70,6 +70,8 @@ each time, so that two who disagree for good do not chatter."""
 
 _START_PATIENCE = 3.0
 _DRAIN_SECONDS = 5.0
+_RESTART_SECONDS = 3.0
+"""What containers get to end when somebody on the node restarts a pod, as with KubeEdge."""
 
 
 class EdgedSettings(msgspec.Struct, frozen=True):
@@ -239,12 +241,22 @@ class Edged:
         await self._shutdown.run()
 
     def release(self, namespace: str, name: str) -> int:
-        """`HeldPods` for MetaServer."""
+        """`LocalPods` for MetaServer."""
         return self.sync.door.release(namespace, name)
 
     def release_all(self) -> int:
-        """`HeldPods` for MetaServer."""
+        """`LocalPods` for MetaServer."""
         return self.sync.door.release()
+
+    async def restart(self, namespace: str, name: str) -> None:
+        """`LocalPods` for MetaServer."""
+        pod = self.pods.named(namespace, name)
+        seen = self.observer.pods.get(pod.metadata.uid) if pod is not None else None
+        if seen is None:
+            raise not_found("pods", f"{namespace}/{name}")
+        for container in seen.containers:
+            if container.alive:
+                await self._runtime.stop_container(container.id, _RESTART_SECONDS)
 
     @property
     def health(self) -> str:

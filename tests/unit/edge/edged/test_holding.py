@@ -6,7 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from octoedge.edge.edged.edged import Edged
+from octoedge.errors import ApiError
 from octoedge.testing.clock import run
 from octoedge.testing.node import World, condition, deleting, is_running, pod, scenario
 
@@ -81,3 +84,21 @@ def test_what_runs_is_not_held_after_a_restart_and_what_waited_waits_again(tmp_p
             assert waits(world.metadata.status("uid-other"))
 
     run(main())
+
+
+def test_a_pod_that_is_restarted_gets_new_containers(tmp_path: Path) -> None:
+    async def body(world: World, edged: Edged) -> None:
+        await world.metadata.put("pod", pod("web"))
+        await world.metadata.until_status("uid-web", is_running)
+        before = set(world.runtime.containers)
+        await edged.restart("default", "web")
+        status = await world.metadata.until_status("uid-web", lambda seen: is_running(seen) and _restarts(seen) == 1)
+        assert status["containerStatuses"][0]["containerID"].removeprefix("containerd://") not in before
+        with pytest.raises(ApiError, match="not found"):
+            await edged.restart("default", "none")
+
+    scenario(tmp_path, body)
+
+
+def _restarts(status: Json) -> int:
+    return int(status["containerStatuses"][0]["restartCount"])

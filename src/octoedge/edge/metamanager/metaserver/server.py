@@ -21,6 +21,7 @@ import msgspec
 from octoedge.edge.metamanager.metaserver.callers import Caller, Callers, Permissions
 from octoedge.edge.metamanager.metaserver.cloud import AWAY, Cloud
 from octoedge.edge.metamanager.metaserver.copies import Copies
+from octoedge.edge.metamanager.metaserver.extensions import Extensions
 from octoedge.edge.metamanager.metaserver.feeds import Feeds
 from octoedge.edge.metamanager.metaserver.policies import Policies
 from octoedge.edge.metamanager.metaserver.reads import Reads
@@ -84,6 +85,7 @@ class MetaServer:
         self._pages: dict[str, float] = {}
         self._said = SaidOnce(log)
         self.http = HttpServer(self.answer)
+        self.extensions = Extensions(settings.node)
         self._verbs: dict[str, Verb] = {
             "GET": self._read,
             "HEAD": self._read,
@@ -124,6 +126,11 @@ class MetaServer:
         target = parse_path(request.path)
         if target is None:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
+        extension = self.extensions.find(request)
+        if extension is not None:
+            if caller.account:
+                raise ApiError(403, "Forbidden", f"service account {caller.account} is not root of this machine")
+            return await extension()
         verb = self._verbs.get(request.method)
         if verb is None:
             raise ApiError(405, "MethodNotAllowed", f"{request.method[:20]} is not understood here")
@@ -184,6 +191,9 @@ class MetaServer:
                     self._said.over(where, "listens")
                     async with server:
                         await server.serve_forever()
+            except FileNotFoundError as error:
+                log.debug("= %s waits for the node's certificate: %s", where, error)
+                backoff.reset()
             except (OSError, ssl.SSLError) as error:
                 self._said.trouble(where, f"cannot listen: {error}; trying again")
             finally:

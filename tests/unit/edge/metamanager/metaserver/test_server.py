@@ -11,10 +11,11 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from octoedge.errors import not_found
 from octoedge.protocol.handshake import certificate_name
 from octoedge.testing.dynamiclink import NODE
 from octoedge.testing.metaserver import ACCOUNT, MAPS, USER, Site, Watching, decoded, play
-from octoedge.transport.http_server import Request
+from octoedge.transport.http_server import Answer, Request
 
 PART = "kubernetes.io"
 
@@ -243,5 +244,74 @@ def test_behind_a_cloud_of_kubeedge_an_account_may_what_that_cloud_told_of_it(tm
         assert (await site.ask("/api/v1/namespaces/other/configmaps", **pod)).status == 403
         assert (await site.ask("/api/v1/namespaces/default/secrets", **pod)).status == 403
         assert await site.names(**pod) == ["one", "two"]
+
+    play(tmp_path, test, secure=True)
+
+
+class Pods:
+    """Implements `LocalPods`: one pod is held, one runs."""
+
+    def __init__(self) -> None:
+        self.held = ["shop/waits"]
+        self.restarted: list[str] = []
+
+    def release(self, namespace: str, name: str) -> int:
+        if f"{namespace}/{name}" not in self.held:
+            return 0
+        self.held.remove(f"{namespace}/{name}")
+        return 1
+
+    def release_all(self) -> int:
+        count = len(self.held)
+        self.held.clear()
+        return count
+
+    async def restart(self, namespace: str, name: str) -> None:
+        if name != "web":
+            raise not_found("pods", f"{namespace}/{name}")
+        self.restarted.append(f"{namespace}/{name}")
+
+
+async def say(site: Site, path: str, body: str, **headers: str) -> Answer:
+    return await site.server.answer(Request("POST", path, {}, headers, body.encode()))
+
+
+def test_root_releases_held_pods_and_restarts_pods_also_without_the_cloud(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        site.link.cut()
+        assert (await say(site, "/api/v1/pods/unhold-upgrade", "shop/waits")).status == 503
+        pods = site.server.extensions.pods = Pods()
+        assert (await say(site, "/api/v1/pods/unhold-upgrade", "shop/other")).status == 404
+        for wrong in ("", "waits", "/waits", "shop/", "a/b/c"):
+            assert (await say(site, "/api/v1/pods/unhold-upgrade", wrong)).status == 400
+        assert (await say(site, "/api/v1/nodes/unhold-upgrade", "other")).status == 400
+        assert pods.held
+        assert (await say(site, "/api/v1/pods/unhold-upgrade", "shop/waits")).status == 200
+        pods.held.append("shop/again")
+        assert (await say(site, "/api/v1/nodes/unhold-upgrade", NODE)).status == 200
+        assert not pods.held
+        answer = await say(site, "/api/v1/namespaces/shop/pods/restart", '["web", "none"]')
+        assert decoded(answer)["LogMessages"] == ["pod shop/web restarts"]
+        assert "not found" in decoded(answer)["errMessages"][0]
+        assert (await say(site, "/api/v1/namespaces/shop/pods/restart", "web")).status == 400
+        assert pods.restarted == ["shop/web"]
+
+    play(tmp_path, test)
+
+
+def test_a_pod_may_not_release_or_restart_anything(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await hand_out(site, jwt())
+        await told_rights(site, "*")
+        pods = site.server.extensions.pods = Pods()
+        for path, body in (
+            ("/api/v1/pods/unhold-upgrade", "shop/waits"),
+            ("/api/v1/nodes/unhold-upgrade", NODE),
+            ("/api/v1/namespaces/shop/pods/restart", '["web"]'),
+        ):
+            assert (await say(site, path, body, authorization=f"Bearer {jwt()}")).status == 403
+            assert (await say(site, path, body)).status == 401
+        assert pods.held
+        assert not pods.restarted
 
     play(tmp_path, test, secure=True)
