@@ -13,7 +13,7 @@ import asyncio
 import ipaddress
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.requests import Requests
 from octoedge.cloud.edgecontroller.upstream import Enforcement, Upstream
 from octoedge.cloud.joined import Dispatch, Intents
-from octoedge.cloud.monitor import Monitor, Readings
+from octoedge.cloud.monitor import Monitor, Readings, health
 from octoedge.cloud.policycontroller.controller import PolicyController
 from octoedge.cloud.ports import Intent
 from octoedge.cloud.ports import Upstream as Requested
@@ -45,12 +45,15 @@ from octoedge.pki.authority import Authority, Files, TokenKeeper, load, renewed
 from octoedge.pki.ledger import Ledger
 from octoedge.protocol.codec import MAX_BYTES
 from octoedge.protocol.payloads import Payload
+from octoedge.protocol.resource import parse
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
 from octoedge.runtime.supervisor import Module, Supervisor
+from octoedge.transport.capturing import CaptureSocket
 from octoedge.transport.connection import Peer
 from octoedge.transport.gate import Limits
+from octoedge.transport.local import StatusSocket
 from octoedge.transport.tls import ClientCertificate, server_context, show
 from octoedge.transport.websocket_server import WebSocketServer, channel_door
 
@@ -75,7 +78,8 @@ class CloudCore:
         needs = ("edgeController", "deviceController")[: len(both)]
         policies = _policies(config, client, self.sessions, self.downstream)
         intents: list[Intent] = [*both, *policies]
-        sync = SyncController(client, Intents(*intents), self.sessions, self.checkpoints, needs)
+        self._intents = Intents(*intents)
+        sync = SyncController(client, self._intents, self.sessions, self.checkpoints, needs)
         requests = Requests(
             client, self.downstream, address=_reachable(hub_config.advertise_address), door=_door(config)
         )
@@ -167,7 +171,7 @@ class CloudCore:
             clock.now,
         )
         self.monitor = Monitor(self._config.common_config.monitor_server.bind_address, readings)
-        listeners: list[Module] = [self.monitor, ledger]
+        listeners: list[Module] = [self.monitor, ledger, *self._sockets(readings, clock)]
         if hub.enable:
             listeners.append(self.https)
         if hub.enable and hub.websocket.enable:
@@ -190,6 +194,21 @@ class CloudCore:
             ledger.listen(stream.end)
             listeners.append(stream)
         return listeners
+
+    def _sockets(self, readings: Readings, clock: Clock) -> list[Module]:
+        """What is asked on this machine."""
+        path = Path(self._config.status_socket)
+
+        async def held(node: str) -> AsyncGenerator[tuple[str, str, bytes], None]:
+            for name in [node] if node else sorted(self.sessions.connected):
+                for resource, body in self._intents.objects(name):
+                    yield name, resource, body
+
+        async def now(_: str, resource: str) -> bytes | None:
+            return self._intents.body(parse(resource))
+
+        status = StatusSocket(path, lambda: health(readings))
+        return [status, CaptureSocket(path, "cloud", self.hub.tap, clock, held, now)]
 
 
 class AuthorityModule:

@@ -43,6 +43,12 @@ class Intents:
             if item is not None:
                 yield str(wanted.resource), item.payload.body
 
+    def body(self, resource: Resource) -> bytes | None:
+        """An object as it would be sent now."""
+        live = self.live(resource)
+        item = self.item(Wanted(resource, live.uid, live.version), first=False) if live is not None else None
+        return item.payload.body if item is not None else None
+
     def exists(self, node: str) -> bool:
         """Whether there is an edge node of this name."""
         return self._parts[0].exists(node)

@@ -27,11 +27,12 @@ from octoedge.edge.metamanager.schema import Opened, open_store
 from octoedge.edge.ports import Change
 from octoedge.errors import ConfigError
 from octoedge.protocol import handshake
+from octoedge.protocol.resource import parse
 from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.runtime.throttle import Throttle
-from octoedge.transport.capturing import CaptureSocket
+from octoedge.transport.capturing import CaptureSocket, HeldBy, Now
 from octoedge.transport.local import StatusSocket
 from octoedge.transport.tap import Tap
 
@@ -203,20 +204,23 @@ def _add_hub(
     settings = hubs.Settings(heartbeat=given.heartbeat, may_give_up=not metamanager.holds_pods())
     tap = Tap(lambda _: headers)
     hub = hubs.EdgeHub(dial, uplink, metamanager.receive, enrolment, settings, tap=tap)
-    modules += [hub, CaptureSocket(Path(config.status_socket), "edge", tap, clock, _stored(store, node))]
+    modules += [hub, CaptureSocket(Path(config.status_socket), "edge", tap, clock, *_stored(store, node))]
     if given.rotate_certificates:
         modules.append(Rotation(enrolment, uplink, hub.reconnect))
     return hub
 
 
-def _stored(store: Opened, node: str) -> Callable[[str], AsyncGenerator[tuple[str, str, bytes], None]]:
-    """What this node holds, for a capture."""
+def _stored(store: Opened, node: str) -> tuple[HeldBy, Now]:
+    """What this node holds, for a capture: all of it, and one object."""
 
     async def held(_: str) -> AsyncGenerator[tuple[str, str, bytes], None]:
         for resource, body in await store.database.read(records.everything):
             yield node, resource, body
 
-    return held
+    async def now(_: str, resource: str) -> bytes | None:
+        return await store.database.read(lambda connection: records.get(connection, parse(resource)))
+
+    return held, now
 
 
 def _edged(config: EdgeCoreConfig, metamanager: MetaManager, changes: Receiver[Change], clock: Clock) -> Edged:

@@ -6,7 +6,8 @@
     answer   the lines of the capture; the socket is closed after the last
 
 Nothing that is secret leaves the process. Who listens must not cost the daemon anything: what comes faster than it can
-be redacted and read is left out, and the capture says so; big messages are redacted on another thread.
+be redacted and read is left out, and the capture says so; big messages are redacted on another thread. A delta, whose
+pieces could not be told apart from a secret's, is written as the whole object that it makes.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from octoedge.errors import MessageError
+from octoedge.protocol import routes
+from octoedge.protocol.payloads import ObjectDelta, ObjectUpdate
 from octoedge.protocol.routes import Direction
 from octoedge.runtime.clock import Clock
 from octoedge.transport.local import beside, listen
@@ -52,6 +55,8 @@ _AT_ONCE = 4
 _LONGEST, _MOST = 24 * 3600.0, 1 << 30
 """Seconds and bytes of a capture, whatever is asked for."""
 _KEY = 32
+_DELTA = routes.row_of(ObjectDelta).operation
+_UPDATE = routes.row_of(ObjectUpdate).operation
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,18 +71,23 @@ HeldBy = Callable[[str], AsyncGenerator[tuple[str, str, bytes], None]]
 """Given a node's name, or nothing for all: (node, resource, object) of what is there when a capture begins."""
 
 
+Now = Callable[[str, str], Awaitable[bytes | None]]
+"""Given a node's name and a resource: the object as it is now at that end."""
+
+
 class CaptureSocket:
     """Module: the socket. Without it the daemon runs all the same, and says so."""
 
     name = "capture socket"
     needs: tuple[str, ...] = ()
 
-    def __init__(self, status_socket: Path, role: str, tap: Tap, clock: Clock, held: HeldBy) -> None:
+    def __init__(self, status_socket: Path, role: str, tap: Tap, clock: Clock, held: HeldBy, now: Now) -> None:
         self._path = beside(status_socket, "capture")
         self._role = role
         self._tap = tap
         self._clock = clock
         self._held = held
+        self._objects = now
         self._open = 0
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -121,7 +131,7 @@ class CaptureSocket:
         return asked
 
     async def _capture(self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        recording = Recording(self._role, asked, self._tap, self._clock)
+        recording = Recording(self._role, asked, self._tap, self._clock, self._objects)
         with self._tap.heard_by(recording):
             async with asyncio.TaskGroup() as group:
                 asking = group.create_task(_until_hung_up(reader, recording), name="who asked for a capture")
@@ -164,7 +174,7 @@ class _Heard(msgspec.Struct, frozen=True):
 class Recording:
     """One capture: listens, and gives the lines."""
 
-    def __init__(self, role: str, asked: Asked, tap: Tap, clock: Clock) -> None:
+    def __init__(self, role: str, asked: Asked, tap: Tap, clock: Clock, now: Now) -> None:
         from octoedge.protocol import redaction
 
         self._over = ""
@@ -172,6 +182,7 @@ class Recording:
         self._asked = asked
         self._tap = tap
         self._clock = clock
+        self._objects = now
         self._redactor: Redactor = redaction.Redactor(os.urandom(_KEY))
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
@@ -255,11 +266,7 @@ class Recording:
         if heard.direction is None:
             return self._opened(heard.at, heard.way)
         self._messages += 1
-        if len(heard.data) > _BIG:
-            message = await asyncio.to_thread(self._redacted, heard.data)
-        else:
-            message = self._redacted(heard.data)
-        whole = len(heard.data) <= _LARGEST
+        message, whole = await self._message(heard)
         return capture.Said(
             at=heard.at,
             connection=heard.way.number,
@@ -269,17 +276,33 @@ class Recording:
             left_out=0 if whole else len(heard.data),
         )
 
-    def _redacted(self, data: bytes) -> Message:
+    async def _message(self, heard: _Heard) -> tuple[Message, bool]:
+        """What is written of it, and whether that is all."""
         from octoedge.protocol import codec
         from octoedge.protocol.message import Header, Message, Route
 
         try:
-            message = codec.decode(data)
-            if len(data) > _LARGEST:
-                return Message(message.header, message.route)
-            return self._redactor.message(message)
+            message = codec.decode(heard.data)
         except MessageError:
-            return Message(Header(msg_id=""), Route(operation="(not a message)"))
+            return Message(Header(msg_id=""), Route(operation="(not a message)")), True
+        known = message if message.route.operation != _DELTA else await self._whole(heard.way, message)
+        if known is None or len(heard.data) > _LARGEST:
+            return Message(message.header, message.route), False
+        if len(bytes(known.content)) > _BIG:
+            return await asyncio.to_thread(self._redactor.message, known), True
+        return self._redactor.message(known), True
+
+    async def _whole(self, way: Way, message: Message) -> Message | None:
+        """The update that a delta stands for; None when nobody holds either version any more."""
+        from octoedge.protocol import deltas
+
+        held = await self._objects(self._node_of(way), message.route.resource)
+        try:
+            body = deltas.apply(held or b"", message.data())
+        except MessageError:
+            return None
+        route = msgspec.structs.replace(message.route, operation=_UPDATE)
+        return msgspec.structs.replace(message, route=route, content=msgspec.Raw(body))
 
     def _opened(self, at: float, way: Way, *, before: bool = False) -> Record:
         from octoedge.protocol import capture

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
-from octoedge.protocol import capture, codec, handshake
+from octoedge.protocol import capture, codec, deltas, handshake
 from octoedge.protocol.capture import Capture
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.routes import Direction
@@ -38,12 +39,15 @@ class Daemon:
         self.status = folder / "cloudcore.sock"
         self.path = folder / "cloudcore.capture.sock"
         self.objects = [("edge-1", "default/secret/db", SECRET), ("edge-1", "null/node/edge-1", b'{"kind":"Node"}')]
-        self.module = CaptureSocket(self.status, "cloud", self.tap, SystemClock(), self._held)
+        self.module = CaptureSocket(self.status, "cloud", self.tap, SystemClock(), self._held, self._now)
 
     async def _held(self, node: str) -> AsyncGenerator[tuple[str, str, bytes], None]:
         for owner, resource, body in self.objects:
             if node in ("", owner):
                 yield owner, resource, body
+
+    async def _now(self, node: str, resource: str) -> bytes | None:
+        return next((body for owner, name, body in self.objects if (owner, name) == (node, resource)), None)
 
     def connect(self, node: str) -> tuple[PackedConnection, PackedConnection]:
         """(the cloud's end, the edge's end) of a packed connection."""
@@ -185,6 +189,35 @@ def test_a_huge_message_is_there_without_its_content(tmp_path: Path) -> None:
         assert found.said[0].left_out > 5 << 20
         assert found.said[0].message.route.resource == "default/pod/web"
         assert [said.left_out for said in found.said[1:]] in ([0], [])
+
+    during(tmp_path, test)
+
+
+@pytest.mark.parametrize("stored", ["before", "after", "another"])
+def test_a_delta_is_written_as_the_whole_object_and_without_its_secrets(tmp_path: Path, stored: str) -> None:
+    old = msgspec.json.encode({"kind": "Secret", "data": {"a": "c3dvcmRmaXNoNDI=", "b": "x" * 2000}})
+    new = old.replace(b"c3dvcmRmaXNoNDI=", b"dHVuYWZpc2gtbmV3")
+    delta = deltas.make(old, new)
+    assert delta is not None
+    assert b"dHVuYWZpc2gtbmV3" in delta
+
+    async def test(daemon: Daemon) -> None:
+        body = {"before": old, "after": new, "another": b"{}"}[stored]
+        daemon.objects = [("edge-1", "default/secret/db", body)]
+        reader, writer = await ask(daemon)
+        await daemon.until(1)
+        cloud, _ = daemon.connect("edge-1")
+        route = Route(source="edgecontroller", group="resource", operation="delta", resource="default/secret/db")
+        await cloud.send(codec.encode(Message(Header(msg_id="1"), route, msgspec.Raw(delta))))
+        text = await hang_up(reader, writer)
+        (said,) = whole(text).said
+        assert b"dHVuYWZpc2" not in text
+        assert b"c3dvcmRm" not in text
+        if stored == "another":
+            assert said.left_out == len(codec.encode(Message(Header(msg_id="1"), route, msgspec.Raw(delta))))
+        else:
+            assert said.message.route.operation == "update"
+            assert set(msgspec.json.decode(said.message.data())["data"]) == {"a", "b"}
 
     during(tmp_path, test)
 
