@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class Cable:
         self._cluster = cluster
         self._wires: list[Wire] = []
         self.whole = True
+        self.lag = 0.0
+        """Seconds that every message takes, in the order of its connection."""
         self.dials = 0
 
     async def dial(self, headers: dict[str, str]) -> Connection:
@@ -65,7 +68,9 @@ class Cable:
         if not self.whole or cloud is None or cloud.hub.admit(peer):
             raise ConnectError(f"nobody answers {self._node}")
         edge, far = pair(peer, Peer(address="cloud in memory", headers=cloud.hub.answer_headers(peer)))
-        self._wires = [Wire(edge), Wire(far)]
+        up: deque[float] = deque()
+        down: deque[float] = deque()
+        self._wires = [Wire(edge, up, down, self.lag), Wire(far, down, up, self.lag)]
         self._cluster.spawn(cloud.hub.serve(self._wires[1]), f"session of {self._node}")
         return self._wires[0]
 
@@ -85,17 +90,33 @@ class Cable:
         for wire in self._wires:
             wire.silence()
 
+    async def move(self) -> None:
+        """The node's address changes: its end breaks, the cloud is not told, and the next connection gets through.
+
+        What was on its way up still arrives, later than what comes by the new connection.
+        """
+        if self._wires:
+            edge, cloud = self._wires
+            cloud.deaf = True
+            await edge.abandon()
+
     def mend(self) -> None:
-        """Let connections through again."""
+        """Let connections through again, at once."""
         self.whole = True
+        self.lag = 0.0
 
 
 class Wire:
     """One end of a connection that can go dead without a word."""
 
-    def __init__(self, inner: MemoryConnection) -> None:
+    def __init__(self, inner: MemoryConnection, sent: deque[float], coming: deque[float], lag: float) -> None:
+        """`sent` and `coming` say when each message that is under way arrives."""
         self._inner = inner
+        self._sent, self._coming = sent, coming
+        self._lag = lag
         self._given_up_at: float | None = None
+        self.deaf = False
+        """Nobody listens at the other end any more: what is sent goes nowhere."""
 
     @property
     def silent(self) -> bool:
@@ -112,7 +133,10 @@ class Wire:
         return self._inner.peer
 
     async def send(self, data: bytes) -> None:
+        if self.deaf:
+            return
         if self._given_up_at is None:
+            self._sent.append(asyncio.get_running_loop().time() + self._lag)
             await self._inner.send(data)
         elif asyncio.get_running_loop().time() > self._given_up_at:
             raise ConnectionClosed("TCP has given up")
@@ -120,20 +144,28 @@ class Wire:
     async def receive(self) -> bytes:
         while True:
             data = await self._inner.receive()
+            early = self._coming.popleft() - asyncio.get_running_loop().time()
+            if early > 0:
+                await asyncio.sleep(early)
             if not self.silent:
                 return data
 
     async def ping(self, timeout: float) -> None:
         """As a WebSocket's: answered by the other end's machine, not by whoever reads there."""
-        if self.silent:
+        if self.silent or self.deaf or self._lag * 2 > timeout:
             await asyncio.sleep(timeout)
             raise ConnectionClosed("the ping was not answered")
+        await asyncio.sleep(self._lag * 2)
 
     async def close(self) -> None:
         if not self.silent:
             await self._inner.close()
         else:
             await self._inner.close_here()
+
+    async def abandon(self) -> None:
+        """This end is over, and the other one is not told."""
+        await self._inner.close_here()
 
     async def cut(self) -> None:
         """Both ends hear of it."""
@@ -146,7 +178,9 @@ class EdgeNode:
     def __init__(self, name: str, cluster: Cluster, seed: int) -> None:
         self.name = name
         self.cable = Cable(name, cluster)
-        self.runtime = MemoryRuntime(cluster.clock, images=(IMAGE,))
+        self.clock = VirtualClock()
+        """This machine's own."""
+        self.runtime = MemoryRuntime(self.clock, images=(IMAGE,))
         self.directory = cluster.directory / name
         self.meta: MetaManager | None = None
         self.hub: EdgeHub | None = None
@@ -160,13 +194,13 @@ class EdgeNode:
     async def start(self) -> None:
         """Start the agent; returns when its modules are ready, connected or not."""
         cluster = self._cluster
-        self.store = store = open_store(self.directory / "edgecore.db", cluster.clock.now(), InlineDatabase.open)
+        self.store = store = open_store(self.directory / "edgecore.db", self.clock.now(), InlineDatabase.open)
         if isinstance(store.database, InlineDatabase):
             store.database.breakable = True
         ends: tuple[Sender[Change], Receiver[Change]] = channel("changes", 1024)
         sender, receiver = ends
-        self.uplink = uplink = Uplink(cluster.clock)
-        self.meta = MetaManager(store, uplink, cluster.clock, sender)
+        self.uplink = uplink = Uplink(self.clock)
+        self.meta = MetaManager(store, uplink, self.clock, sender)
         headers = {
             handshake.NODE: self.name,
             handshake.STORE: store.store_id,
@@ -175,7 +209,7 @@ class EdgeNode:
         self.hub = EdgeHub(lambda: self.cable.dial(headers), uplink, self.meta.receive, None, rng=self._rng)
         ours = settings(self.directory, node=NodeSettings(self.name, ip="192.0.2.7"))
         self.edged = Edged(
-            ours, self.runtime, self.meta, receiver, clock=cluster.clock, mounter=PlainMounter(), machine=MACHINE
+            ours, self.runtime, self.meta, receiver, clock=self.clock, mounter=PlainMounter(), machine=MACHINE
         )
         modules: list[Module] = [self.meta, self.hub, self.edged]
         supervisor = Supervisor(modules)
@@ -214,10 +248,12 @@ class EdgeNode:
         """Its name."""
         return self.store.store_id if self.store is not None else ""
 
-    def stored_pods(self) -> list[bytes]:
-        """The pods on disk; for an agent that runs."""
+    def stored(self, *types: str) -> list[bytes]:
+        """The objects of these types on disk; for an agent that runs."""
         assert self.database is not None
-        return self.database.read_now(lambda connection: records.of_type(connection, records.POD))
+        return self.database.read_now(
+            lambda connection: [obj for kind in types for obj in records.of_type(connection, kind)]
+        )
 
     def running(self) -> list[str]:
         """Names of the pods whose containers run."""
@@ -249,11 +285,12 @@ class Cluster:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def start_cloud(self) -> None:
-        """Start CloudCore; returns when it admits nodes."""
+    async def start_cloud(self, *, wait: bool = True) -> None:
+        """Start CloudCore; returns when it admits nodes, or at once: where the API is away, it waits for that."""
         self.cloud = CloudCore(parse_cloudcore(b"{}", "test"), self.api.client(), self.clock, listen=False)
         self._cloud_task = self.spawn(self.cloud.run(), "cloudcore")
-        await self.cloud.ready()
+        if wait:
+            await self.cloud.ready()
 
     async def kill_cloud(self) -> None:
         """End CloudCore between two instructions."""

@@ -33,6 +33,8 @@ class MemoryApi:
         self.objects: dict[tuple[str, str], Json] = {}
         """(collection path, name) → object"""
         self.away = False
+        self.full = False
+        """Its disk is full: whatever would be written is refused."""
         self.trusted: set[str] = set()
         """Users that others may speak as; they may do everything."""
         self.requests: list[tuple[str, str]] = []
@@ -135,6 +137,8 @@ class MemoryClient(Client):
         await asyncio.sleep(0.001)
         if self.api.away:
             raise ConnectError("the API server in memory is away")
+        if self.api.full and method != "GET":
+            raise ApiError(500, "InternalError", "the disk of the API server in memory is full")
         if speaking_as is not None and speaking_as.user not in self.api.trusted:
             raise forbidden(f"User {speaking_as.user!r} may not {method} {where}")
         answer = await getattr(self, f"_{method.lower()}")(where, body, query or {})

@@ -2,15 +2,17 @@
 
     play(seed, directory)      raises `Broken` with a trace when a promise is broken; the same seed, the same history
 
-Faults fall between any two steps of the event loop: cut, half-open and mended links, killed edges and clouds, writes
-lost that were not synced, a full disk, a database damaged, clocks that jump by hours, an API server that goes away.
+Faults fall between any two steps of the event loop: cut, half-open, slow and mended links, connections that begin
+before the node's last one has ended, killed edges and clouds, clouds that start while the API server is away, writes
+lost that were not synced, full disks on either side, a database damaged, each machine's clock jumping by hours.
 
 Looked at after every action, and at the end, when all faults have stopped:
 
 * a Pod's uid runs at most once;
 * per object an edge never goes back to an older version;
 * what an edge has acknowledged, it has: nothing confirmed is lost, be the disk kept;
-* all converges: each node holds and runs exactly the Pods that the API has for it, and the API says Running.
+* all converges: each node holds and runs exactly the Pods that the API has for it, and the API says Running; of the
+  ConfigMaps that they refer to it has the last version, byte for byte what the API has.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from octoedge.api.meta import view
 from octoedge.errors import ApiError, ConnectError
-from octoedge.kube.kinds import PODS
+from octoedge.kube.kinds import CONFIGMAPS, PODS
 from octoedge.testing.clock import run
 from octoedge.testing.cluster import Cable, Cluster, EdgeNode, cluster
 from octoedge.testing.goedge import GoEdge
@@ -34,6 +39,8 @@ OURS = ("edge-1", "edge-2")
 GO = "go-edge"
 NAMES = 7
 """So few names of pods that some are taken again while their predecessor has not gone everywhere."""
+RULES = 2
+"""ConfigMaps; most pods refer to one."""
 
 
 class Broken(AssertionError):
@@ -77,6 +84,8 @@ class History:
             self._world = world
             self._go_cable = Cable(GO, world)
             self._go = GoEdge(GO, self._go_cable.dial)
+            for number in range(RULES):
+                await world.create(CONFIGMAPS, "default", _rules(number, 0))
             world.spawn(self._go.live(), GO)
             weights, actions = zip(*_ACTIONS, strict=True)
             for _ in range(steps):
@@ -116,7 +125,16 @@ class History:
         self._made += 1
         name, node = f"pod-{self._made % NAMES}", self._rng.choice((*OURS, GO))
         self.trace[-1] += f" {name} {node}"
-        await self._asked(409, self._world.create_pod(name, node))
+        rules = f"rules-{self._made % RULES}"
+        volumes = [{"name": "rules", "configMap": {"name": rules}}] if self._rng.random() < 0.7 else []
+        await self._asked(409, self._world.create_pod(name, node, volumes=volumes))
+
+    async def _change_rules(self) -> None:
+        """So large that between ours only what is new goes down."""
+        number, seen = self._rng.randrange(RULES), self._rng.randrange(1000)
+        self.trace[-1] += f" {number}"
+        patch = msgspec.json.encode({"data": _rules(number, seen)["data"]})
+        await self._asked(0, self._world.client.patch(CONFIGMAPS, "default", f"rules-{number}", patch))
 
     async def _delete(self) -> None:
         pods = self._world.api.within("/api/v1/pods")
@@ -133,7 +151,7 @@ class History:
             if not self._world.api.away:
                 raise
         except ApiError as error:
-            if error.code != code:
+            if error.code != code and not (self._world.api.full and error.code == 500):
                 raise
 
     async def _cut(self) -> None:
@@ -141,6 +159,15 @@ class History:
 
     async def _half_open(self) -> None:
         self._cable().silence()
+
+    async def _slow_down(self) -> None:
+        """From the next connection on."""
+        lag = self._rng.choice((0.05, 0.7, 3.0))
+        self.trace[-1] += f" {lag} s"
+        self._cable().lag = lag
+
+    async def _move(self) -> None:
+        await self._cable().move()
 
     async def _mend(self) -> None:
         self._cable().mend()
@@ -162,11 +189,13 @@ class History:
         if isinstance(database, InlineDatabase):
             database.full = not database.full
 
+    async def _fill_disk_of_the_api(self) -> None:
+        self._world.api.full = not self._world.api.full
+
     async def _restart_cloud(self) -> None:
         await self._world.kill_cloud()
         await self._ticks()
-        self._world.api.away = False  # it would be waited for
-        await self._world.start_cloud()
+        await self._world.start_cloud(wait=False)
 
     async def _api_away(self) -> None:
         api = self._world.api
@@ -178,7 +207,10 @@ class History:
     async def _jump_clock(self) -> None:
         hours = self._rng.choice((-9, -1, 1, 9))
         self.trace[-1] += f" {hours:+} h"
-        self._world.clock.shift(hours * 3600)
+        clocks = [self._world.clock, *(node.clock for node in self._world.nodes.values())]
+        at = self._rng.randrange(len(clocks))
+        self.trace[-1] += f" {('cloud', *OURS)[at]}"
+        clocks[at].shift(hours * 3600)
 
     async def _end_container(self) -> None:
         node = self._node()
@@ -191,7 +223,7 @@ class History:
 
     async def _make_whole(self) -> None:
         self._note("all is whole again")
-        self._world.api.away = False
+        self._world.api.away = self._world.api.full = False
         self._go_cable.mend()
         for node in self._world.nodes.values():
             node.cable.mend()
@@ -217,7 +249,7 @@ class History:
     def _look_at(self, node: EdgeNode) -> None:
         if node.meta is None or node.database is None:
             return
-        held = {view(obj).metadata.uid: view(obj).metadata.version for obj in node.stored_pods()}
+        held = {view(obj).metadata.uid: view(obj).metadata.version for obj in node.stored("pod", "configmap")}
         for uid, version in held.items():
             before = self._seen.get((node.name, uid), 0)
             if version < before:
@@ -227,9 +259,10 @@ class History:
         if cloud is None or self._world.api.away:
             return
         living = {
-            pod["metadata"]["uid"]
-            for pod in self._world.api.within("/api/v1/pods")
-            if "deletionTimestamp" not in pod["metadata"]
+            obj["metadata"]["uid"]
+            for kind in ("pods", "configmaps")
+            for obj in self._world.api.within(f"/api/v1/{kind}")
+            if "deletionTimestamp" not in obj["metadata"]
         }
         if cloud.checkpoints.store_of(node.name) != node.store_id:
             return
@@ -256,13 +289,26 @@ class History:
             said = all(pod.get("status", {}).get("phase") == "Running" for pod in mine.values())
             if held != set(mine) or node.running() != wanted or not said or len(node.meta.outbox):
                 return False
+            has = {view(obj).metadata.name: msgspec.json.decode(obj) for obj in await node.meta.list("configmap")}
+            if any(has.get(name) != rules for name, rules in self._referred(mine.values()).items()):
+                return False
         wanted_go = {
             f"default/pod/{pod['metadata']['name']}": pod["metadata"]["uid"]
             for pod in pods
             if pod["spec"]["nodeName"] == GO
         }
         held_go = {path: uid for path, (uid, _) in self._go.held.items() if "/pod/" in path}
-        return held_go == wanted_go
+        rules_go = self._referred(pod for pod in pods if pod["spec"]["nodeName"] == GO)
+        has_go = {path: version for path, (_, version) in self._go.held.items()}
+        return held_go == wanted_go and all(
+            has_go.get(f"default/configmap/{name}") == int(rules["metadata"]["resourceVersion"])
+            for name, rules in rules_go.items()
+        )
+
+    def _referred(self, pods: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The ConfigMaps that pods refer to, by name, as the API has them."""
+        names = {volume["configMap"]["name"] for pod in pods for volume in pod["spec"].get("volumes", [])}
+        return {name: self._world.api.find("/api/v1/namespaces/default/configmaps", name) for name in names}
 
     def _picture(self) -> str:
         api = {
@@ -285,17 +331,28 @@ class History:
         return f"API {api}, nodes {nodes}, {GO} {self._go.held}"
 
 
+def _rules(number: int, seen: int) -> dict[str, Any]:
+    lines = [f"{number}: rule {line} of many" for line in range(100)]
+    lines[seen % 100] = f"changed {seen}"
+    data = {"rules": "\n".join(lines)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"rules-{number}"}, "data": data}
+
+
 Action = Callable[[History], Awaitable[None]]
 
 _ACTIONS: tuple[tuple[int, Action], ...] = (
     (12, History._create),
     (6, History._delete),
+    (14, History._change_rules),
     (5, History._cut),
     (2, History._half_open),
+    (2, History._slow_down),
+    (4, History._move),
     (9, History._mend),
     (8, History._restart_node),
     (1, History._lose_database),
     (2, History._fill_disk),
+    (1, History._fill_disk_of_the_api),
     (4, History._restart_cloud),
     (3, History._api_away),
     (2, History._jump_clock),

@@ -15,15 +15,17 @@ from octoedge.errors import StoreFull
 from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol import payloads as p
 from octoedge.protocol.resource import Resource
+from octoedge.protocol.routes import Direction
 from octoedge.store.sqlite import Database
 from octoedge.testing.clock import run
+from octoedge.testing.cluster import Cluster, cluster
 from octoedge.testing.goedge import GoEdge
 from octoedge.testing.inline import InlineDatabase
 from octoedge.testing.simulation import History, play
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import MemoryConnection, pair
 
-SEEDS = 1000
+SEEDS = 2000
 TOGETHER = 20
 
 
@@ -35,7 +37,6 @@ def test_nothing_is_lost_doubled_or_taken_back(tmp_path: Path, first: int) -> No
 
 @pytest.mark.parametrize("seed", [26, 39])
 def test_a_seed_is_one_history(tmp_path: Path, seed: int) -> None:
-    """26 and 39: a clock that was set back by hours made a container's successor look older than it."""
     assert play(seed, tmp_path / "a") == play(seed, tmp_path / "b")
 
 
@@ -71,6 +72,38 @@ def test_a_go_edge_drops_the_oldest_and_acknowledges_slowly() -> None:
         await asyncio.wait([task])
 
     run(main())
+
+
+def test_a_node_that_moves_has_a_new_session_before_all_of_the_old_one_has_arrived(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with cluster(tmp_path, "edge-1") as world:
+            node = world.nodes["edge-1"]
+            node.cable.lag = 5.0
+            await node.cable.drop()
+            await world.until(lambda: node.cable.dials == 2 and node.meta is not None and node.meta.online)
+            await asyncio.sleep(30)
+            await world.create_pod("web", "edge-1")
+            await world.until(lambda: node.running() == ["web"])
+            assert world.cloud is not None
+            usage = world.cloud.sessions.usage["edge-1"]
+            heard = usage.total(Direction.UP).messages
+            node.cable.lag = 60.0
+            await node.cable.move()
+            await world.until(lambda: node.cable.dials == 3)
+            assert await world.phase("web") == "Pending"
+            await asyncio.sleep(6)
+            assert usage.total(Direction.UP).messages > heard, "by the old connection: by the new one it takes a minute"
+            node.cable.mend()
+            await world.until(lambda: node.cable.dials > 3)
+            await world.until(lambda: _runs(world, "web"))
+            await asyncio.sleep(60)
+            assert world.cloud.sessions.unconfirmed() == {"edge-1": 0}
+
+    run(main())
+
+
+async def _runs(world: Cluster, name: str) -> bool:
+    return await world.phase(name) == "Running"
 
 
 def test_a_full_disk_and_a_crash_before_the_commit_lose_the_write_and_nothing_else(tmp_path: Path) -> None:
