@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from octoedge.errors import ConfigError, InstallError
+from octoedge.store import durable
 
 MAX_OFFSET = 65535 - 10550
 NODE_GRACE = 40.0
@@ -212,9 +213,7 @@ class Layout:
     def save(self) -> None:
         """Keep what was decided for the commands that follow."""
         decided = {"portOffset": self.offset, "slot": self.slot, "node": self.node, "nodeGrace": self.node_grace}
-        temporary = self.settings.with_suffix(".tmp")
-        temporary.write_text(json.dumps(decided) + "\n")
-        temporary.replace(self.settings)
+        durable.write(self.settings, (json.dumps(decided) + "\n").encode(), 0o644)
 
 
 def locate(environment: Mapping[str, str]) -> Path:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from octoedge.errors import InstallError
+from octoedge.store import durable
 
 LOG_KEPT = 10 << 20
 """Bytes after which a log is set aside as NAME.log.1 when its daemon is started."""
@@ -120,9 +121,7 @@ class Daemon:
             time.sleep(0.03)
 
     def _remember(self, pid: int) -> None:
-        temporary = self.pidfile.with_suffix(".tmp")
-        temporary.write_text(f"{pid} {start_time(pid)} {boot_id()}\n")
-        temporary.replace(self.pidfile)
+        durable.write(self.pidfile, f"{pid} {start_time(pid)} {boot_id()}\n".encode(), 0o644)
 
     def _set_log_aside(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_KEPT:

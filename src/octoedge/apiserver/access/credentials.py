@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from octoedge.apiserver.serving.requests import CLOUDCORE, KUBELET_CLIENT, MASTERS
 from octoedge.errors import CertificateError
+from octoedge.store import durable
 
 NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 _CA_DAYS = 3650
@@ -61,7 +61,7 @@ class Credentials:
         self.admin_kubeconfig = folder / "admin.kubeconfig"
         self.cloudcore_kubeconfig = folder / "cloudcore.kubeconfig"
         if not self.token_key.exists():
-            write_private(self.token_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+            durable.write(self.token_key, _pem(ec.generate_private_key(ec.SECP256R1())))
         self.ca_pem = ""
         """The CA's certificate."""
         self.renew(now)
@@ -88,7 +88,7 @@ class Credentials:
             now = x509.load_pem_x509_certificate(self.ca.certificate.read_bytes())
             made = now.not_valid_after_utc - self._now < timedelta(days=_CA_RENEW_DAYS)
             if made:
-                write_private(self.ca.certificate, _shown(self._root(now.subject, self._ca_key())), 0o644)
+                durable.write(self.ca.certificate, _shown(self._root(now.subject, self._ca_key())), 0o644)
         self.ca_pem = self.ca.certificate.read_text()
         return made
 
@@ -167,8 +167,8 @@ class Credentials:
         return Pair(self._pki / f"{name}.crt", self._pki / f"{name}.key")
 
     def _store(self, pair: Pair, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        write_private(pair.key, _pem(key))
-        write_private(pair.certificate, _shown(certificate), 0o644)
+        durable.write(pair.key, _pem(key))
+        durable.write(pair.certificate, _shown(certificate), 0o644)
 
     def _kubeconfig(self, path: Path, user: str, groups: tuple[str, ...]) -> bool:
         """A kubeconfig that holds everything itself, so that it can be copied elsewhere; whether it has a new key."""
@@ -186,19 +186,8 @@ class Credentials:
             key=data(pair.key),
         )
         if not path.exists() or path.read_text() != text:
-            write_private(path, text.encode())
+            durable.write(path, text.encode())
         return made
-
-
-def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file whole or not at all, with its mode from the first byte on."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
 
 
 def _name(common_name: str, groups: Iterable[str]) -> x509.Name:

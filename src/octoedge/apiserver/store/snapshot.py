@@ -25,6 +25,7 @@ import msgspec
 from octoedge.apiserver.store import rows
 from octoedge.errors import StoreCorrupt, StoreError
 from octoedge.runtime.clock import rfc3339
+from octoedge.store import durable
 from octoedge.version import VERSION
 
 FORMAT = 1
@@ -89,8 +90,7 @@ def take(folder: Path, file: Path, now: float) -> Snapshot:
         with _created(partial) as raw, _database(folder) as connection:
             _write(raw, folder, connection, now)
         written = read(partial)
-        partial.replace(file)
-        _sync(file.parent)
+        durable.move(partial, file)
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror or error}") from error
     finally:
@@ -123,14 +123,7 @@ def put_keys(snapshot: Snapshot, folder: Path) -> None:
     for path, text in snapshot.keys.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = target.with_name(f"{target.name}.fresh")
-        fresh.unlink(missing_ok=True)
-        with _created(fresh) as raw:
-            raw.write(text.encode())
-            raw.flush()
-            os.fsync(raw.fileno())
-        fresh.replace(target)
-    _sync(folder / "pki")
+        durable.write(target, text.encode())
 
 
 def _write(raw: io.BufferedWriter, folder: Path, connection: sqlite3.Connection, now: float) -> None:
@@ -222,12 +215,3 @@ def _text(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename durable."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
-import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from octoedge.errors import CertificateError, ConnectError, PkiError, TokenError
 from octoedge.protocol import handshake
 from octoedge.protocol.handshake import certificate_name
 from octoedge.runtime.clock import Clock
+from octoedge.store import durable
 
 log = logging.getLogger(__name__)
 
@@ -224,14 +224,14 @@ class Enrolment(msgspec.Struct):
     def _install(self, key_pem: bytes, certificate_pem: bytes) -> None:
         _write(_new(self.files.key), key_pem)
         _write(_new(self.files.certificate), certificate_pem)
-        _rename(_new(self.files.key), self.files.key)
-        _rename(_new(self.files.certificate), self.files.certificate)
+        durable.move(_new(self.files.key), self.files.key)
+        durable.move(_new(self.files.certificate), self.files.certificate)
 
     def _finish_install(self) -> None:
         """A crash between the two renames left a new key beside an old certificate: bring the certificate after it."""
         waiting = _new(self.files.certificate)
         if waiting.exists() and _is_pair(waiting, self.files.key):
-            _rename(waiting, self.files.certificate)
+            durable.move(waiting, self.files.certificate)
 
 
 def _trusting(ca: Path) -> ssl.SSLContext:
@@ -260,28 +260,7 @@ def _new(path: Path) -> Path:
 def _write(path: Path, data: bytes) -> None:
     """Write the file whole or not at all, readable by its owner only."""
     try:
-        _write_whole(path, data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(path, data)
     except OSError as error:
         raise PkiError(f"cannot write {path}: {error.strerror}; make its directory writable for EdgeCore") from error
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with contextlib.suppress(FileNotFoundError):
-        part.unlink()
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    _rename(part, path)
-
-
-def _rename(old: Path, new: Path) -> None:
-    old.replace(new)
-    directory = os.open(new.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

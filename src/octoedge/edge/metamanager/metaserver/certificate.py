@@ -12,13 +12,13 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.errors import ConfigError, PkiError
+from octoedge.store import durable
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def ensure(files: Files, addresses: Sequence[tuple[str, int]]) -> None:
 
 def context(files: Files, clients: Clients, address: tuple[str, int]) -> ssl.SSLContext:
     """The server's TLS. Raises `OSError` while the node has no certificate of its own yet."""
-    _write(files.kubeconfig, _kubeconfig(files, clients, address).encode())
+    durable.write(files.kubeconfig, _kubeconfig(files, clients, address).encode())
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.load_cert_chain(files.certificate, files.key)
@@ -109,10 +109,10 @@ def _make(files: Files, names: list[str]) -> None:
     made = serving_certificate(names)
     with contextlib.suppress(FileNotFoundError):
         files.names.unlink()  # what is cut off here is made anew
-    _write(files.key, made.key)
-    _write(files.certificate, made.certificate)
-    _write(files.ca, made.ca)
-    _write(files.names, "\n".join(names).encode())
+    durable.write(files.key, made.key)
+    durable.write(files.certificate, made.certificate)
+    durable.write(files.ca, made.ca)
+    durable.write(files.names, "\n".join(names).encode())
 
 
 def _kubeconfig(files: Files, clients: Clients, listening: tuple[str, int]) -> str:
@@ -126,15 +126,3 @@ def _kubeconfig(files: Files, clients: Clients, listening: tuple[str, int]) -> s
         f' client-key: "{clients.key}"}}}}]\n'
         "contexts: [{name: node, context: {cluster: node, user: node}}]\n"
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, for its owner only."""
-    part = path.with_name(path.name + ".part")
-    with contextlib.suppress(FileNotFoundError):
-        part.unlink()
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
