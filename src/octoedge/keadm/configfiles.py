@@ -104,6 +104,7 @@ def edgecore(layout: Layout, token: str) -> str:
                 "metaManager": {"enable": True, "metaServer": _metaserver(layout)},
             },
             "featureGates": {"requireAuthorization": True},
+            "octoedge": {"edgeDNS": {"enable": True, "listen": [f"{layout.gateway}:53"]}},
         }
     )
 

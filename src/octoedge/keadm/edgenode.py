@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octoedge.errors import InstallError
-from octoedge.keadm import broker, cluster, configfiles, containerd, image, leftovers, namespace, network, partition
+from octoedge.keadm import (
+    broker,
+    cluster,
+    configfiles,
+    containerd,
+    image,
+    leftovers,
+    namespace,
+    network,
+    partition,
+    podroutes,
+)
 from octoedge.keadm.daemons import of_node
 from octoedge.keadm.files import write
 from octoedge.keadm.layout import Layout
@@ -52,7 +63,7 @@ def take_down(node: Layout, stop_pods: StopPods, purge: bool) -> list[Step]:
     """The same things as steps to be undone, last first: nothing is left running, mounted or in the network."""
     run = of_node(node)
     name = f"{node.node}: " if node.namespace else ""
-    wiring = Gone(f"{name}namespace", lambda: namespace.remove(node)) if node.namespace else _pods(node)
+    wiring = Gone(f"{name}namespace", lambda: _remove_namespace(node)) if node.namespace else _pods(node)
     return [
         wiring,
         Gone(f"{name}way to the cloud", lambda: partition.mend(node)),
@@ -167,7 +178,11 @@ def _wiring(node: Layout) -> list[Step]:
             lambda: _make_home(node, wanted),
         ),
         Bridge(node.links, "network between the nodes"),
-        Written(f"{node.node}: namespace", lambda: namespace.is_whole(node), lambda: _make_namespace(node)),
+        Written(
+            f"{node.node}: namespace",
+            lambda: namespace.is_whole(node) and podroutes.are_there(node),
+            lambda: _make_namespace(node),
+        ),
     ]
 
 
@@ -178,7 +193,13 @@ def _make_home(node: Layout, wanted: dict[Path, int]) -> str:
 
 def _make_namespace(node: Layout) -> str:
     namespace.make(node)
+    podroutes.make(node)
     return f"{node.namespace}, address {node.address}"
+
+
+def _remove_namespace(node: Layout) -> None:
+    podroutes.remove(node)
+    namespace.remove(node)
 
 
 def _is_as_wished(node: Layout, cut: bool) -> bool:

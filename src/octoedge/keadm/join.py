@@ -96,6 +96,8 @@ def config(wish: Wish, root: Root) -> str:
     modules["edgeStream"].update(enable=True, server=f"{wish.authority}:10004")
     modules["metaManager"]["metaServer"]["enable"] = True
     tree["featureGates"] = {"requireAuthorization": True}
+    host = modules["metaManager"]["metaServer"]["dummyServer"].rpartition(":")[0]
+    tree["octoedge"] = {"edgeDNS": {"enable": True, "listen": [f"{host}:53"]}}
     edged.update(hostnameOverride=wish.node, reportEvent=True)
     if wish.labels:
         edged["nodeLabels"] = dict(wish.labels)

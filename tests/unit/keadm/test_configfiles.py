@@ -43,6 +43,8 @@ def test_edgecore_reads_it() -> None:
     assert modules.meta_manager.meta_server.enable
     assert modules.meta_manager.meta_server.server == "127.0.0.1:11550"
     assert config.feature_gates == {"requireAuthorization": True}
+    assert config.octoedge.edge_dns.enable
+    assert config.octoedge.edge_dns.listen == (f"{LAYOUT.gateway}:53",)
     assert modules.edged.hostname_override == "barn"
     assert modules.edged.report_event
     assert modules.edge_hub.token == "token"

@@ -29,6 +29,7 @@ def test_flags_stand_in_the_file_and_defaults_are_kubeedges() -> None:
     assert config.modules.edge_stream.enable
     assert config.modules.meta_manager.meta_server.enable
     assert config.feature_gates == {"requireAuthorization": True}
+    assert (config.octoedge.edge_dns.enable, config.octoedge.edge_dns.listen) == (True, ("169.254.30.10:53",))
     assert config.modules.edge_stream.server == "192.0.2.10:10004"
     assert config.database.data_source == "/var/lib/kubeedge/edgecore.db"
     assert hub.tls_cert_file == "/etc/kubeedge/certs/server.crt"
