@@ -19,6 +19,7 @@ from pathlib import Path
 
 from octoedge.errors import InstallError
 from octoedge.keadm import cluster, devices, layout, sample
+from octoedge.keadm.table import table
 
 ROOT = "/apis/devices.kubeedge.io/v1beta1/namespaces"
 _LOOK_SECONDS = 0.5
@@ -78,7 +79,7 @@ def _list(api: cluster.Server, namespace: str, output: str) -> int:
         print(f"there are no devices in namespace {namespace}")
     else:
         rows = [(one.id.partition("/")[2], one.node or "-", one.model, one.state or "-", _values(one)) for one in shown]
-        print("\n".join(devices.table([("NAME", "NODE", "MODEL", "STATE", "VALUES"), *rows])))
+        print(table(("name", "node", "model", "state", "values"), rows))
     return 0
 
 

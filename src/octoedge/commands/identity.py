@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from octoedge.commands.table import table
 from octoedge.errors import ConfigError
+from octoedge.keadm.table import table
 from octoedge.kube.access import kubeconfig
 from octoedge.kube.client import Client
 from octoedge.pki import ledger

@@ -15,6 +15,7 @@ from octoedge.commands.asroot import ensure_root
 from octoedge.errors import InstallError
 from octoedge.keadm import archive, containerd, layout, register
 from octoedge.keadm.layout import Layout
+from octoedge.keadm.table import table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,4 @@ def _list(node: Layout, output: str) -> None:
     if output == "json":
         print(json.dumps({"images": [asdict(image) for image in images]}, indent=1))
         return
-    width = max((len(image.name) for image in images), default=0)
-    print(f"{'NAME':<{width}}   SIZE")
-    for image in images:
-        print(f"{image.name:<{width}}   {image.size}")
+    print(table(("name", "size"), [(image.name, str(image.size)) for image in images]))

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from octoedge.commands.identity import ask
-from octoedge.commands.table import table
 from octoedge.errors import ConfigError
+from octoedge.keadm.table import table
 from octoedge.kube.client import Client
 from octoedge.pki import jointoken
 from octoedge.pki.jointoken import Kept, Record

@@ -14,7 +14,6 @@ from octoedge.commands import identity
 from octoedge.commands.asroot import ensure_root
 from octoedge.commands.down import stop_pods
 from octoedge.commands.prepare import stop_if
-from octoedge.commands.table import table
 from octoedge.errors import InstallError
 from octoedge.keadm import cluster, edgenode, layout, leaving, packages, partition, register
 from octoedge.keadm.installation import bring_cloud_up, bring_node_up
@@ -22,6 +21,7 @@ from octoedge.keadm.layout import Layout
 from octoedge.keadm.register import Register
 from octoedge.keadm.running import READY
 from octoedge.keadm.steps import Gone, advance, retreat
+from octoedge.keadm.table import table
 from octoedge.keadm.turns import turn
 
 ACTIONS = {

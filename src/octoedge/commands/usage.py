@@ -8,19 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import time
 from pathlib import Path
 from typing import Any
 
 from octoedge.errors import InstallError
-from octoedge.keadm import layout, register
+from octoedge.keadm import edgehealth, layout, register
 from octoedge.keadm.cluster import Server
 from octoedge.protocol.usage import BELOW
 
 _DAY = 86400
 _SECONDS = 5.0
-_MAX_ANSWER = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,17 +74,7 @@ def _of_cloud(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _of_edge(arguments: argparse.Namespace) -> dict[str, Any]:
-    path = arguments.socket or _socket(arguments.node)
-    try:
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(_SECONDS)
-            asking.connect(str(path))
-            answer = b""
-            while (part := asking.recv(65536)) and len(answer) < _MAX_ANSWER:
-                answer += part
-        health = json.loads(answer)
-    except (OSError, ValueError) as error:
-        raise InstallError(f"EdgeCore does not answer on {path}: {error}") from error
+    health = edgehealth.ask(arguments.socket or _socket(arguments.node))
     return {"seconds": time.time() - health["usageSince"], "rows": health["usage"]}
 
 

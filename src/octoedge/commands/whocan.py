@@ -17,8 +17,8 @@ from octoedge.api.meta import typed, view
 from octoedge.cloud.edgecontroller.reach import Access, Known, reach
 from octoedge.cloud.edgecontroller.references import facts
 from octoedge.commands.identity import add_kubeconfig, ask
-from octoedge.commands.table import table
 from octoedge.errors import ConfigError
+from octoedge.keadm.table import table
 from octoedge.kube.client import Client, SpeakingAs
 from octoedge.kube.kinds import CONFIGMAPS, NODES, PERSISTENTVOLUMECLAIMS, PODS, SECRETS, SERVICEACCOUNTS, Kind
 from octoedge.protocol.handshake import NODES_GROUP, certificate_name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from octoedge.api import devices as api
+from octoedge.keadm.table import table
 from octoedge.runtime.clock import parse_rfc3339
 
 HEADER = ("PROPERTY", "DESIRED", "REPORTED", "UNIT", "AGE", "NOTE")
@@ -47,7 +47,7 @@ class Shown:
         """For a terminal."""
         head = f"{self.id} on node {self.node or '(none)'}, model {self.model}, protocol {self.protocol}"
         state = f"{self.state or 'state unknown'}{f', online {self.seen} ago' if self.seen else ''}"
-        return "\n".join((head, state, "", *table([HEADER, *(row.cells() for row in self.rows)])))
+        return "\n".join((head, state, "", table(HEADER, [row.cells() for row in self.rows])))
 
 
 def shown(device: bytes, model: bytes | None, status: bytes | None, now: float) -> Shown:
@@ -88,12 +88,6 @@ def _age(seconds: float) -> str:
         if seconds < limit:
             return f"{max(0, int(seconds // size))}{unit}"
     return f"{int(seconds // 86400)}d"
-
-
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def as_json(device: Shown) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def new_server(ca: Pair, addresses: Sequence[str], now: float) -> Pair:
         [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "KubeEdge"), x509.NameAttribute(NameOID.COMMON_NAME, "KubeEdge")]
     )
     builder = _leaf(ca, subject, key.public_key(), now, _LONG, ExtendedKeyUsageOID.SERVER_AUTH)
-    names = [_general_name(address) for address in dict.fromkeys(addresses) if address]
+    names = [general_name(address) for address in dict.fromkeys(addresses) if address]
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return Pair(_der(builder.sign(_signing_key(ca), hashes.SHA256())), _sec1(key))
@@ -280,7 +280,8 @@ def _key_usage(*, signs_certificates: bool = False) -> x509.KeyUsage:
     )
 
 
-def _general_name(address: str) -> x509.GeneralName:
+def general_name(address: str) -> x509.GeneralName:
+    """An IP address or a DNS name as certificates have it."""
     try:
         return x509.IPAddress(ipaddress.ip_address(address))
     except ValueError:

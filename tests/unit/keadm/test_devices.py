@@ -29,9 +29,9 @@ def test_a_device_property_by_property() -> None:
         "plant/boiler on node edge-1, model probe, protocol modbus",
         "online, online 30s ago",
         "",
-        "PROPERTY     DESIRED  REPORTED  UNIT  AGE  NOTE",
-        "temperature  -        63.5      °C    90s",
-        "setpoint     40       38              -    not applied: 40 is over the maximum of 39",
+        "PROPERTY      DESIRED   REPORTED   UNIT   AGE   NOTE",
+        "temperature   -         63.5       °C     90s",
+        "setpoint      40        38                -     not applied: 40 is over the maximum of 39",
     ]
 
 

@@ -13,7 +13,6 @@ and the name of the old one, so that whoever trusts either trusts all that was e
 from __future__ import annotations
 
 import base64
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from octoedge.apiserver.serving.requests import CLOUDCORE, KUBELET_CLIENT, MASTERS
 from octoedge.errors import CertificateError
+from octoedge.pki.x509 import general_name
 from octoedge.store import durable
 
 NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
@@ -108,7 +108,7 @@ class Credentials:
         return key
 
     def _leaf(self, pair: Pair, common_name: str, groups: tuple[str, ...], addresses: Iterable[str] = ()) -> bool:
-        names = [_general_name(address) for address in (*addresses, *(NAMES if addresses else ()))]
+        names = [general_name(address) for address in (*addresses, *(NAMES if addresses else ()))]
         subject = _name(common_name, groups)
         if self._still_good(pair, subject, names):
             return False
@@ -193,13 +193,6 @@ class Credentials:
 def _name(common_name: str, groups: Iterable[str]) -> x509.Name:
     parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
     return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _general_name(address: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(address))
-    except ValueError:
-        return x509.DNSName(address)
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:

@@ -13,9 +13,8 @@ from yarl import URL
 from octoedge.apiserver.nodes.kubelet import Way, refused
 from octoedge.apiserver.serving.requests import Chunks
 from octoedge.errors import ApiError
+from octoedge.kube.kubelet import WARNINGS
 
-WARNINGS = "Octoedge-Warnings"
-"""Tells CloudCore that a header `Warning` reaches the client; a kube-apiserver drops it."""
 _CONNECT_SECONDS = 10.0
 _FIRST_BYTE_SECONDS = 60.0
 _MAX_ERROR = 64 * 1024

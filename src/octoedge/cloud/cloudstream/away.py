@@ -10,11 +10,9 @@ from aiohttp import web
 
 from octoedge.cloud.cloudstream.kept import KeptLogs, selected
 from octoedge.errors import ApiError
+from octoedge.kube.kubelet import WARNINGS
 from octoedge.kube.read import flag
 from octoedge.runtime.clock import Clock, rfc3339
-
-WARNINGS = "Octoedge-Warnings"
-"""Header of an API server that passes warnings on."""
 
 
 class NodesAway:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from octoedge.commands.table import table
+from octoedge.keadm.table import table
 
 
 def test_columns_are_aligned_and_lines_end_without_blanks() -> None:
