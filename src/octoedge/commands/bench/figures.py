@@ -87,6 +87,12 @@ FIGURES: tuple[Figure, ...] = (
     Figure("dmi_rate", "… values through DMI, the same", "1/s", None, 1000),
     Figure("devices_1000_private", "… agent memory with 1,000 devices, private, after a restart", "MiB", None, None),
     Figure("devices_1000_cpu", "… idle CPU with 1,000 devices", "CPU s/min", None, 0.3),
+    Figure("metaserver_idle", "MetaServer adds, idle, private", "MiB", None, 2),
+    Figure("metaserver_watches", "… with 50 watches of different things", "MiB", None, 6),
+    Figure("metaserver_after", "… 1,000 watches opened and dropped: more than before", "MiB", None, 1),
+    Figure("metaserver_get", "… get, through the cloud", "ms", None, 10),
+    Figure("metaserver_list", "… list, through the cloud", "ms", None, 10),
+    Figure("metaserver_events", "… changes seen by a watch", "1/s", None, 100),
     Figure("cloudcore_rss", "cloudcore memory, 1 node, RSS", "MiB", 80, 80),
 )
 LARGER_IS_BETTER = frozenset(
@@ -98,5 +104,6 @@ LARGER_IS_BETTER = frozenset(
         "fleet_messages",
         "mqtt_rate",
         "dmi_rate",
+        "metaserver_events",
     }
 )

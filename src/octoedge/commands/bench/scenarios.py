@@ -21,6 +21,7 @@ from octoedge.commands.bench.crowd import crowd, runtime_alone
 from octoedge.commands.bench.devices import devices
 from octoedge.commands.bench.fleet import fleet
 from octoedge.commands.bench.messages import messages
+from octoedge.commands.bench.metaserver import default_modules, metaserver
 from octoedge.commands.bench.process import cpu_seconds, memory, traffic
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.streaming import flat_out, streams
@@ -44,6 +45,7 @@ STREAMS = 4
 async def memory_and_idle(world: World) -> Samples:
     """The agent after a warm restart, with no pod and with ten."""
     samples: Samples = {}
+    await default_modules(world)
     cloud = (world.layout.ports.cloudhub, world.layout.ports.tunnel)
     for count in (0, 10):
         for number in range(count):
@@ -172,6 +174,7 @@ SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
     ("ConfigMap → volume", configmaps),
     ("streams: logs, exec, port-forward", streams),
     ("memory and idle CPU (two minutes and a half)", memory_and_idle),
+    ("MetaServer", metaserver),
     ("offline restart", offline_restarts),
     ("100 pods", crowd),
     ("devices", devices),
