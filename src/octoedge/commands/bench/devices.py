@@ -1,8 +1,11 @@
-"""Devices: what a value takes from an MQTT client or a mapper to disk and to the API, and what a thousand devices cost.
+"""Devices: what a value takes from an MQTT client or a mapper to disk and to the API, what a wish takes down to a
+mapper, and what a thousand devices cost.
 
     MQTT, DMI ──► EdgeCore (stored, answered) ──► CloudCore ──► DeviceStatus in the API
+    UpdateDevice of a mapper ◄── EdgeCore ◄── CloudCore ◄── Device in the API
 
-Rates are those of the store: every update counts when its answer came, which is after it is on disk.
+Rates are those of the store: every update counts when its answer came, which is after it is on disk; to the cloud every
+device counts, whose value is in the API.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from octoedge.commands.bench.process import cpu_seconds, memory
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.world import DEADLINE, World
 from octoedge.dmi import messages as m
-from octoedge.dmi.services import MANAGER, call
+from octoedge.dmi.messages import CODEC
+from octoedge.dmi.services import MANAGER, MAPPER, call
 from octoedge.errors import ConnectionClosed, DeadlineError
 from octoedge.kube.kinds import DEVICEMODELS, DEVICES, DEVICESTATUSES
 from octoedge.transport.grpc import Channel
+from octoedge.transport.grpc_server import serving
 from octoedge.transport.mqtt import Broker, MqttClient, connect
 from octoedge.transport.mqtt_packets import Published
 
@@ -32,7 +37,8 @@ MANY = 1000
 UPDATES = 4000
 AT_ONCE = 32
 LATENCIES = 100
-TO_API = 5
+TO_API = 50
+BOTH = ("eventBus", "deviceTwin")
 SETTLE = 8.0
 IDLE = 20.0
 API = "devices.kubeedge.io/v1beta1"
@@ -41,18 +47,28 @@ API = "devices.kubeedge.io/v1beta1"
 async def devices(world: World) -> Samples:
     """One device, then a thousand, which are reported through MQTT and through DMI."""
     samples: Samples = {}
-    without = await _held(world, on=False)
-    empty = await _held(world, on=True)
-    samples["devices_add"] = [max(0.0, empty - without)]
+    held = [await _held(world, modules) for modules in ((), ("eventBus",), BOTH)]
+    samples["devices_add"] = [max(0.0, held[2] - held[0])]
+    samples["devices_add_bus"] = [max(0.0, held[1] - held[0])]
     await world.client.create(DEVICEMODELS, "default", _model())
-    await _create(world, range(MANY))
+    await _create(world, range(1))
+    pid = world.pid("edgecore")
+    async with _client(world) as client:
+        await client.known(1)
+        await client.updated(0, "1")
+        one = memory(pid).private
+        samples["devices_add_one"] = [max(0.0, one - held[2])]
+    samples["wish_device"] = await _wishes(world)
+    samples["devices_add_mapper"] = [max(0.0, memory(pid).private - one)]
+    await _create(world, range(1, MANY))
     async with _client(world) as client:
         await client.known(MANY)
         samples["mqtt_result"] = [1000 * await client.updated(0, str(n)) for n in range(LATENCIES)]
-        samples["mqtt_api"] = [await _to_api(world, client, 1000 + n) for n in range(TO_API)]
+        samples["mqtt_api"] = await _to_api(world, client)
+        samples["cloud_rate"] = [await _to_cloud(world, client)]
         samples["mqtt_rate"] = [await _rate(lambda n: client.updated(n % MANY, str(n)))]
     samples["dmi_rate"] = [await _dmi(world)]
-    samples["devices_1000_private"] = [await _held(world, on=True)]
+    samples["devices_1000_private"] = [await _held(world, BOTH)]
     pid = world.pid("edgecore")
     began = cpu_seconds(pid)
     await asyncio.sleep(IDLE)
@@ -60,11 +76,12 @@ async def devices(world: World) -> Samples:
     return samples
 
 
-async def _held(world: World, *, on: bool) -> float:
-    """Private memory after a warm restart, with the modules of devices on or off."""
+async def _held(world: World, modules: tuple[str, ...]) -> float:
+    """Private memory after a warm restart, with these of the modules of devices on."""
     file = world.layout.edgecore_file
-    before = await asyncio.to_thread(file.read_text)
-    changed = re.sub(r"((?:eventBus|deviceTwin):\n +enable: )\w+", rf"\g<1>{str(on).lower()}", before)
+    changed = await asyncio.to_thread(file.read_text)
+    for module in BOTH:
+        changed = re.sub(rf"({module}:\n +enable: )\w+", rf"\g<1>{str(module in modules).lower()}", changed)
     await asyncio.to_thread(file.write_text, changed)
     await asyncio.to_thread(world.stop, "edgecore")
     await asyncio.to_thread(world.daemon("edgecore").start)
@@ -160,23 +177,70 @@ async def _client(world: World) -> AsyncIterator[_Client]:
             mqtt.close()
 
 
-async def _to_api(world: World, client: _Client, value: int) -> float:
-    """Report a value; seconds until DeviceStatus in the API has it."""
+async def _to_api(world: World, client: _Client) -> list[float]:
+    """Report values, one after the other; milliseconds until a watch says that DeviceStatus has each."""
     version = (await world.client.list(DEVICESTATUSES, "default")).version
+    events = world.client.watch(DEVICESTATUSES, "default", version=version, fields="metadata.name=bench-0")
+    samples: list[float] = []
+    async with asyncio.timeout(DEADLINE):
+        for value in range(1000, 1000 + TO_API):
+            began = time.monotonic()
+            await client.updated(0, str(value))
+            async for event in events:
+                if event.type != "BOOKMARK" and _value(event.object) == str(value):
+                    break
+            samples.append(1000 * (time.monotonic() - began))
+    return samples[1:]  # the first one opened the watch
+
+
+async def _to_cloud(world: World, client: _Client) -> float:
+    """Every device reports a new value at once; devices a second whose value is in the API."""
     began = time.monotonic()
-    await client.updated(0, str(value))
-
-    def shown(status: Json) -> bool:
-        twins = status.get("status", {}).get("twins") or []
-        return any(twin.get("reported", {}).get("value") == str(value) for twin in twins)
-
-    await world.until(DEVICESTATUSES, "default", "bench-0", shown, version)
-    return time.monotonic() - began
+    await _rate(lambda n: client.updated(n, "77"), MANY)
+    async with asyncio.timeout(DEADLINE):
+        while any(_value(obj) != "77" for obj in (await world.client.list(DEVICESTATUSES, "default")).items):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # only the API itself tells when all of them are in
+    return MANY / (time.monotonic() - began)
 
 
-async def _rate(update: Callable[[int], Awaitable[object]]) -> float:
+def _value(status: bytes) -> str:
+    twins = msgspec.json.decode(status).get("status", {}).get("twins") or [{}]
+    return str(twins[0].get("reported", {}).get("value", ""))
+
+
+async def _wishes(world: World) -> list[float]:
+    """Patch a Device's wish; milliseconds until its mapper is told."""
+    told: asyncio.Queue[str] = asyncio.Queue(1000)
+
+    async def update(request: bytes) -> bytes:
+        (prop,) = CODEC.decode(request, m.DeviceRequest).device.spec.properties
+        told.put_nowait(prop.desired.value)
+        return b""
+
+    async def other(_: bytes) -> bytes:
+        return b""
+
+    path = world.layout.edge / "bench.sock"
+    methods = {method.path: update if name == "UpdateDevice" else other for name, method in MAPPER.items()}
+    channel = Channel(str(world.layout.edge / "dmi.sock"))
+    samples: list[float] = []
+    async with serving(path, 0o600, methods), asyncio.timeout(DEADLINE):
+        info = m.MapperInfo("bench", "v1", "v1beta1", "bench", str(path).encode(), "ok")
+        await call(channel, MANAGER["MapperRegister"], m.MapperRegisterRequest(True, info), DEADLINE)
+        for number in range(LATENCIES):
+            patch = {"spec": {"properties": [{"name": "value", "desired": {"value": str(number)}}]}}
+            began = time.monotonic()
+            await world.client.patch(DEVICES, "default", "bench-0", msgspec.json.encode(patch))
+            while await told.get() != str(number):
+                pass
+            samples.append(1000 * (time.monotonic() - began))
+    channel.close()
+    return samples
+
+
+async def _rate(update: Callable[[int], Awaitable[object]], count: int = UPDATES) -> float:
     """Updates a second, so many at once."""
-    numbers = iter(range(UPDATES))
+    numbers = iter(range(count))
 
     async def some() -> None:
         for number in numbers:
@@ -184,7 +248,7 @@ async def _rate(update: Callable[[int], Awaitable[object]]) -> float:
 
     began = time.monotonic()
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-    return UPDATES / (time.monotonic() - began)
+    return count / (time.monotonic() - began)
 
 
 async def _dmi(world: World) -> float:

@@ -81,10 +81,15 @@ FIGURES: tuple[Figure, ...] = (
     Figure("messages_doubled", "… doubled: took effect twice", "", None, 0),
     Figure("messages_backwards", "… took an object back to an older version", "", None, 0),
     Figure("devices_add", "devices: memory that DeviceTwin and EventBus add to the agent, private", "MiB", None, 0.5),
+    Figure("devices_add_bus", "… EventBus alone", "MiB", None, 0.5),
+    Figure("devices_add_one", "… the first device and its first value add", "MiB", None, 2),
+    Figure("devices_add_mapper", "… a mapper (DMI) that is told a hundred wishes adds", "MiB", None, 1),
     Figure("mqtt_result", "… a value of an MQTT client → stored and answered", "ms", None, 20),
-    Figure("mqtt_api", "… → in DeviceStatus in the API", "s", None, 0.1),
+    Figure("mqtt_api", "… → in DeviceStatus in the API, seen by a watch", "ms", None, 10),
+    Figure("wish_device", "… a wish in the Device in the API → its mapper is told (DMI)", "ms", None, 10),
     Figure("mqtt_rate", "… values through MQTT, each on disk before its answer", "1/s", None, 1000),
     Figure("dmi_rate", "… values through DMI, the same", "1/s", None, 1000),
+    Figure("cloud_rate", "… 1,000 devices report at once → in the API, devices", "1/s", None, 500),
     Figure("devices_1000_private", "… agent memory with 1,000 devices, private, after a restart", "MiB", None, None),
     Figure("devices_1000_cpu", "… idle CPU with 1,000 devices", "CPU s/min", None, 0.3),
     Figure("metaserver_idle", "MetaServer adds, idle, private", "MiB", None, 2),
@@ -105,5 +110,6 @@ LARGER_IS_BETTER = frozenset(
         "mqtt_rate",
         "dmi_rate",
         "metaserver_events",
+        "cloud_rate",
     }
 )
