@@ -427,7 +427,6 @@ class PodSpec(View, frozen=True):
     host_aliases: list[HostAlias] = []
     image_pull_secrets: list[LocalReference] = []
     readiness_gates: list[ReadinessGate] = []
-    runtime_class_name: str = ""
     tolerations: list[Toleration] = []
     priority: int = 0
     overhead: dict[str, Amount] = {}

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from octoedge.edge.edged import names
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.fields import ContainerState, SandboxState
@@ -314,12 +312,6 @@ class MemoryRuntime:
             for c in self.running()
             if labels.items() <= c.config.labels.items()
         )
-
-    async def update_resources(self, container_id: str, resources: f.Resources) -> None:
-        await self._call("update_resources")
-        container = self._known(self.containers, container_id, "UpdateContainerResources")
-        linux = msgspec.structs.replace(container.config.linux or f.LinuxContainerConfig(), resources=resources)
-        container.config = msgspec.structs.replace(container.config, linux=linux)
 
     async def reopen_log(self, container_id: str) -> None:
         await self._call("reopen_log")

@@ -15,7 +15,7 @@ from octoedge.api.core import Pod
 from octoedge.api.quantity import milli, whole
 from octoedge.edge.edged import ranking
 from octoedge.edge.edged.compose import apparmor_profile
-from octoedge.edge.edged.resources import pod_request
+from octoedge.edge.edged.resources import pod_request, qos_class
 
 _RESOURCES: tuple[tuple[str, Callable[[str], int]], ...] = (
     ("cpu", milli),
@@ -62,6 +62,29 @@ def rejection(pod: Pod, others: Iterable[Pod], around: Surroundings) -> Rejectio
     return _short(pod, others, around.allocatable)
 
 
+def preempted(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -> list[Pod]:
+    """Who must go so that a critical pod has room: as few as will do, those that asked for least certainty first.
+
+    Empty when there is room, when the pod is not critical, and when nobody's going would help.
+    """
+    staying = list(others)
+    if not ranking.is_critical(pod) or _lacks(pod, staying, allocatable) is None:
+        return []
+    going = sorted((one for one in staying if not ranking.is_critical(one)), key=_worth)
+    staying = [one for one in staying if ranking.is_critical(one)]
+    if _lacks(pod, staying, allocatable) is not None:
+        return []
+    for one in reversed(list(going)):
+        if _lacks(pod, [*staying, one], allocatable) is None:
+            staying.append(one)
+            going.remove(one)
+    return going
+
+
+def _worth(pod: Pod) -> tuple[int, int]:
+    return ("BestEffort", "Burstable", "Guaranteed").index(qos_class(pod)), pod.spec.priority
+
+
 def _needs_apparmor(pod: Pod) -> bool:
     profiles = (apparmor_profile(pod, spec) for spec in pod.spec.everyone())
     return any(profile is not None and profile.type != "Unconfined" for profile in profiles)
@@ -69,8 +92,10 @@ def _needs_apparmor(pod: Pod) -> bool:
 
 def _short(pod: Pod, others: list[Pod], allocatable: Mapping[str, str]) -> Rejection | None:
     """What there is too little of; those that the node itself needs are not counted out."""
-    if ranking.is_critical(pod):
-        return None
+    return None if ranking.is_critical(pod) else _lacks(pod, others, allocatable)
+
+
+def _lacks(pod: Pod, others: list[Pod], allocatable: Mapping[str, str]) -> Rejection | None:
     if "pods" in allocatable and len(others) + 1 > whole(allocatable["pods"]):
         return _out_of("pods", 1, len(others), whole(allocatable["pods"]))
     for name, parse in _RESOURCES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,7 @@ from octoedge.edge.edged.layout import Layout, remove_tree, write_file
 from octoedge.edge.edged.limits import PodLimits
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
 from octoedge.edge.edged.observed import ContainerSeen, PodSeen
-from octoedge.edge.edged.resources import cgroup_parent, pod_limits, qos_class, shares
+from octoedge.edge.edged.resources import burstable_cpu, cgroup_parent, pod_limits, qos_class, shares
 from octoedge.edge.edged.volumes import Mounted, VolumeFailed, Volumes
 from octoedge.errors import CriError, DeadlineError, OctoedgeError
 
@@ -75,6 +75,8 @@ class Tools(msgspec.Struct, frozen=True):
     place: Place
     network: Network
     devices: GrantDevices
+    active: Callable[[], Iterable[Pod]]
+    """Pods that have a place here and have not ended."""
 
 
 class Containers:
@@ -83,6 +85,8 @@ class Containers:
     def __init__(self, tools: Tools, *, at_once: int = 8) -> None:
         self._tools = tools
         self._slots = asyncio.Semaphore(at_once)
+        self._burstable: int | None = None
+        """Millicores that burstable pods were said to ask for."""
 
     async def create_sandbox(self, pod: Pod, attempt: int, facts: Facts) -> None:
         """Volumes, cgroup, log directory, then the sandbox."""
@@ -110,9 +114,20 @@ class Containers:
     async def _cgroup(self, pod: Pod) -> None:
         """The pod's cgroup; pods that asked for nothing are together weaker than any that did."""
         tools, parent = self._tools, cgroup_parent(self._tools.place.cgroup_root, pod)
-        if qos_class(pod) == "BestEffort":
+        qos = qos_class(pod)
+        if qos == "BestEffort":
             await tools.cgroups.create(parent.rpartition("/")[0], PodLimits(shares=shares(0)))
+        elif qos == "Burstable":
+            await self._weigh_burstable()
         await tools.cgroups.create(parent, pod_limits(pod, tools.place.pids))
+
+    async def _weigh_burstable(self) -> None:
+        """All burstable pods together weigh what they asked for together."""
+        asked = burstable_cpu(self._tools.active())
+        if asked is not None and asked != self._burstable:
+            self._burstable = asked
+            root = self._tools.place.cgroup_root.rstrip("/")
+            await self._tools.cgroups.create(f"{root}/burstable", PodLimits(shares=shares(asked)))
 
     def _no_sandbox(self, pod: Pod, why: str) -> ActionFailed:
         text = f"Failed to create pod sandbox: {why}"
@@ -161,6 +176,7 @@ class Containers:
         """
         tools = self._tools
         await self._remove_cgroups(pod_uid)
+        await self._weigh_burstable()
         try:
             for folder in logs:
                 await remove_tree(folder)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from octoedge.api.core import Pod
 from octoedge.edge.edged import holding
-from octoedge.edge.edged.admission import rejection
+from octoedge.edge.edged.admission import preempted, rejection
 from octoedge.edge.edged.observed import Failure
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.edged.rounds import Parts, Record, Round, keep_failure
@@ -54,11 +54,23 @@ class Door:
             self._again(round_.uid, _LABELS_SETTLE)
             return False
         record.admitted = True
+        for other in preempted(pod, others, around.allocatable) if refused is None else ():
+            self._preempt(other)
         if refused is not None:
             self._parts.recorder.pod(pod, "Warning", refused.reason, refused.message)
             text = f"Pod was rejected: {refused.message}"
             self.end(round_.uid, record, Failure(refused.reason, text, rejected=True))
         return True
+
+    def _preempt(self, pod: Pod) -> None:
+        """A critical pod needs the place."""
+        text = "Preempted in order to admit critical pod"
+        log.info("pod %s/%s is preempted in order to admit a critical pod", pod.metadata.namespace, pod.metadata.name)
+        self._parts.recorder.pod(pod, "Warning", "Preempting", text)
+        record = self._records[pod.metadata.uid]
+        self.end(pod.metadata.uid, record, Failure("Preempting", text, disruption="TerminationByKubelet"))
+        record.interrupt()
+        self._again(pod.metadata.uid, 0.0)
 
     def end(self, uid: str, record: Record, failure: Failure) -> None:
         """The pod has failed for good; written down first."""

@@ -21,6 +21,7 @@ from octoedge.edge.edged.compose import Place
 from octoedge.edge.edged.containers import Containers, Network, Tools
 from octoedge.edge.edged.cri.interface import ContainerRuntime
 from octoedge.edge.edged.csiapi import Driver, DriverClient
+from octoedge.edge.edged.deadgc import DeadPolicy
 from octoedge.edge.edged.devices import Devices
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.events import Recorder
@@ -90,7 +91,7 @@ class EdgedSettings(msgspec.Struct, frozen=True):
     eviction: EvictionSettings = EvictionSettings()
     manifests: Path | None = None
     """Directory of static pods; None: there are none."""
-    dead_kept: int = 1
+    dead: DeadPolicy = DeadPolicy()
     pod_pids: int = 0
     shutdown: tuple[Step, ...] = ()
     report_events: bool = True
@@ -174,7 +175,7 @@ class Edged:
                 clock=clock,
                 facts=self._facts,
                 surroundings=self._surroundings,
-                dead_kept=settings.dead_kept,
+                dead=settings.dead,
             ),
         )
         self._relist = Relist(runtime, self.observer, self.sync.wake)
@@ -297,6 +298,7 @@ class Edged:
             ),
             network=settings.network,
             devices=self._devices.grant,
+            active=lambda: self.sync.active(),
         )
 
     async def _take_in(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from octoedge.api.quantity import whole
 from octoedge.edge.edged.containers import Network
 from octoedge.edge.edged.cri.client import CriClient
+from octoedge.edge.edged.deadgc import DeadPolicy
 from octoedge.edge.edged.edged import Edged, EdgedSettings
 from octoedge.edge.edged.hosts import ClusterDns
 from octoedge.edge.edged.imagegc import ImagePolicy
@@ -88,7 +89,9 @@ def settings(
             ],
         ),
         pod_pids=max(kubelet.pod_pids_limit or 0, 0),
-        dead_kept=max(config.max_per_pod_container_count, 0),
+        dead=DeadPolicy(
+            max(config.max_per_pod_container_count, 0), config.max_container_count, float(config.minimum_gc_age)
+        ),
         report_events=config.report_event,
     )
 

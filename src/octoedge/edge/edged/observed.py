@@ -125,6 +125,8 @@ class History(msgspec.Struct):
     """Whether the pod was held and is released now."""
     dead_kept: int = 1
     """Dead instances of a container that are kept beside the current one."""
+    young: frozenset[str] = frozenset()
+    """Ids of dead containers that are not old enough to be removed."""
     start_time: float = 0.0
     stopping_since: float | None = None
     failure: Failure | None = None

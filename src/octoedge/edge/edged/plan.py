@@ -347,7 +347,8 @@ def _rubbish(pod: Pod, seen: PodSeen, history: History, sandbox: SandboxSeen) ->
     for name in names:
         dead = [container for container in seen.of(name)[1:] if not container.alive]
         for container in dead[history.dead_kept :]:
-            yield RemoveContainer(container.id)
+            if container.id not in history.young:
+                yield RemoveContainer(container.id)
     needed = {last.sandbox_id for c in pod.spec.containers if (last := seen.latest(c.name)) is not None}
     for old in seen.sandboxes:
         if old.id != sandbox.id and old.id not in needed:

@@ -72,6 +72,12 @@ def _hugepages(containers: Iterable[Container]) -> dict[str, int]:
     return found
 
 
+def burstable_cpu(pods: Iterable[Pod]) -> int | None:
+    """Millicores that all burstable pods ask for together; None when there are none."""
+    asked = [pod_request(pod, "cpu", milli) for pod in pods if qos_class(pod) == "Burstable"]
+    return sum(asked) if asked else None
+
+
 def cgroup_parent(root: str, pod: Pod) -> str:
     """The pod's cgroup below `root`, laid out as the kubelet does."""
     qos = qos_class(pod)

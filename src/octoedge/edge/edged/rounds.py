@@ -13,6 +13,7 @@ from octoedge.api.core import Pod
 from octoedge.edge.edged.admission import Surroundings
 from octoedge.edge.edged.containers import Containers
 from octoedge.edge.edged.cri.interface import ContainerRuntime
+from octoedge.edge.edged.deadgc import DeadPolicy
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.events import Recorder
 from octoedge.edge.edged.layout import Layout, make_private, write_file
@@ -46,7 +47,7 @@ class Parts(msgspec.Struct, frozen=True):
     """Facts about the node, without a pod's addresses."""
     surroundings: Callable[[], Awaitable[Surroundings]]
     """The node as new pods meet it."""
-    dead_kept: int = 1
+    dead: DeadPolicy = DeadPolicy()
 
 
 class Record(msgspec.Struct):

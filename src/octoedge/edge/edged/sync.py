@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import msgspec
 
 from octoedge.api.core import Pod
-from octoedge.edge.edged import plan
+from octoedge.edge.edged import deadgc, plan
 from octoedge.edge.edged.containers import RETRY, ActionFailed
 from octoedge.edge.edged.door import Door
 from octoedge.edge.edged.downward import Facts
@@ -209,7 +209,7 @@ class Sync:
         if not round_.record.recalled:
             round_.record.recalled = True
             history.failure = history.failure or kept_failure(self._parts.layout, round_.uid)
-        history.dead_kept = self._parts.dead_kept
+        self._note_dead(round_)
         history.start_time = history.start_time or started(round_.pod) or self._parts.clock.now()
         if round_.refused and round_.pod is not None and history.refused != round_.refused:
             self._parts.recorder.pod(round_.pod, "Warning", "Unsupported", round_.refused)
@@ -226,6 +226,14 @@ class Sync:
             if not history.logged_attempts and not seen.containers:
                 history.logged_attempts = logged_attempts(self._parts.layout, pod)
         self.prober.track(round_.uid, pod, seen, history)
+
+    def _note_dead(self, round_: Round) -> None:
+        parts, history = self._parts, round_.record.history
+        history.dead_kept = deadgc.kept(parts.dead, parts.observer.pods.values())
+        waits = deadgc.young(parts.dead, round_.seen, parts.clock.now())
+        if waits:
+            self._queue.add_later(round_.uid, min(waits.values()) + 1.0)  # Not a moment too early.
+        history.young = frozenset(waits)
 
     def _check_deadline(self, pod: Pod, record: Record) -> None:
         limit, history = pod.spec.active_deadline_seconds, record.history

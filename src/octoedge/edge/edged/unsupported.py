@@ -130,8 +130,6 @@ def _name(name: str) -> Iterator[str]:
 
 def _values(spec: PodSpec) -> Iterator[str]:
     """Known fields with values that are not."""
-    if spec.runtime_class_name:
-        yield _REASONS["spec.runtimeClassName"]
     for container in (*spec.containers, *spec.init_containers):
         yield from _name(container.name)
         if container.restart_policy not in ("", "Always"):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from octoedge.api.core import Pod, view
-from octoedge.edge.edged.admission import Surroundings, rejection
+from octoedge.edge.edged.admission import Surroundings, preempted, rejection
+from octoedge.edge.edged.edged import Edged
 from octoedge.testing import node
 
 LABELS = {"kubernetes.io/hostname": "edge-1", "disk": "ssd", "rank": "5"}
@@ -111,3 +114,51 @@ def test_a_profile_that_nobody_enforces_refuses_the_pod(where: str, kind: str, r
     pod = make(**context) if where == "pod" else make(containers=[node.container(**context)])
     assert reason(pod, around=Surroundings(LABELS, {}, apparmor=False)) == ("AppArmor" if refused else "")
     assert reason(pod) == ""
+
+
+CRITICAL = 2_000_001_000
+
+
+def critical(name: str = "critical", **requests: str) -> Pod:
+    return make(name, containers=[node.container(resources={"requests": requests})], priority=CRITICAL)
+
+
+def names(pods: list[Pod]) -> list[str]:
+    return sorted(pod.metadata.name for pod in pods)
+
+
+def test_a_critical_pod_sends_away_as_few_as_will_do() -> None:
+    sure = {"limits": {"cpu": "500m", "memory": "20Mi"}}
+    guaranteed = make("guaranteed", containers=[node.container(resources=sure)])
+    small, large = asking("small", cpu="200m"), asking("large", cpu="700m")
+    assert names(preempted(critical(cpu="300m"), [guaranteed, small, large], NODE.allocatable)) == ["small"]
+    assert names(preempted(critical(cpu="100m"), [guaranteed, small], NODE.allocatable)) == []
+    assert names(preempted(critical(cpu="1300m"), [guaranteed, small, large], NODE.allocatable)) == [
+        "guaranteed",
+        "large",
+    ]
+    full = [make("a"), make("b", priority=5), asking("c", cpu="1m")]
+    assert names(preempted(critical(), full, NODE.allocatable)) == ["a"]
+
+
+def test_nobody_goes_where_that_would_not_help_or_nobody_critical_comes() -> None:
+    assert preempted(critical(cpu="2"), [asking("a", cpu="1")], NODE.allocatable) == []
+    assert preempted(critical(cpu="1"), [critical("other", cpu="1")], NODE.allocatable) == []
+    assert preempted(asking("b", cpu="1"), [asking("a", cpu="1")], NODE.allocatable) == []
+
+
+def test_a_critical_pod_finds_its_place_and_the_other_is_told_why(tmp_path: Path) -> None:
+    async def body(world: node.World, edged: Edged) -> None:
+        ask = {"requests": {"cpu": "1500m"}}
+        await world.metadata.put("pod", node.pod("low", containers=[node.container(resources=ask)]))
+        await world.metadata.until_status("uid-low", node.is_running)
+        await world.metadata.put("pod", node.pod("high", containers=[node.container(resources=ask)], priority=CRITICAL))
+        await world.metadata.until_status("uid-high", node.is_running)
+        status = await world.metadata.until_status("uid-low", lambda s: s.get("phase") == "Failed")
+        assert (status["reason"], status["message"]) == ("Preempting", "Preempted in order to admit critical pod")
+        assert node.condition(status, "DisruptionTarget")["reason"] == "TerminationByKubelet"
+        assert "Preempting" in world.metadata.reasons()
+        await asyncio.sleep(60)
+        assert len(world.runtime.running()) == 1
+
+    node.scenario(tmp_path, body)

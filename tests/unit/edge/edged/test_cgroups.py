@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from octoedge.edge.edged.cgroups import Cgroups
+from octoedge.edge.edged.edged import Edged
 from octoedge.edge.edged.limits import PodLimits
+from octoedge.protocol.resource import Resource
 from octoedge.testing.clock import run
+from octoedge.testing.node import World, container, deleting, is_running, pod, scenario
 
 LIMITS = PodLimits(shares=256, quota=50_000, memory=64 << 20, pids=100)
 POD = "/octoedge/burstable/pod1"
@@ -101,3 +105,27 @@ def test_a_system_where_systemd_refuses_runs_pods_all_the_same(tmp_path: Path) -
 
     run(Cgroups(tmp_path, systemd=True, command=command).create(POD, LIMITS))
     assert run(Cgroups(tmp_path, systemd=True, command=command).remove(POD))
+
+
+def test_all_burstable_pods_together_weigh_what_they_ask_for(tmp_path: Path) -> None:
+    hierarchy = tmp_path / "cgroup/cpu"
+    hierarchy.mkdir(parents=True)
+    (hierarchy / "cgroup.procs").touch()
+
+    def asking(name: str, cpu: str) -> dict[str, Any]:
+        return pod(name, containers=[container(resources={"requests": {"cpu": cpu}})])
+
+    async def body(world: World, edged: Edged) -> None:
+        for name, cpu in (("a", "200m"), ("b", "300m")):
+            await world.metadata.put("pod", asking(name, cpu))
+            await world.metadata.until_status(f"uid-{name}", is_running)
+        weight = hierarchy / "octoedge/burstable/cpu.shares"
+        assert weight.read_text() == "512"
+        await world.metadata.put("pod", deleting(asking("a", "200m"), 1))
+        await world.metadata.until_deleted("uid-a")
+        await world.metadata.delete(Resource("default", "pod", "a"))
+        await world.metadata.put("pod", asking("c", "700m"))
+        await world.metadata.until_status("uid-c", is_running)
+        assert weight.read_text() == "1024"
+
+    scenario(tmp_path, body)

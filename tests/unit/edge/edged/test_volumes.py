@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from octoedge.edge.edged.objects import Objects
 from octoedge.edge.edged.persistent import Claims
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.edged.volumes import Mounted, VolumeFailed, Volumes
+from octoedge.protocol.resource import CLUSTER
 from octoedge.testing import node
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.testing.metadata import MemoryMetadata
@@ -299,3 +301,55 @@ def test_names_from_the_cloud_cannot_leave_our_directories(tmp_path: Path, name:
         layout.volume(name, "configmap", "v")
     with pytest.raises(ValueError, match="cannot be part of a path"):
         layout.log_file("default", "web", "uid", name, 0)
+
+
+def asking_pages(*sizes: str) -> list[dict[str, Any]]:
+    limits = {f"hugepages-{size}": "64Mi" for size in sizes}
+    return [node.container(resources={"limits": {"memory": "1Gi", **limits}})]
+
+
+@pytest.mark.parametrize(
+    ("medium", "sizes", "said"),
+    [
+        ("HugePages", ("2Mi",), "pages of 2097152"),
+        ("HugePages-1Gi", ("2Mi", "1Gi"), "pages of 1073741824"),
+        ("HugePages", ("2Mi", "1Gi"), "they ask for: 1Gi, 2Mi"),
+        ("HugePages-1Gi", ("2Mi",), "wants a container that asks for hugepages-1Gi"),
+        ("Flash", (), "medium 'Flash' is unknown"),
+    ],
+)
+def test_an_empty_dir_on_huge_pages(tmp_path: Path, medium: str, sizes: tuple[str, ...], said: str) -> None:
+    async def main() -> None:
+        desk = Desk(tmp_path)
+        wish = {"emptyDir": {"medium": medium}}
+        if not said.startswith("pages"):
+            with pytest.raises(VolumeFailed, match=said):
+                await one(desk, wish, containers=asking_pages(*sizes))
+            return
+        mounted = await one(desk, wish, containers=asking_pages(*sizes))
+        assert desk.mounter.others[mounted.path] == said
+
+    run(main())
+
+
+def test_an_nfs_export_is_mounted_as_the_pod_or_the_volume_says(tmp_path: Path) -> None:
+    async def main() -> None:
+        desk = Desk(tmp_path)
+        mounted = await one(desk, {"nfs": {"server": "nas", "path": "/x", "readOnly": True}})
+        assert (desk.mounter.others[mounted.path], mounted.read_only) == ("nas:/x ro", True)
+        claim = {"metadata": {"name": "c", "namespace": "default", "uid": "u"}}
+        await desk.metadata.put(
+            "persistentvolumeclaim", {**claim, "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}
+        )
+        spec = {"nfs": {"server": "nas", "path": "/y"}, "mountOptions": ["nfsvers=4.2"], "claimRef": claim["metadata"]}
+        await desk.metadata.put("persistentvolume", {"metadata": {"name": "pv", "namespace": CLUSTER}, "spec": spec})
+        mounted = await one(desk, {"persistentVolumeClaim": {"claimName": "c"}})
+        assert desk.mounter.others[mounted.path] == "nas:/y nfsvers=4.2"
+
+    run(main())
+
+
+@pytest.mark.skipif(shutil.which("mount.nfs") is not None, reason="this machine can mount NFS")
+def test_a_node_without_nfs_names_the_package(tmp_path: Path) -> None:
+    with pytest.raises(MountFailed, match="install nfs-common"):
+        asyncio.run(SystemMounter().nfs("nas:/x", tmp_path / "x", ()))

@@ -101,10 +101,6 @@ class CriClient:
         request = f.ListContainerStatsRequest(f.ContainerStatsFilter(labels))
         return (await self._call(_RUNTIME + "ListContainerStats", request, f.ListContainerStatsResponse)).stats
 
-    async def update_resources(self, container_id: str, resources: f.Resources) -> None:
-        request = f.UpdateResourcesRequest(container_id, resources)
-        await self._call(_RUNTIME + "UpdateContainerResources", request, f.Empty)
-
     async def reopen_log(self, container_id: str) -> None:
         await self._call(_RUNTIME + "ReopenContainerLog", f.ContainerId(container_id), f.Empty)
 

@@ -379,12 +379,6 @@ class StopContainerRequest(Message, frozen=True):
     WIRE: ClassVar[str] = "container_id:1:s timeout:2:i"
 
 
-class UpdateResourcesRequest(Message, frozen=True):
-    container_id: str = ""
-    linux: Resources | None = None
-    WIRE: ClassVar[str] = "container_id:1:s linux:2:Resources"
-
-
 class ContainerFilter(Message, frozen=True):
     id: str = ""
     pod_sandbox_id: str = ""

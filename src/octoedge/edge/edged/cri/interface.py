@@ -76,10 +76,6 @@ class ContainerRuntime(Protocol):
         """What running containers which have all of `labels` use."""
         ...
 
-    async def update_resources(self, container_id: str, resources: f.Resources) -> None:
-        """Change limits of a running container."""
-        ...
-
     async def reopen_log(self, container_id: str) -> None:
         """Open the log file anew after it was renamed."""
         ...
