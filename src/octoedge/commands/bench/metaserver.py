@@ -59,9 +59,11 @@ async def metaserver(world: World) -> Samples:
     samples["metaserver_list"] = await _latencies(door, PATH)
     samples["metaserver_events"] = [await _events(world, door)]
     before = await _held(world)
-    await _crowd(door)
-    await asyncio.sleep(TRIMMED)
-    samples["metaserver_after"] = [max(0.0, await _held(world) - before)]
+    for key in ("metaserver_after", "metaserver_again"):
+        await _crowd(door)
+        await asyncio.sleep(TRIMMED)
+        now = await _held(world)
+        samples[key], before = [max(0.0, now - before)], now
     await default_modules(world)
     return samples
 

@@ -184,6 +184,10 @@ class Replica:
         if self.page(path) != body:
             await self._database.write(lambda connection: rows.keep_page(connection, path, body))
 
+    async def prune(self, before: float) -> None:
+        """Forget kinds of which nobody has read anything since then."""
+        await self._database.write(lambda connection: rows.prune(connection, before))
+
     def let_go(self) -> None:
         """Forget the changes of kinds that nobody watches."""
         for kind, changes in list(self._changes.items()):

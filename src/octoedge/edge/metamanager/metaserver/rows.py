@@ -17,6 +17,8 @@ from octoedge.api.meta import ObjectMeta
 from octoedge.protocol.application import Key
 
 _SCOPES, _ALLOWED = 2000, 5000
+_OF_OTHERS = "operations.kubeedge.io/"
+"""Jobs of nodes, which nobody reads through MetaServer."""
 Keep = Callable[[bytes], bool]
 """Whether an object belongs to a scope."""
 
@@ -161,6 +163,27 @@ def allowed(connection: sqlite3.Connection, caller: str, any_of: Iterable[str]) 
         for what in any_of
     ]
     return max((row[0] for row in found if row is not None), default=None)
+
+
+def prune(connection: sqlite3.Connection, before: float) -> int:
+    """Forget kinds of which nobody has read anything since then; how many objects that were."""
+    read = [row[0] for row in connection.execute("SELECT key FROM metaserver_scope WHERE seen >= ?", (before,))]
+    read += [
+        row[0].partition(" ")[2]
+        for row in connection.execute("SELECT what FROM metaserver_allowed WHERE seen >= ?", (before,))
+    ]
+    kept = {_kind(place) for place in read}
+    known = connection.execute("SELECT DISTINCT group_version_resource FROM meta_v2").fetchall()
+    forgotten = [row for row in known if row[0] and row[0] not in kept and not row[0].startswith(_OF_OTHERS)]
+    connection.execute("DELETE FROM metaserver_scope WHERE seen < ?", (before,))
+    connection.execute("DELETE FROM metaserver_allowed WHERE seen < ?", (before,))
+    return connection.executemany("DELETE FROM meta_v2 WHERE group_version_resource = ?", forgotten).rowcount
+
+
+def _kind(place: str) -> str:
+    """The kind of what begins with the text of a key."""
+    _, group, version, plural, *_ = [*place.split("/"), "", "", ""]
+    return f"{'' if group == 'core' else group}/{version}, Resource={plural}"
 
 
 def row_of(meta: ObjectMeta, data: bytes) -> Row:

@@ -50,6 +50,7 @@ _PAGE_SECONDS = 30.0
 _IP_FREEBIND = 15
 _TRIM_SECONDS, _CROWD = 5.0, 16
 _PAGES = 512
+_HOUR, _DAY_HOURS, _UNREAD_SECONDS = 3600.0, 24, 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class MetaServer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.feeds.run(), name="feeds")
             group.create_task(self._give_back(), name="memory of clients that are gone")
+            group.create_task(self._forget(), name="kinds that nobody reads")
             for address in self._settings.addresses:
                 group.create_task(self._listen(*address), name=f"MetaServer on {address[0]}")
             await asyncio.sleep(0)
@@ -178,6 +180,20 @@ class MetaServer:
             if most > _CROWD and self.http.connections < most // 2:
                 most = self.http.connections
                 trim()
+
+    async def _forget(self) -> None:
+        """What nobody has read for a week is forgotten, after a whole day with the cloud: an outage is no such day."""
+        hours = 0
+        while True:
+            await asyncio.sleep(_HOUR)
+            hours = hours + 1 if self._cloud.online else 0
+            if hours < _DAY_HOURS:
+                continue
+            hours = 0
+            try:
+                await self._replica.prune(self._clock.now() - _UNREAD_SECONDS)
+            except StoreError as error:
+                log.warning("what nobody reads cannot be forgotten: %s", error)
 
     async def _listen(self, host: str, port: int) -> None:
         """Listen; nothing else waits for a port that somebody has, or for a certificate."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import msgspec
 
+from octoedge.edge.metamanager.metaserver.feeds import LINGER_SECONDS
 from octoedge.testing.metaserver import MAPS, Site, Watching, decoded, play
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -177,6 +179,57 @@ def test_what_nobody_watches_any_more_is_let_go(tmp_path: Path) -> None:
         await asyncio.sleep(600)
         assert len(site.server.feeds) == 0
         assert len(site.link.controller.watches) == 0
+
+    play(tmp_path, test)
+
+
+def test_a_thousand_watches_come_and_go_and_leave_nothing(tmp_path: Path) -> None:
+    async def crowd(site: Site) -> int:
+        for _ in range(10):
+            watches = [Watching(await site.ask(f"{MAPS}?watch=true&labelSelector=n%3D{n % 20}")) for n in range(100)]
+            await asyncio.sleep(1)
+            for watch in watches:
+                await watch.close()
+        await asyncio.sleep(LINGER_SECONDS * 3)
+        assert len(site.server.feeds) == 0
+        site.link.asked.clear()
+        site.api.requests.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def test(site: Site) -> None:
+        await site.make("one", n="1")
+        first = await crowd(site)
+        assert await crowd(site) - first < 200
+
+    play(tmp_path, test)
+
+
+def test_kinds_that_nobody_has_read_for_long_are_forgotten_but_not_while_the_cloud_is_away(tmp_path: Path) -> None:
+    day = 86400.0
+
+    async def test(site: Site) -> None:
+        await site.make("one")
+        await site.names()
+        await site.api.create("/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}})
+        secrets = "/api/v1/namespaces/default/secrets"
+        await site.names(secrets)
+        for _ in range(3):
+            await asyncio.sleep(2 * day)
+            assert await site.names() == ["one"]
+        site.link.cut()
+        await asyncio.sleep(30 * day)
+        assert await site.names(secrets) == ["s"]
+        site.link.mend()
+        assert await site.names() == ["one"]
+        await asyncio.sleep(day / 2)
+        site.link.cut()
+        assert await site.names(secrets) == ["s"]
+        site.link.mend()
+        await asyncio.sleep(2 * day)
+        site.link.cut()
+        assert await site.names() == ["one"]
+        assert (await site.ask(secrets)).status == 403
 
     play(tmp_path, test)
 
