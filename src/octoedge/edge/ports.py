@@ -86,7 +86,7 @@ class Metadata(Protocol):
         """The pod is gone here: drop its tokens and pending reports."""
         ...
 
-    async def report_pod_status(self, resource: Resource, uid: str, patch: bytes) -> None:
+    async def report_pod_status(self, resource: Resource, uid: str, patch: bytes, *, patience: float = 0.0) -> None:
         """Hand over a strategic merge patch of the pod's status; stored when this returns, sent when possible.
 
         The latest patch per pod replaces an unsent one, so it must carry the whole status.

@@ -115,7 +115,7 @@ class MemoryMetadata:
         self._need_room()
         self.forgotten.append(uid)
 
-    async def report_pod_status(self, resource: Resource, uid: str, patch: bytes) -> None:
+    async def report_pod_status(self, resource: Resource, uid: str, patch: bytes, *, patience: float = 0.0) -> None:
         self._need_room()
         self.statuses.setdefault(uid, []).append(msgspec.json.decode(patch)["status"])
         await self._notify()

@@ -17,6 +17,9 @@ from octoedge.runtime.clock import Clock
 
 _OWN = frozenset({"PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"})
 
+_PENDING_PATIENCE = 0.5
+"""Seconds that the word of a pod that is about to start may wait: most run by then, and that is said at once."""
+
 
 class _Sent(msgspec.Struct):
     status: PodStatus
@@ -76,7 +79,9 @@ class Reporter:
         resource = Resource(pod.metadata.namespace, "pod", pod.metadata.name)
         shown = self._reported_as(pod)
         if shown is not None:
-            await self._metadata.report_pod_status(resource, shown, status.patch(shown, new, gone))
+            patience = _PENDING_PATIENCE if new.phase == "Pending" else 0.0
+            patch = status.patch(shown, new, gone)
+            await self._metadata.report_pod_status(resource, shown, patch, patience=patience)
         self._sent[uid] = _Sent(new, known.ips | current, stale=shown is None)
 
     def differs(self, pod: Pod) -> bool:

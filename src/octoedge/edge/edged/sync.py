@@ -39,6 +39,8 @@ _MAY_BE_CURED = ("CreateContainerConfigError", "ContainerCreating")
 _RUNTIME_AWAY = 1.0
 _ORPHAN_AGAIN = 30.0
 
+_STARTS = (plan.CreateSandbox, plan.StartContainer)
+
 
 class Sync:
     """Workers for all pods."""
@@ -139,6 +141,9 @@ class Sync:
             if not await self.door.let_in(round_):
                 return
             thought = plan.plan(round_.pod, round_.seen, record.history, _now())
+            if thought.actions and all(isinstance(action, _STARTS) for action in thought.actions):
+                await self._tell_and_act(round_, thought.actions)
+                continue
             if round_.pod is not None:
                 await self._tell(round_, round_.pod)
             if not thought.actions:
@@ -146,6 +151,20 @@ class Sync:
                 return
             await self._act(round_, thought.actions)
         self._queue.add_later(uid, RETRY)
+
+    async def _tell_and_act(self, round_: Round, actions: Sequence[plan.Action]) -> None:
+        """Start something while the report goes to disk: what is begun is found again in the runtime anyhow."""
+        failed: Exception | None = None
+        async with asyncio.TaskGroup() as group:
+            if round_.pod is not None:
+                group.create_task(self._tell(round_, round_.pod), name=f"report {round_.uid}")
+                await asyncio.sleep(0)  # what is told is what was seen, not what the start makes of it
+            try:
+                await self._act(round_, actions)
+            except Exception as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     async def _tell(self, round_: Round, pod: Pod) -> None:
         """Report the pod's status; a disk that takes no report must not keep the pod from running."""

@@ -57,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 _DEFAULTS = Settings()
+_EVENT_PATIENCE = 0.5
+"""Seconds: a pod that starts has something better to do with the machine than to tell of it."""
 
 
 class MetaManager:
@@ -259,8 +261,8 @@ class MetaManager:
             lambda connection: connection.execute("DELETE FROM token WHERE pod_uid = ?", (uid,)).rowcount
         )
 
-    async def report_pod_status(self, resource: Resource, uid: str, patch: bytes) -> None:
-        await self.outbox.put(POD_STATUS, f"{resource.namespace}/{resource.name}", uid, patch)
+    async def report_pod_status(self, resource: Resource, uid: str, patch: bytes, *, patience: float = 0.0) -> None:
+        await self.outbox.put(POD_STATUS, f"{resource.namespace}/{resource.name}", uid, patch, patience=patience)
 
     async def create_pod(self, resource: Resource, pod: bytes) -> bytes:
         reply = await self._link.request(p.PodInsert(resource=resource, body=pod), self._seconds)
@@ -284,7 +286,8 @@ class MetaManager:
 
     async def report_event(self, event: bytes) -> None:
         about = view(event).metadata
-        await self.outbox.put(EVENT, f"{about.namespace or 'default'}/{about.name}", "", event)
+        key = f"{about.namespace or 'default'}/{about.name}"
+        await self.outbox.put(EVENT, key, "", event, patience=_EVENT_PATIENCE)
 
     def holds_pods(self) -> bool:
         """Whether there is a pod to look after."""

@@ -98,10 +98,16 @@ class Outbox:
     def __len__(self) -> int:
         return int(self._database.read_now(lambda c: c.execute("SELECT count(*) FROM outbox").fetchone()[0]))
 
-    async def put(self, kind: str, key: str, uid: str, body: bytes) -> None:
-        """Keep a report; it is on disk when this returns, and sent when possible."""
+    async def put(self, kind: str, key: str, uid: str, body: bytes, *, patience: float = 0.0) -> None:
+        """Keep a report; it is on disk when this returns, and sent when possible.
+
+        `patience`: seconds that it may wait for a newer one to take its place, or for others to go with it.
+        """
         await self._keep(kind, key, uid, body)
-        self._queue.add(_lane(kind, key))
+        if patience:
+            self._queue.add_later(_lane(kind, key), patience)
+        else:
+            self._queue.add(_lane(kind, key))
 
     def keep(
         self, connection: sqlite3.Connection, kind: str, key: str, combine: Callable[[bytes | None], bytes]

@@ -66,6 +66,25 @@ def test_the_latest_status_is_kept_over_a_restart_and_sent_once(play: Player) ->
     assert cloud.objects["default/pod/web"]["status"] == {"phase": "Failed"}
 
 
+def test_a_status_with_patience_is_kept_at_once_and_waits_for_a_newer_one(play: Player) -> None:
+    cloud = with_web(CloudLink())
+
+    async def test(world: World) -> None:
+        await settle()
+        await world.meta.report_pod_status(WEB, "u1", status("Pending"), patience=0.5)
+        await settle(0.4)
+        assert len(world.meta.outbox) == 1, "on disk"
+        await world.meta.report_pod_status(WEB, "u1", status("Running"))
+        await settle(0.05)
+        assert phases(cloud) == ["Running"], "nobody waits for what is not Pending"
+        await world.meta.report_pod_status(WEB, "u1", status("Pending"), patience=0.5)
+        await settle(0.6)
+        assert len(world.meta.outbox) == 0
+
+    play(test, cloud=cloud)
+    assert phases(cloud) == ["Running", "Pending"]
+
+
 def test_a_status_that_changes_while_it_is_sent_is_sent_again(play: Player) -> None:
     cloud = with_web(CloudLink())
 
