@@ -14,7 +14,7 @@ import asyncio
 import functools
 import logging
 import re
-import shutil
+import stat
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from octoedge.runtime.channel import Receiver, Sender, channel
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.runtime.throttle import Throttle
+from octoedge.store import durable
 from octoedge.transport.capturing import CaptureSocket, HeldBy, Now
 from octoedge.transport.local import StatusSocket
 from octoedge.transport.tap import Tap
@@ -429,11 +430,7 @@ def _forgetter(config_file: Path | None, token: str) -> Callable[[], None]:
             if not count:
                 log.warning("the join token in %s is no longer needed; please blank it", config_file)
                 return
-            part = config_file.with_name(config_file.name + ".part")
-            part.touch(mode=0o600)
-            part.write_text(blank)
-            shutil.copymode(config_file, part)
-            part.replace(config_file)
+            durable.write(config_file, blank.encode(), stat.S_IMODE(config_file.stat().st_mode))
         except OSError as error:
             log.warning("the join token in %s is no longer needed and could not be blanked: %s", config_file, error)
 
