@@ -76,15 +76,17 @@ def reconcile(turn: Turn, service: Json) -> None:
 
 
 def _explain(turn: Turn, service: Json) -> None:
-    """`kubectl describe service` says why nothing comes of a Service where no mesh runs."""
+    """`kubectl describe service` says why nothing comes of a Service with an address where no mesh runs."""
+    address = service["spec"].get("clusterIP")
+    if address == "None":
+        return  # its name is answered on the nodes
     meshes = (item for namespace in MESH_NAMESPACES for item in turn.items("pods", namespace))
     if any(MESHES & set(item.labels.values()) for item in meshes):
         return
-    address = service["spec"].get("clusterIP")
-    what = "the name of this headless Service leads" if address == "None" else f"{address} and its name lead"
     text = (
-        f"No mesh (EdgeMesh, kube-proxy with DNS) runs on the nodes, so {what} nowhere. Its pods are reached by host"
-        " ports at their node, and on the same node by the addresses in its EndpointSlices."
+        f"No mesh (EdgeMesh, kube-proxy with DNS) runs on the nodes, so {address} leads nowhere and its name does not"
+        " resolve. Names of headless Services (clusterIP: None) do, on each node; from elsewhere pods are reached by"
+        " host ports at their node."
     )
     turn.remind(service, "NoMesh", text, REMIND)
 

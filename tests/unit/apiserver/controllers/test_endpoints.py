@@ -59,14 +59,11 @@ def test_a_service_knows_its_ready_pods(tmp_path: Path) -> None:
     simulate(tmp_path, story)
 
 
-@pytest.mark.parametrize(
-    ("address", "words"), [("", "10."), ("None", "the name of this headless Service leads nowhere")]
-)
-def test_a_service_says_that_a_mesh_is_missing_as_long_as_it_is(tmp_path: Path, address: str, words: str) -> None:
+def test_a_service_says_that_a_mesh_is_missing_as_long_as_it_is(tmp_path: Path) -> None:
     async def story(at: ControlPlane) -> None:
-        await at.create(service(**({"clusterIP": address} if address else {})))
+        await at.create(service())
         await at.until(lambda: bool(told(at)))
-        assert words in told(at)[0]["message"]
+        assert at.get("services", "web")["spec"]["clusterIP"] in told(at)[0]["message"]
         await at.create(workload("Deployment", "web", replicas=3))
         await at.until(lambda: len(ready_addresses(at)) == 3)
         assert told(at)[0]["count"] == 1
@@ -77,6 +74,18 @@ def test_a_service_says_that_a_mesh_is_missing_as_long_as_it_is(tmp_path: Path, 
         await at.create(service("other"))
         await at.until(lambda: any(one["metadata"]["name"] == "other" for one in at.all("endpoints")))
         assert {one["involvedObject"]["name"] for one in told(at)} == {"web"}
+
+    simulate(tmp_path, story)
+
+
+def test_a_headless_service_needs_no_mesh_and_names_its_pods(tmp_path: Path) -> None:
+    async def story(at: ControlPlane) -> None:
+        await at.create(service(clusterIP="None"), workload("StatefulSet", "web", replicas=2, serviceName="web"))
+        await at.until(lambda: len(ready_addresses(at)) == 2)
+        one = at.all(SLICES)[0]
+        assert one["metadata"]["labels"]["service.kubernetes.io/headless"] == ""
+        assert sorted(endpoint["hostname"] for endpoint in one["endpoints"]) == ["web-0", "web-1"]
+        assert not told(at)
 
     simulate(tmp_path, story)
 
