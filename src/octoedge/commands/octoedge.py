@@ -31,9 +31,13 @@ SUBCOMMANDS = {
     "prepare": "check this machine, install what is missing (used by `make up`)",
 }
 WHOLE_LINE = {
+    "replay": "play a capture against a real cloud or edge of ours, and say what differs",
     "apiserver": "run the embedded Kubernetes API server",
     "bench": "measure, and print the figures",
 }
+
+_ELSEWHERE = {"replay": "octoedge.testing.replay.command"}
+"""Subcommands that are made of worlds for tests."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     line = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if line and line[0] in WHOLE_LINE:
-            return int(importlib.import_module(f"octoedge.commands.{line[0]}").main(line[1:]) or 0)
+            module = _ELSEWHERE.get(line[0], f"octoedge.commands.{line[0]}")
+            return int(importlib.import_module(module).main(line[1:]) or 0)
         return _run(line)
     except OctoedgeError as problem:
         print(f"octoedge: {problem}", file=sys.stderr)
