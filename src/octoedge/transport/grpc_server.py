@@ -55,6 +55,8 @@ class _Server:
         self.methods = methods
         self.group = group
         self.wires: set[_Wire] = set()
+        self.closed = False
+        """A connection that was accepted at the last moment is ended as soon as it is made."""
 
 
 class _Wire(asyncio.Protocol):
@@ -68,6 +70,9 @@ class _Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        if self._server.closed:
+            transport.abort()
+            return
         if len(self._server.wires) >= MAX_CONNECTIONS:
             log.warning("a gRPC connection is refused: there are %d already", MAX_CONNECTIONS)
             transport.abort()
@@ -190,6 +195,7 @@ async def serving(path: Path, mode: int, methods: Mapping[str, Handler]) -> Asyn
         try:
             yield
         finally:
+            server.closed = True
             accepting.close()
             for wire in list(server.wires):
                 wire.close()
