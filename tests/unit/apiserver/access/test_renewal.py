@@ -68,7 +68,7 @@ def test_three_years_without_a_restart(tmp_path: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         run(main())
     assert sum("made anew" in record.message for record in caplog.records) == 3
-    assert sum("no room" in record.message for record in caplog.records) == 24
+    assert sum("no room" in record.message for record in caplog.records) > 20
 
 
 class Hello:
