@@ -19,6 +19,7 @@ import msgspec
 from octoedge.commands.bench.controlplane import control_plane_alone
 from octoedge.commands.bench.crowd import crowd, runtime_alone
 from octoedge.commands.bench.devices import devices
+from octoedge.commands.bench.faults import faults
 from octoedge.commands.bench.fleet import fleet
 from octoedge.commands.bench.messages import messages
 from octoedge.commands.bench.metaserver import default_modules, metaserver
@@ -178,6 +179,7 @@ SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
     ("offline restart", offline_restarts),
     ("100 pods", crowd),
     ("devices", devices),
+    ("network faults", faults),
     ("first start → Ready", first_starts),
     ("control plane start", control_plane),
 )

@@ -25,7 +25,8 @@ from octoedge.kube.client import Client
 from octoedge.kube.kinds import PODS, Kind
 
 Json = dict[str, Any]
-PORT_OFFSET = 13_000  # below the ports that the kernel gives to outgoing connections
+PORT_OFFSET = int(os.environ.get("OCTOEDGE_PORT_OFFSET") or 13_000)
+"""Below the ports that the kernel gives to outgoing connections; another one where two measure on one machine."""
 DEADLINE = 60.0
 GRACE = 15.0
 
@@ -118,17 +119,18 @@ async def world() -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="octobench-") as folder:
         environment = {**os.environ, "OCTOEDGE_HOME": folder, "OCTOEDGE_PORT_OFFSET": str(PORT_OFFSET)}
         try:
-            await asyncio.to_thread(_octoedge, environment, "up", "--no-sample")
+            await asyncio.to_thread(octoedge, environment, "up", "--no-sample")
             where = layout.load(environment)
             if where is None:
                 raise DeadlineError(f"nothing was set up in {folder}")
             async with Client(kubeconfig(where.kubeconfig)) as client:
                 yield World(where, client)
         finally:
-            await asyncio.to_thread(_octoedge, environment, "down", "--purge")
+            await asyncio.to_thread(octoedge, environment, "down", "--purge")
 
 
-def _octoedge(environment: dict[str, str], *arguments: str) -> None:
+def octoedge(environment: dict[str, str], *arguments: str) -> None:
+    """Run the program itself."""
     program = str(Path(sys.executable).parent / "octoedge")
     done = subprocess.run(
         [program, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=300
