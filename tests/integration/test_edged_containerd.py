@@ -523,14 +523,17 @@ def test_a_csi_volume_is_there_is_shared_and_goes_while_its_driver_comes_and_goe
         await metadata.until_status("uid-one", is_running, 30)
         await metadata.put("pod", using("two"))
         await metadata.until_status("uid-two", is_running, 30)
-        assert len((short / "volumes/h1/log").read_text().splitlines()) == 2
-        assert "4321" in await text_of(edged, "two")
+        async with asyncio.timeout(20):  # They run before they have written anything.
+            while len((short / "volumes/h1/log").read_text().splitlines()) < 2:  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.05)
+            while "4321" not in await text_of(edged, "two"):  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.05)
         await gone(metadata, using("one"))
         assert len(mounted_below(short / "kubelet/plugins")) == 1
         driver.kill()
         driver.wait(20)
         await metadata.put("pod", deleting(using("two"), 1))
-        await asyncio.sleep(3)
+        await asyncio.sleep(2)
         assert metadata.deleted == [("default/pod/one", "uid-one")]
 
     async def second(metadata: MemoryMetadata, _edged: Edged) -> None:

@@ -32,29 +32,22 @@ from octoedge.edge.edged.csiapi import (
     UnpublishRequest,
     UnstageRequest,
 )
+from octoedge.edge.edged.csidoor import DATA, CsiFailed
 from octoedge.edge.edged.csidrivers import Drivers, Registered
 from octoedge.edge.edged.csivolume import EPHEMERAL, PERSISTENT, UNKNOWN, CsiVolume, DriverRules
 from octoedge.edge.edged.layout import Layout, make_private, write_file
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.edge.ports import Metadata
-from octoedge.errors import ApiError, DeadlineError, OctoedgeError, OfflineError
+from octoedge.errors import ApiError, DeadlineError, OfflineError
 from octoedge.protocol.resource import CLUSTER, Resource
 
 log = logging.getLogger(__name__)
 
-_DATA = "vol_data.json"
 _REPUBLISH = 60.0
 _TOKENS = "csi.storage.k8s.io/serviceAccount.tokens"
 _STATS_SECONDS = 3.0
 _NO_DRIVER = "driver name {} not found in the list of registered CSI drivers"
-
-
-class CsiFailed(OctoedgeError):
-    """A volume cannot be had; `step` is the kubelet's name of what failed."""
-
-    def __init__(self, step: str, volume: str, why: object) -> None:
-        super().__init__(f'{step} failed for volume "{volume}" : {why}')
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -131,10 +124,6 @@ class Csi:
             if held.attachment:
                 self._changed()
 
-    def holds(self, uid: str) -> bool:
-        """Whether a pod has a CSI volume."""
-        return bool(_files(self._layout.pod(uid)))
-
     def attached_in_use(self) -> list[str]:
         """Attached volumes that pods here hold: they must not be detached (volumesInUse of the node)."""
         held = (_read(file) for folder in self._pod_folders() for file in _files(folder))
@@ -178,7 +167,7 @@ class Csi:
         claim = f"{pod.metadata.namespace}/{wish.claim}" if wish.claim else ""
         held = _Held(wish.name, wish.handle, wish.driver, self._node, attachment, wish.mode, claim=claim, volume=volume)
         make_private(folder)
-        write_file(folder / _DATA, msgspec.json.encode(held), 0o600)
+        write_file(folder / DATA, msgspec.json.encode(held), 0o600)
         if attachment:
             self._changed()
         if wish.mode == PERSISTENT and Able.STAGE in known.abilities:
@@ -186,7 +175,7 @@ class Csi:
         await self._publish(pod, wish, rules, folder, known, context)
         if csivolume.gets_group(wish, rules, known.abilities):
             await ownership.give(folder / "mount", pod)
-        write_file(folder / _DATA, msgspec.json.encode(msgspec.structs.replace(held, published=True)), 0o600)
+        write_file(folder / DATA, msgspec.json.encode(msgspec.structs.replace(held, published=True)), 0o600)
 
     async def _stage(self, pod: Pod, wish: CsiVolume, known: Registered, context: dict[str, str]) -> None:
         staging = self._staging(wish.driver, wish.handle)
@@ -310,7 +299,7 @@ class Csi:
         return self._layout.csi(driver) / hashlib.sha256(handle.encode()).hexdigest() / "globalmount"
 
     def _is_published(self, folder: Path) -> bool:
-        held = _read(folder / _DATA)
+        held = _read(folder / DATA)
         return held is not None and held.published and bool(self._below(folder / "mount"))
 
     def _folder(self, pod: Pod, wish: CsiVolume) -> Path:
@@ -358,7 +347,7 @@ def _check_mode(wish: CsiVolume, rules: DriverRules) -> None:
 
 
 def _files(pod_folder: Path) -> list[Path]:
-    return sorted(pod_folder.glob(f"volumes/kubernetes.io~csi/*/{_DATA}"))
+    return sorted(pod_folder.glob(f"volumes/kubernetes.io~csi/*/{DATA}"))
 
 
 def _read(file: Path) -> _Held | None:

@@ -16,8 +16,6 @@ from octoedge.edge.edged.csiapi import CsiError, Driver, DriverClient
 
 log = logging.getLogger(__name__)
 
-KIND = "CSIPlugin"
-
 
 class Registered(msgspec.Struct, frozen=True):
     """A driver that can be asked."""

@@ -17,8 +17,6 @@ from octoedge.edge.edged.csiapi import Able, AccessMode, Capability, Mode, Mount
 Json = dict[str, Any]
 
 PERSISTENT, EPHEMERAL = "Persistent", "Ephemeral"
-NODE_IDS = "csi.volume.kubernetes.io/nodeid"
-"""Annotation of a Node: what each driver calls it, as JSON."""
 _MODES = {
     "ReadWriteOnce": AccessMode.SINGLE_NODE_WRITER,
     "ReadOnlyMany": AccessMode.MULTI_NODE_READER_ONLY,

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,7 +21,6 @@ from octoedge.edge.edged.admission import Surroundings
 from octoedge.edge.edged.compose import Place
 from octoedge.edge.edged.containers import Containers, Network, Tools
 from octoedge.edge.edged.cri.interface import ContainerRuntime
-from octoedge.edge.edged.csiapi import Driver, DriverClient
 from octoedge.edge.edged.deadgc import DeadPolicy
 from octoedge.edge.edged.devices import Devices
 from octoedge.edge.edged.downward import Facts
@@ -62,6 +62,9 @@ from octoedge.errors import MessageError, OctoedgeError, not_found
 from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.channel import Receiver
 from octoedge.runtime.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from octoedge.edge.edged.csiapi import Driver
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +120,7 @@ class Edged:
         machine: Machine | None = None,
         measure: Callable[[], Awaitable[Measured]] | None = None,
         stopping: Callable[[], Awaitable[bool]] = is_stopping,
-        connect_driver: Callable[[Path], Driver] = DriverClient,
+        connect_driver: Callable[[Path], Driver] | None = None,
     ) -> None:
         clock = clock or SystemClock()
         layout = Layout(settings.root, settings.logs)

@@ -15,7 +15,6 @@ from octoedge.api.core import (
     NodeSystemInfo,
 )
 from octoedge.api.quantity import milli, whole
-from octoedge.edge.edged.csivolume import NODE_IDS
 from octoedge.edge.edged.limits import PodLimits
 from octoedge.edge.edged.machine import Disk, Machine
 from octoedge.edge.edged.pressure import bytes_of
@@ -23,6 +22,8 @@ from octoedge.edge.edged.resources import shares
 from octoedge.runtime.clock import rfc3339
 
 _PORT = 10350
+NODE_IDS = "csi.volume.kubernetes.io/nodeid"
+"""Annotation of a Node: what each CSI driver calls it, as JSON."""
 
 
 class NodeSettings(msgspec.Struct, frozen=True):

@@ -14,14 +14,16 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from octoedge.edge.edged import csiapi as c
 from octoedge.edge.edged.layout import make_private
 from octoedge.errors import OctoedgeError
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 from octoedge.transport.grpc import Channel
+
+if TYPE_CHECKING:
+    from octoedge.edge.edged.csiapi import PluginInfo
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class _Socket:
         self.backoff = Backoff(_FIRST, _LONGEST)
         self.next = float("-inf")
         """Loop time from which it is to be asked."""
-        self.info: c.PluginInfo | None = None
+        self.info: PluginInfo | None = None
 
 
 class Plugins:
@@ -87,6 +89,8 @@ class Plugins:
         self._said.over(path.name, "is gone")
 
     async def _ask(self, path: Path, known: _Socket) -> None:
+        from octoedge.edge.edged import csiapi as c
+
         channel = Channel(str(path))
         try:
             info = c.CODEC.decode(await channel.unary(c.GET_INFO, b"", _SECONDS), c.PluginInfo)
@@ -104,7 +108,7 @@ class Plugins:
         known.info = info
         self._said.over(path.name, f"{info.type} {info.name} is registered")
 
-    async def _take(self, path: Path, info: c.PluginInfo) -> str:
+    async def _take(self, path: Path, info: PluginInfo) -> str:
         """Why the plugin cannot be used; empty when it can."""
         handler = self._handlers.get(info.type)
         if handler is None:

@@ -14,15 +14,16 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from octoedge.api import core
 from octoedge.api.core import KeyToPath, Pod, ProjectedPart, TokenProjection, Volume
 from octoedge.api.quantity import whole
-from octoedge.edge.edged import atomic, csivolume, downward, ownership
+from octoedge.edge.edged import atomic, downward, ownership
 from octoedge.edge.edged.atomic import File, Payload
-from octoedge.edge.edged.csi import Csi, CsiFailed
+from octoedge.edge.edged.csidoor import CsiDoor, CsiFailed
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.layout import Layout, make_private, move, remove_tree
 from octoedge.edge.edged.mounts import Mounter, MountFailed
@@ -33,6 +34,9 @@ from octoedge.edge.edged.persistent import ClaimFailed, Claims, Place
 from octoedge.edge.edged.tokens import Tokens
 from octoedge.errors import OctoedgeError
 from octoedge.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from octoedge.edge.edged.csivolume import CsiVolume
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +60,14 @@ class Volumes:
     """The volumes of all pods."""
 
     def __init__(
-        self, layout: Layout, objects: Objects, tokens: Tokens, claims: Claims, csi: Csi, mounter: Mounter, clock: Clock
+        self,
+        layout: Layout,
+        objects: Objects,
+        tokens: Tokens,
+        claims: Claims,
+        csi: CsiDoor,
+        mounter: Mounter,
+        clock: Clock,
     ) -> None:
         self._layout = layout
         self._objects = objects
@@ -173,18 +184,17 @@ class Volumes:
         return Mounted(path, safe_inside=False, read_only=place.read_only)
 
     async def _inline_csi(self, pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
-        assert volume.csi is not None
-        return await self._csi_volume(pod, volume, csivolume.inline(volume.csi, pod, volume.name))
+        return await self._csi_volume(pod, volume, _inline(volume, pod))
 
-    async def _csi_volume(self, pod: Pod, volume: Volume, wish: csivolume.CsiVolume) -> Mounted:
-        path = await self._csi.mount(pod, volume.name, wish)
+    async def _csi_volume(self, pod: Pod, volume: Volume, wish: CsiVolume) -> Mounted:
+        path = await self._csi.open().mount(pod, volume.name, wish)
         return Mounted(path, safe_inside=False, read_only=wish.read_only)
 
     async def _refresh_csi(self, pod: Pod, volume: Volume) -> None:
         """Publish anew where the driver wants that."""
         wish = None
         if volume.csi is not None:
-            wish = csivolume.inline(volume.csi, pod, volume.name)
+            wish = _inline(volume, pod)
         elif (volume.persistent_volume_claim or volume.ephemeral) is not None and self._csi.holds(pod.metadata.uid):
             try:
                 place = await self._claims.place(pod, volume)
@@ -193,7 +203,7 @@ class Volumes:
             wish = _csi_of(place) if place.kind == "csi" else None
         if wish is not None:
             try:
-                await self._csi.refresh(pod, wish)
+                await self._csi.open().refresh(pod, wish)
             except CsiFailed as error:
                 raise VolumeFailed(str(error)) from error
 
@@ -316,7 +326,16 @@ def page_size(pod: Pod, medium: str) -> int:
     return whole(size)
 
 
-def _csi_of(place: Place) -> csivolume.CsiVolume:
+def _inline(volume: Volume, pod: Pod) -> CsiVolume:
+    from octoedge.edge.edged import csivolume
+
+    assert volume.csi is not None
+    return csivolume.inline(volume.csi, pod, volume.name)
+
+
+def _csi_of(place: Place) -> CsiVolume:
+    from octoedge.edge.edged import csivolume
+
     return csivolume.persistent(place.volume, claim=place.claim, read_only=place.read_only)
 
 

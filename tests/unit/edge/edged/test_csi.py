@@ -12,7 +12,7 @@ import pytest
 
 from octoedge.api.core import CsiSource, LocalReference, Pod, view
 from octoedge.edge.edged import csiapi as c
-from octoedge.edge.edged import csivolume
+from octoedge.edge.edged import csivolume, nodestatus
 from octoedge.edge.edged.csiapi import Able, AccessMode, CsiError
 from octoedge.edge.edged.csivolume import EPHEMERAL, CsiVolume, DriverRules
 from octoedge.edge.edged.edged import Edged
@@ -335,12 +335,12 @@ def test_how_full_a_volume_is_and_what_drivers_call_the_node_is_told(tmp_path: P
             assert await edged.storage.csi.stats() == {}
             await asyncio.sleep(15)
             about = desk.world.metadata.node_patches[-1]["metadata"]
-            assert msgspec.json.decode(about["annotations"][csivolume.NODE_IDS]) == {NAME: "node-of-driver"}
+            assert msgspec.json.decode(about["annotations"][nodestatus.NODE_IDS]) == {NAME: "node-of-driver"}
             assert about["labels"] == {"topology.example.com/rack": "r1"}
             edged.storage.drivers.unregister(NAME)
             await asyncio.sleep(15)
             about = desk.world.metadata.node_patches[-1]["metadata"]
-            assert about["annotations"] == {csivolume.NODE_IDS: None}
+            assert about["annotations"] == {nodestatus.NODE_IDS: None}
 
     run(main())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from octoedge.edge.edged import csiapi as c
 from octoedge.edge.edged.csiapi import CsiError
-from octoedge.edge.edged.csidrivers import KIND, Drivers
+from octoedge.edge.edged.csidrivers import Drivers
 from octoedge.edge.edged.plugins import Plugins
 from octoedge.testing.csi import DirectoryDriver, MemoryHands, methods, registration
 from octoedge.transport.grpc_server import serving
@@ -24,7 +24,7 @@ class Desk:
         self.driver = DirectoryDriver(root / "volumes", MemoryHands())
         self.changes = 0
         self.drivers = Drivers(self._count)
-        self.plugins = Plugins(self.registry, {KIND: self.drivers})
+        self.plugins = Plugins(self.registry, {"CSIPlugin": self.drivers})
         self.told: list[c.RegistrationStatus] = []
         self.registry.mkdir()
 

@@ -15,6 +15,7 @@ import pytest
 from octoedge.api.core import Pod, view
 from octoedge.edge.edged import paths
 from octoedge.edge.edged.csi import Csi
+from octoedge.edge.edged.csidoor import CsiDoor
 from octoedge.edge.edged.csidrivers import Drivers
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.layout import Layout, remove_tree
@@ -41,7 +42,8 @@ class Desk:
         claims = Claims(self.metadata, node.NODE)
         objects = Objects(self.metadata)
         csi = Csi(self.layout, node.NODE, self.metadata, objects, tokens, Drivers(), self.mounter.below)
-        self.volumes = Volumes(self.layout, objects, tokens, claims, csi, self.mounter, self.clock)
+        door = CsiDoor(self.layout, lambda: csi)
+        self.volumes = Volumes(self.layout, objects, tokens, claims, door, self.mounter, self.clock)
         self.volumes.start()
 
     async def put(self, kind: str, name: str, **fields: Any) -> None:
