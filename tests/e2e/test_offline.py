@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import time
+
+from octoedge.keadm import packages
+from octoedge.keadm.processes import Daemon
+from octoedge.runtime.clock import parse_rfc3339
 from octoedge.testing.eventually import eventually
 from octoedge.testing.installation import Installation, fetch
 
@@ -37,6 +44,20 @@ spec:
 """
 
 
+def off_by(daemon: Daemon, hours: int) -> Daemon:
+    """The same program, whose clock is so many hours off; the machine's own stays as it is."""
+    library = packages.faketime()
+    assert library is not None, "the package libfaketime is missing: octoedge prepare --for test"
+    clock = {"LD_PRELOAD": str(library), "FAKETIME": f"{hours:+}h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return dataclasses.replace(daemon, environment={**daemon.environment, **clock})
+
+
+def lease(installation: Installation) -> str:
+    """When the node's Lease was renewed."""
+    found = installation.get("lease", installation.layout.node, "-n", "kube-node-lease")
+    return str(found["spec"]["renewTime"])
+
+
 def test_pods_come_back_without_the_cloud(installation: Installation) -> None:
     installation.kubectl("apply", "-f", "-", stdin=TOKEN_POD).check()
     before = await_ready(installation, "alone")
@@ -48,12 +69,20 @@ def test_pods_come_back_without_the_cloud(installation: Installation) -> None:
     installation.daemon("edgecore").stop(10)
     assert fetch(URL) == "still here"
 
-    for task in installation.ctr("tasks", "list", "--quiet").split():
-        installation.ctr("tasks", "kill", "--signal", "SIGKILL", task)
-    installation.daemon("edgecore").start()
-    eventually(lambda: fetch(URL), lambda page: page == "still here")
-    assert fetch(URL + "token").startswith("eyJ")
+    for hours in (0, -9, 9):  # by the last one the token has expired
+        installation.daemon("edgecore").stop(10)
+        for task in installation.ctr("tasks", "list", "--quiet").split():
+            installation.ctr("tasks", "kill", "--signal", "SIGKILL", task)
+        off_by(installation.daemon("edgecore"), hours).start()
+        eventually(lambda: fetch(URL), lambda page: page == "still here")
+        assert fetch(URL + "token").startswith("eyJ")
 
+    installation.up()
+    renewed = functools.partial(lease, installation)
+    before_now = renewed()
+    eventually(renewed, lambda at: at > before_now)  # the cloud keeps it, by its own clock
+    assert abs(time.time() - parse_rfc3339(renewed())) < 60
+    installation.daemon("edgecore").stop(10)
     installation.up()
     after = eventually(
         lambda: await_ready(installation, "alone"), lambda found: container_id(found) != container_id(before)

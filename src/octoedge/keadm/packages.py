@@ -56,8 +56,14 @@ PRESENT: dict[str, Callable[[], bool]] = {
     "python3-venv": _has_venv,
 }
 """How each package is recognised: by what is needed from it, wherever that came from."""
-FOR_TESTS = {"curl": _has("curl")}
-"""What the tests need on top: the README's commands."""
+FAKETIME = "faketime/libfaketimeMT.so.1"
+FOR_TESTS = {"curl": _has("curl"), "libfaketime": lambda: faketime() is not None}
+"""What the tests need on top: the README's commands, and processes whose clock is wrong."""
+
+
+def faketime() -> Path | None:
+    """The library that gives a program another clock than the machine's, where it is there."""
+    return next(iter(sorted(Path("/usr/lib").glob(f"*/{FAKETIME}"))), None)
 
 
 @dataclass(frozen=True, slots=True)
