@@ -116,6 +116,38 @@ def test_a_pod_that_flaps_for_days_leaves_no_more_than_one_that_does_not(tmp_pat
     scenario(tmp_path, body)
 
 
+def test_a_hundred_pods_at_once_run_once_each_outlive_what_happens_and_leave_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        world = World(tmp_path)
+        metadata, runtime = world.metadata, world.runtime
+        names = [f"p{number}" for number in range(100)]
+        page = [{"name": "page", "configMap": {"name": "page"}}]
+        pods = {name: pod(name, volumes=page) for name in names}
+        await metadata.put("configmap", {"metadata": {"name": "page", "namespace": "default"}, "data": {"a": "1"}})
+        async with world.edged():
+            for one in pods.values():
+                await metadata.put("pod", one)
+            for name in names:
+                await metadata.until_status(f"uid-{name}", is_running, 60)
+        async with world.edged():  # Started anew, its runtime goes away and comes back.
+            await asyncio.sleep(30)
+            runtime.set_away(True)
+            await asyncio.sleep(60)
+            runtime.set_away(False)
+            await asyncio.sleep(60)
+            assert runtime.starts == {(f"uid-{name}", "main"): 1 for name in names}
+            assert len(runtime.running()) == 100
+            for one in pods.values():
+                await metadata.put("pod", deleting(one, 1))
+            for name in names:
+                await metadata.until_deleted(f"uid-{name}")
+        assert not runtime.sandboxes
+        assert not runtime.containers
+        assert not list((tmp_path / "kubelet/pods").iterdir())
+
+    run(main())
+
+
 def size(world: World, edged: Edged) -> dict[str, int]:
     history = edged.sync.history("uid-web")
     assert history is not None

@@ -266,3 +266,18 @@ def test_killed_while_devices_are_given_they_are_given_once(tmp_path: Path, at: 
 
     at_work(tmp_path, first)
     at_work(tmp_path, second)
+
+
+def test_a_plugin_of_the_registry_is_asked_how_it_wants_to_be_treated(tmp_path: Path) -> None:
+    async def body(desk: Desk) -> None:
+        plugin = desk.plugins["gpu.sock"] = FakePlugin("a")
+        with pytest.raises(DevicesUnavailable, match="is not supported by kubelet"):
+            await desk.devices.add(GPU, Path("/x/gpu.sock"), ("v1alpha",))
+        await desk.devices.add(GPU, Path("/x/gpu.sock"), (d.VERSION,))
+        await desk.until(lambda: desk.offers == [{GPU: (1, 1)}])
+        desk.active = {"uid-one"}
+        one = asking("one")
+        assert (await desk.devices.grant(one, one.spec.containers[0])).envs == {"GPUS": "a"}
+        assert plugin.allocated == [["a"]]
+
+    at_work(tmp_path, body)
