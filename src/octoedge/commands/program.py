@@ -60,11 +60,12 @@ def run(program: Program, arguments: Sequence[str]) -> int:
 def stop_on_signals(stop: Callable[[], None]) -> None:
     """Call `stop` when the process is asked to end; in a running event loop.
 
-    The loop's own way to take signals would import `inspect`, which costs an agent 0.7 MiB.
+    The loop's own way to take signals would import `inspect`, which costs an agent 0.7 MiB; so would `signal.signal`,
+    which makes text of the handler that was there before.
     """
+    import _signal  # type: ignore[import-not-found]  # typeshed has no word of it
     import asyncio
     import contextlib
-    import signal
 
     loop = asyncio.get_running_loop()
 
@@ -72,8 +73,8 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: this is the end already
             loop.call_soon_threadsafe(stop)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, asked)
+    for number in (_signal.SIGTERM, _signal.SIGINT):
+        _signal.signal(number, asked)
 
 
 def _printed(program: Program, word: str) -> str | None:

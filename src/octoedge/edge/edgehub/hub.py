@@ -17,7 +17,8 @@ import enum
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from octoedge.edge.edgehub.enrolment import Enrolment
 from octoedge.edge.edgehub.session import Dropped, Session
@@ -48,14 +49,16 @@ class State(enum.Enum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """How the hub behaves."""
 
     heartbeat: float = 15.0
     """Seconds between two signs of life."""
     may_give_up: bool = False
     """Whether a refusal that only a person can cure ends the program. False once the node has pods to look after."""
+
+
+_DEFAULTS = Settings()
 
 
 class EdgeHub:
@@ -70,7 +73,7 @@ class EdgeHub:
         uplink: Uplink,
         inbound: Inbound,
         enrolment: Enrolment | None,
-        settings: Settings = Settings(),
+        settings: Settings = _DEFAULTS,
         rng: random.Random | None = None,
         tap: Tap | None = None,
     ) -> None:
