@@ -26,6 +26,8 @@ SHOWN_BY = {
     "keadm token create --node edge-7": "tests/integration/test_identities.py",
     "octoedge who-can node edge-7": "tests/integration/test_identities.py",
     "octoedge export /root/export": "tests/integration/test_export.py",
+    "octoedge capture edge-1": "tests/e2e/test_capture.py",
+    "octoedge replay file.jsonl": "tests/e2e/test_capture.py, tests/wire/test_replay.py",
     "keadm reset edge": "tests/e2e/test_keadm.py",
     "keadm reset cloud": "tests/e2e/test_keadm.py",
     "keadm init --kube-config=/root/.kube/config": "tests/e2e/test_keadm.py",

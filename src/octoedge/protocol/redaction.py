@@ -56,6 +56,7 @@ _ABOUT_SECRETS = re.compile(r"(?:^|/)secrets?(?:/|$)")
 _DATA = frozenset({"data", "stringData"})
 _SIGNING = frozenset({"request", "certificate"})
 """Fields of a CertificateSigningRequest."""
+_OF_HTTP = re.compile(r"(?i)upgrade|connection|host|date|server|sec-websocket-.*")
 _HEADERS = frozenset(
     {"node_id", "project_id", "connectionuse", "user-agent", "octoedge-store", "octoedge-version", "octoedge-speaks"}
 )
@@ -86,8 +87,12 @@ class Redactor:
         return msgspec.json.encode(self._value(value, "", secret, 0))
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Headers of a handshake; of those that nobody knows only the names stay."""
-        return {name: value if name.lower() in _HEADERS else self.placeholder(value) for name, value in headers.items()}
+        """Headers of a handshake without those that every one has; of those that nobody knows only the names stay."""
+        return {
+            name: value if name.lower() in _HEADERS else self.placeholder(value)
+            for name, value in headers.items()
+            if not _OF_HTTP.fullmatch(name)
+        }
 
     def placeholder(self, value: str) -> str:
         """What stands for `value`: as long as it is, and always the same."""

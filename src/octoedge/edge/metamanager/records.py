@@ -42,8 +42,9 @@ def of_type(connection: sqlite3.Connection, kind: str) -> list[bytes]:
 
 
 def everything(connection: sqlite3.Connection) -> list[tuple[str, bytes]]:
-    """(resource, object) of all that is stored."""
-    return [(str(key), _bytes(value)) for key, value in connection.execute("SELECT key, value FROM meta ORDER BY key")]
+    """(resource, object) of all that the cloud sent; what else lies there has keys of another form."""
+    rows = connection.execute("SELECT key, value FROM meta WHERE key LIKE '%/%/%' AND key NOT LIKE '%/%/%/%'")
+    return sorted((str(key), _bytes(value)) for key, value in rows)
 
 
 def put(connection: sqlite3.Connection, resource: Resource, obj: bytes, sent: ObjectMeta) -> Stored:

@@ -9,6 +9,7 @@ captured node said (MQTT clients, mappers, callers of its MetaServer) cannot be 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import defaultdict, deque
 from pathlib import Path
@@ -34,6 +35,7 @@ from octoedge.transport.memory import pair
 _WARM_SECONDS = 30.0
 """Before the capture begins: the edge gets what the captured one held."""
 _AFTER_SECONDS = 10.0
+_END_SECONDS = 60.0
 _OTHERS = (
     p.TwinReport, p.DeviceStateReport, p.UserUpload, p.ApplicationRequest, p.WatchSync, p.DeviceDetailQuery,
     p.SigningRequestInsert, p.CaQuery,
@@ -72,6 +74,13 @@ class CapturedCloud(Cable):
         self._ids = itertools.count(1)
         self._objects: dict[str, dict[str, Any]] = {}
         self._replies: dict[tuple[str, str], deque[Said]] = defaultdict(deque)
+        self._ended: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._ended_then = {
+            said.message.route.resource
+            for said in story.said
+            if said.way == UP and said.message.route.operation == "delete"
+        }
+        """Pods that the captured edge has said to have ended."""
         for said in story.said:
             answer = story.answers.get(said.message.header.msg_id)
             if said.way == UP and answer is not None:
@@ -124,8 +133,17 @@ class CapturedCloud(Cable):
                 await self.drop()
             await _until(began + said.at)
             if said.way == DOWN and not said.message.header.parent_msg_id:
+                await self._let_end(said)
                 await self._say(said.message)
         await asyncio.sleep(_AFTER_SECONDS)
+
+    async def _let_end(self, said: Said) -> None:
+        """A cloud deletes a pod once its edge has said that it ended; ours may take longer to end it."""
+        about = said.message.route.resource
+        if said.message.route.operation == "delete" and about in self._ended_then:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._ended[about].wait()
 
     async def _give_what_was_held(self) -> None:
         await self._up.wait()
@@ -165,6 +183,8 @@ class CapturedCloud(Cable):
             if isinstance(payload, p.Ack):
                 self._confirmed.update(routes.acknowledged(message))
                 continue
+            if isinstance(payload, p.PodDelete):
+                self._ended[message.route.resource].set()
             if not self._warm:
                 self._note(self._now, payload, message)
             reply = self._reply(message, payload)

@@ -73,7 +73,7 @@ class Story:
         self.said = [said for said in capture.said if said.connection in numbers and not said.left_out]
         self.left_out = sum(said.connection in numbers and said.left_out > 0 for said in capture.said)
         self.closed = {closed.connection: closed.at for closed in capture.closed if closed.connection in numbers}
-        self.held = [held for held in capture.held if held.node == node]
+        self.held = [held for held in capture.held if held.node == node and held.resource.count("/") == 2]
         self.end = max((said.at for said in self.said), default=0.0)
         self.answers = {
             said.message.header.parent_msg_id: said
