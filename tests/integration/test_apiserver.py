@@ -461,7 +461,7 @@ def test_server_side_apply(server: Server) -> None:
     applying = {"Content-Type": "application/apply-patch+yaml"}
     first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ssa"}, "data": {"a": "1", "b": "2"}}
     code, made = server.ask("PATCH", f"{MAPS}/ssa?fieldManager=one", first, applying)
-    assert (code, made["data"]) == (200, {"a": "1", "b": "2"})
+    assert (code, made["data"]) == (201, {"a": "1", "b": "2"})
     second = {**first, "data": {"b": "3"}}
     code, refused = server.ask("PATCH", f"{MAPS}/ssa?fieldManager=two", second, applying)
     assert (code, refused["reason"]) == (409, "Conflict")
@@ -470,6 +470,10 @@ def test_server_side_apply(server: Server) -> None:
     code, left = server.ask("PATCH", f"{MAPS}/ssa?fieldManager=one", {**first, "data": {}}, applying)
     assert (code, left["data"]) == (200, {"b": "3"})
     assert server.ask("PATCH", f"{MAPS}/ssa", first, applying)[0] == 422
+    merging = {"Content-Type": "application/merge-patch+json"}
+    for patch in ({"kind": "Secret"}, {"apiVersion": "v2"}):
+        assert server.ask("PATCH", f"{MAPS}/ssa", patch, merging)[0] == 400
+    assert server.ask("GET", "/apis/apps/v1/namespaces/default/deployments/none/scale/status")[0] == 404
     assert server.ask("DELETE", f"{MAPS}/ssa")[0] == 200
 
 

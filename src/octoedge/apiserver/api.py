@@ -183,7 +183,7 @@ class Api:
         if kind.namespaced and not target.namespace and (target.name or verb in ("create", "deletecollection")):
             raise _no_such_path() if target.name else _not_allowed()
         if target.subresource:
-            if kind.subresource(target.subresource) is None:
+            if kind.subresource(target.subresource) is None or (target.rest and target.subresource != "proxy"):
                 raise _no_such_path()
             handler = self._subresources.get((target.subresource, verb))
         elif kind.measured:
@@ -239,8 +239,15 @@ class Api:
     async def _patch(self, request: Request, place: Place) -> Response:
         found = Findings()
         media_type = request.headers.get("Content-Type", "")
-        item = await self._rest.patch(place, media_type, request.body, request.query, found)
-        return self._one(request, place.kind, item, 200, found)
+        made: list[bool] = []
+
+        def look(new: dict[str, Any], old: dict[str, Any] | None) -> None:
+            made.append(old is None)
+            if place.guard is not None:
+                place.guard(new, old)
+
+        item = await self._rest.patch(replace(place, guard=look), media_type, request.body, request.query, found)
+        return self._one(request, place.kind, item, 201 if made and made[-1] else 200, found)
 
     async def _delete(self, request: Request, place: Place) -> Response:
         deleted = await self._deletion.delete(place, self._delete_options(request))

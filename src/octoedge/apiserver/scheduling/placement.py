@@ -150,5 +150,6 @@ def _shortages(pod: Wants, place: Place, load: Load) -> list[Obstacle]:
 
 
 def _counted(total: int, texts: Iterable[str]) -> str:
-    parts = sorted(f"{count} {text}" for text, count in Counter(texts).items())
+    # What is said of the pod is so on every node: no number of nodes stands before it.
+    parts = sorted(text if text.startswith("pod ") else f"{count} {text}" for text, count in Counter(texts).items())
     return f"0/{total} nodes are available: {', '.join(parts)}."

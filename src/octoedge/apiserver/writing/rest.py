@@ -99,6 +99,8 @@ class Rest:
         def change(old: Json) -> Json:
             new = apply(old)
             expect_object(new)
+            if new.get("apiVersion") != old.get("apiVersion") or new.get("kind") != old.get("kind"):
+                check_kind(new, place.kind.api_version, place.kind.kind)
             result = self._checked_patch(place.kind, new, patch, query, found)
             # Objects are stored by their own names: without this, who may patch one could write any.
             metadata.check_place(result, place.namespace, place.name)

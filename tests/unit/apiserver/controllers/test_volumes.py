@@ -157,7 +157,7 @@ def test_a_pod_waits_for_its_claims_and_is_told_why(tmp_path: Path) -> None:
         await at.until(lambda: bool(told(at, "FailedScheduling")))
         assert 'persistentvolumeclaim "c" not found' in told(at, "FailedScheduling")[0]
         await at.create(claim("c"))
-        await at.until(lambda: any("unbound immediate" in one for one in told(at, "FailedScheduling")))
+        await at.until(lambda: any("available: pod has unbound imm" in one for one in told(at, "FailedScheduling")))
         await at.create(volume("v"))
         await at.until(lambda: at.get("pods", "p")["status"]["phase"] == "Running")
 
