@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -12,13 +13,15 @@ from octoedge.errors import InstallError
 from octoedge.keadm.processes import call
 
 CGROUPS = Path("/sys/fs/cgroup")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def mounts_below(folder: Path) -> list[str]:
-    """Mount points below a folder, the deepest first."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
-    below = (point for point in points if point != str(folder) and Path(point).is_relative_to(folder))
+    """Mount points below a folder, the deepest first; the folder may be reached by a link, which mounts are not."""
+    real = Path(os.path.realpath(folder))
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    points = [_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), line.split(" ", 5)[4]) for line in lines]
+    below = (point for point in points if point != str(real) and Path(point).is_relative_to(real))
     return sorted(below, key=len, reverse=True)
 
 
@@ -38,7 +41,7 @@ def remove_cgroups(root: str) -> None:
 
 def remove(path: Path) -> None:
     """Delete a file or folder of ours. Raises `InstallError` while something is mounted below it."""
-    left = mounts_below(path)
+    left = [] if path.is_symlink() else mounts_below(path)
     if left:
         raise InstallError(f"{left[0]} is still mounted; nothing below {path} was removed. Unmount it and try again.")
     if path.is_dir() and not path.is_symlink():
