@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from octoedge.api.devicelimits import unfit
 from octoedge.api.devices import ModelProperty
 from octoedge.edge.devicetwin.attention import listens
 from octoedge.edge.devicetwin.hearing import Hearing
-from octoedge.api.devicelimits import unfit
 from octoedge.protocol import payloads as p
 from octoedge.runtime.clock import SystemClock
 from octoedge.store.sqlite import Database
