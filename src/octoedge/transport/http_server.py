@@ -86,6 +86,12 @@ class HttpServer:
         self._handler = handler
         self._limits = limits
         self._open: set[asyncio.Task[None]] = set()
+        self._peak = 0
+
+    def peak(self) -> int:
+        """The most connections that there were at once since this was last asked."""
+        peak, self._peak = self._peak, len(self._open)
+        return peak
 
     @property
     def connections(self) -> int:
@@ -102,6 +108,7 @@ class HttpServer:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
+        self._peak = max(self._peak, len(self._open))
         try:
             if len(self._open) > self._limits.connections:
                 async with asyncio.timeout(_REFUSAL_SECONDS):

@@ -136,6 +136,18 @@ def test_more_connections_than_there_may_be_are_refused() -> None:
     play(test, limits=Limits(connections=1))
 
 
+def test_a_crowd_that_came_and_went_between_two_looks_is_known() -> None:
+    async def test(port: int, http: HttpServer) -> None:
+        writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(5)]
+        for writer in writers:
+            await closed(writer)
+        await nobody_left(http)
+        assert http.peak() > 0
+        assert http.peak() == 0
+
+    play(test)
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [

@@ -176,7 +176,7 @@ class MetaServer:
         most = 0
         while True:
             await asyncio.sleep(_TRIM_SECONDS)
-            most = max(most, self.http.connections)
+            most = max(most, self.http.peak())
             if most > _CROWD and self.http.connections < most // 2:
                 most = self.http.connections
                 trim()
