@@ -2,13 +2,19 @@
 
 Settings of a device (KubeEdge's keys): `communicateMode` (TCP, RTU; guessed when absent), `ip`, `port`, `slaveID`;
 `serialPort`, `baudRate`, `dataBits`, `parity`, `stopBits`; `timeout` in seconds.
+
+What comes back must be an answer to what was asked: of this unit, this function, this length. A serial line has no
+numbers on requests, so after one without an answer it is opened anew: what comes late is nobody's answer then.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -27,8 +33,12 @@ _EXCEPTIONS = {
     4: "device failure",
     6: "busy",
 }
+_FUNCTIONS = {Table.COILS: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
+_WRITE_COIL, _WRITE_ONE, _WRITE_MANY = 5, 6, 16
+_SERIAL_TRIES = 2
 
 Client = AsyncModbusTcpClient | AsyncModbusSerialClient
+Ask = Callable[[], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class Address:
         if self.serial:
             return AsyncModbusSerialClient(
                 self.serial, baudrate=self.baud, bytesize=self.bits, parity=self.parity, stopbits=self.stop,
-                timeout=self.timeout, retries=1, reconnect_delay=0,
+                timeout=self.timeout, retries=0, reconnect_delay=0,
             )  # fmt: skip
         return AsyncModbusTcpClient(self.host, port=self.port, timeout=self.timeout, retries=1, reconnect_delay=0)
 
@@ -62,9 +72,18 @@ class Connections:
 
     def __init__(self) -> None:
         self._open: dict[Address, tuple[Client, int]] = {}
+        self._turns: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
 
     async def take(self, address: Address) -> Client:
-        """A connected client. Raises `DeviceError`."""
+        """A connected client, the same for all who ask at once. Raises `DeviceError`."""
+        async with self.turn(address):
+            return await self._take(address)
+
+    def turn(self, address: Address) -> asyncio.Lock:
+        """Held by who opens the way to an address, and by who asks on a serial line."""
+        return self._turns.setdefault(address, asyncio.Lock())
+
+    async def _take(self, address: Address) -> Client:
         client, users = self._open.get(address, (None, 0))
         if client is None or not client.connected:
             client = address.client()
@@ -123,6 +142,7 @@ class Link:
         self._client = client
         self._registers = registers
         self._problems = problems
+        self._turn = _shared.turn(address)
 
     async def close(self) -> None:
         """No longer needed."""
@@ -211,34 +231,59 @@ class Link:
             Table.INPUT: client.read_input_registers,
         }
         what = f"reading {table.value} {address}"
-        answer = await self._ask(what, calls[table](address, count=count, device_id=self._unit))
+        ask = functools.partial(calls[table], address, count=count, device_id=self._unit)
+        answer = await self._ask(what, _FUNCTIONS[table], ask)
         data = list(answer.bits if table.bits else answer.registers)
-        if len(data) < count:
+        if len(data) != (-(-count // 8) * 8 if table.bits else count):
             raise DeviceError(f"{what} of {self._address}: {len(data)} values came instead of {count}")
         return data[:count]
 
     async def _write(self, one: Register, value: Any) -> None:
-        words = one.encode(value)
+        words, client = one.encode(value), self._client
         what = f"writing {one.table.value} {one.address}"
         if one.table.bits:
-            await self._ask(what, self._client.write_coil(one.address, bool(words[0]), device_id=self._unit))
+            function, ask = _WRITE_COIL, functools.partial(client.write_coil, one.address, bool(words[0]))
         elif len(words) == 1:
-            await self._ask(what, self._client.write_register(one.address, words[0], device_id=self._unit))
+            function, ask = _WRITE_ONE, functools.partial(client.write_register, one.address, words[0])
         else:
-            await self._ask(what, self._client.write_registers(one.address, words, device_id=self._unit))
+            function, ask = _WRITE_MANY, functools.partial(client.write_registers, one.address, words)
+        await self._ask(what, function, functools.partial(ask, device_id=self._unit))
 
-    async def _ask(self, what: str, asking: Awaitable[Any]) -> Any:
+    async def _ask(self, what: str, function: int, ask: Ask) -> Any:
         """The answer. Raises `DeviceError` when none comes, `ValueRefused` when the device says no."""
         try:
-            answer = await asking
+            answer = await self._answer(ask)
         except (ModbusException, OSError) as error:
             raise DeviceError(f"{what} of {self._address}: {error}") from error
+        if answer.function_code & 0x7F != function:
+            self._anew()
+            raise DeviceError(f"{what} of {self._address}: the answer is to function {answer.function_code & 0x7F}")
         if answer.isError():
             code = getattr(answer, "exception_code", 0)
             why = _EXCEPTIONS.get(code, f"exception {code}")
             text = f"{what} of unit {self._unit} at {self._address}: {why}"
             raise DeviceError(text) if code in (4, 5, 6, 10, 11) else ValueRefused(text)
         return answer
+
+    async def _answer(self, ask: Ask) -> Any:
+        if not self._address.serial:
+            return await ask()
+        async with self._turn:
+            for left in reversed(range(_SERIAL_TRIES)):
+                try:
+                    if not self._client.connected and not await self._client.connect():
+                        raise DeviceError(f"no connection to {self._address}")
+                    return await ask()
+                except BaseException as error:
+                    self._anew()
+                    if not left or not isinstance(error, ModbusException | OSError):
+                        raise
+            raise AssertionError("there is at least one try")
+
+    def _anew(self) -> None:
+        """Forget what may still come on a serial line; the next request opens it again."""
+        if self._address.serial:
+            self._client.close()
 
 
 def _address(settings: Mapping[str, Any]) -> Address:
