@@ -27,21 +27,29 @@ class Renewal:
     needs: tuple[str, ...] = ("bootstrap",)
     restart = True
 
-    def __init__(self, credentials: Credentials, clock: Clock, take_up: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        clock: Clock,
+        take_up: Callable[[], Awaitable[None]],
+        every: float = LOOK_SECONDS,
+    ) -> None:
+        """`every`: seconds between two looks."""
         self._credentials = credentials
         self._clock = clock
         self._take_up = take_up
+        self._every = every
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Renew until cancelled."""
         ready()
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._every)
             try:
                 made = self._credentials.renew(self._clock.now())
                 await self._take_up()
             except (OSError, ValueError, OctoedgeError) as error:
-                log.warning("the certificates could not be looked after, trying again in an hour: %s", error)
+                log.warning("the certificates could not be looked after, trying again soon: %s", error)
                 continue
             if made:
                 log.info("made anew, since they would have ended soon: %s", ", ".join(made))

@@ -136,12 +136,16 @@ class KeptLogs:
                 async with asyncio.timeout(_STOP_SECONDS):
                     await self._write()
 
+    async def written(self) -> None:
+        """Until all that was taken is on disk, or given up."""
+        await self._written.wait()
+
     async def find(self, node: str, uid: str, container: str) -> Kept | None:
         """What is kept of a container's log."""
         path = self._path(node, uid, container)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIND_SECONDS):
-                await self._written.wait()
+                await self.written()
         return await asyncio.to_thread(_read, path, self.limits.container)
 
     def _leave_out(self, path: Path, end: LogEnd) -> None:

@@ -51,24 +51,26 @@ def test_three_years_without_a_restart(tmp_path: Path, caplog: pytest.LogCapture
         clock, taken = VirtualClock(), Taken()
         credentials = Credentials(tmp_path, ("127.0.0.1",), 6443, clock.now())
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(Renewal(credentials, clock, taken).run(lambda: None), name="renewal")
+            # A look checks four signatures: one a day instead of one an hour, since only their number costs time here.
+            renewal = Renewal(credentials, clock, taken, every=DAY)
+            task = group.create_task(renewal.run(lambda: None), name="renewal")
             for _ in range(3 * 52):
                 await asyncio.sleep(7 * DAY)
                 files = [credentials.server.certificate, credentials.kubelet_client.certificate]
                 files += [tmp_path / "pki/admin.crt", tmp_path / "pki/cloudcore.crt"]
-                assert min(map(ends, files)) - clock.now() > 29 * DAY
+                assert min(map(ends, files)) - clock.now() >= 29 * DAY
             taken.refuse = True
-            await asyncio.sleep(DAY)
+            await asyncio.sleep(3 * DAY)
             taken.refuse = False
             before = taken.times
-            await asyncio.sleep(DAY)
+            await asyncio.sleep(2 * DAY)
             assert taken.times > before, "one failure ends nothing"
             task.cancel()
 
     with caplog.at_level(logging.INFO):
         run(main())
     assert sum("made anew" in record.message for record in caplog.records) == 3
-    assert sum("no room" in record.message for record in caplog.records) > 20
+    assert sum("no room" in record.message for record in caplog.records) > 1
 
 
 class Hello:
