@@ -119,7 +119,8 @@ def _told(file: Path, path: Path) -> int:
         try:
             found = capture.read(lines, str(file))
         except MessageError as error:
-            said = file.read_bytes()[:300].decode(errors="replace").strip()
+            lines.seek(0)
+            said = lines.read(300).decode(errors="replace").strip()
             file.unlink()
             raise InstallError(f"no capture came from {path}: {said or error}") from error
     missing = f", {found.dropped} left out, which came too fast" if found.dropped else ""

@@ -69,8 +69,6 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 HeldBy = Callable[[str], AsyncGenerator[tuple[str, str, bytes], None]]
 """Given a node's name, or nothing for all: (node, resource, object) of what is there when a capture begins."""
-
-
 Now = Callable[[str, str], Awaitable[bytes | None]]
 """Given a node's name and a resource: the object as it is now at that end."""
 
@@ -111,7 +109,7 @@ class CaptureSocket:
             asked = await self._asked(reader)
             log.info("a capture of %s was asked for: %.0f s at most", asked.node or "all nodes", asked.seconds)
             await self._capture(asked, reader, writer)
-        except (MessageError, TimeoutError) as error:
+        except (MessageError, OSError) as error:
             writer.write(f"{error or 'nothing was asked'}\n".encode())
         finally:
             self._open -= 1
@@ -120,11 +118,11 @@ class CaptureSocket:
     async def _asked(self, reader: asyncio.StreamReader) -> Asked:
         if self._open > _AT_ONCE:
             raise MessageError(f"{_AT_ONCE} captures are running here already")
-        async with asyncio.timeout(_ASK_SECONDS):
-            text = await reader.readline()
         try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                text = await reader.readline()
             asked = msgspec.json.decode(text[:_MAX_ASK], type=Asked)
-        except msgspec.DecodeError as error:
+        except ValueError as error:  # no JSON, or a line that does not end
             raise MessageError(f"the question cannot be read: {error}") from error
         if not (0 < asked.seconds <= _LONGEST and 0 < asked.bytes <= _MOST):
             raise MessageError(f"a capture lasts {_LONGEST:.0f} s and has {_MOST} bytes at most, and more than nothing")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,26 @@ async def listen(path: Path, answer: Answer) -> asyncio.Server:
         raise OSError(f"the path is longer than {_MAX_PATH} bytes; set {_SETTING} to a shorter one")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # of a socket: nothing to wait for
+    made = _bound(path)
+    try:
+        return await asyncio.start_unix_server(answer, sock=made)
+    except BaseException:
+        made.close()
+        raise
+
+
+def _bound(path: Path) -> socket.socket:
+    """A socket with its mode from the first moment on; no other task runs while the process has this umask."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        return await asyncio.start_unix_server(answer, path)
+        made.bind(os.fspath(path))
+    except OSError:
+        made.close()
+        raise
     finally:
         os.umask(before)
+    return made
 
 
 def beside(path: Path, what: str) -> Path:

@@ -236,6 +236,16 @@ def test_what_is_asked_wrongly_is_told(tmp_path: Path) -> None:
     during(tmp_path, test)
 
 
+def test_a_question_without_an_end_is_told_too(tmp_path: Path) -> None:
+    async def test(daemon: Daemon) -> None:
+        reader, writer = await asyncio.open_unix_connection(daemon.path)
+        writer.write(b"x" * 100_000)
+        assert (await reader.readline()).startswith(b"the question cannot be read")
+        writer.close()
+
+    during(tmp_path, test)
+
+
 def test_whoever_is_killed_while_it_reads_leaves_nothing_behind(tmp_path: Path) -> None:
     async def test(daemon: Daemon) -> None:
         _, writer = await ask(daemon)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from octoedge.transport.local import StatusSocket
+from octoedge.transport.local import StatusSocket, listen
 
 
 def during(path: Path, test: Callable[[], Awaitable[None]]) -> None:
@@ -58,3 +58,22 @@ def test_a_path_that_is_too_long_costs_the_socket_only(tmp_path: Path, caplog: p
 
     asyncio.run(main())
     assert "octoedge.statusSocket" in caplog.text
+
+
+def test_what_other_tasks_make_meanwhile_keeps_its_mode(tmp_path: Path) -> None:
+    made = tmp_path / "a pod's directory"
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def make() -> None:
+        made.mkdir(0o700)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(listen(tmp_path / "edgecore.sock", answer))
+            group.create_task(make())
+        listening.result().close()
+
+    asyncio.run(main())
+    assert made.stat().st_mode & 0o777 == 0o700
