@@ -280,3 +280,21 @@ def test_a_serial_line_works_as_well(tmp_path: Path) -> None:
             os.close(end[1])
 
     _run(main)
+
+
+def test_a_mapper_that_its_author_saves_goes_on_with_what_it_holds_then(tmp_path: Path) -> None:
+    async def main() -> None:
+        site, file = Site(tmp_path), tmp_path / "mine.py"
+        text = (EXAMPLES / "thermometer.py").read_text()
+        file.write_text(text)
+        async with site.world.running(), site.device(), site.mapper(str(file), file=file):
+            await site.put_model()
+            await site.put(setpoint="35")
+            await comes_true(lambda: site.values().get("setpoint") == "35")
+            file.write_text("class Nothing: it does not even parse")
+            file.write_text(text.replace("return await device.holding(0) * 0.1", "return 12.5"))
+            await comes_true(lambda: site.values().get("temperature") == "12.5")
+            await site.put(setpoint="36")
+            await comes_true(lambda: site.thermometer.setpoint == 36.0)
+
+    _run(main)

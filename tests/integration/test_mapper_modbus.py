@@ -164,7 +164,7 @@ def test_on_a_serial_line_a_late_answer_is_nobodys_and_devices_share_the_line() 
                 one, two = await asyncio.gather(*(connect(device) for device in devices))
                 with pytest.raises(DeviceError):
                     await one.holding(7)
-                assert await asyncio.gather(one.holding(5), two.holding(6)) == [15, 26]
+                assert tuple(await asyncio.gather(one.holding(5), two.holding(6))) == (15, 26)
                 await one.close()
                 await two.close()
         finally:

@@ -74,8 +74,12 @@ async def _run(arguments: argparse.Namespace) -> None:
     from octoedge.mappers import run
 
     edgecore = arguments.edgecore or _edgecore()
-    settings = run.Settings(edgecore, arguments.socket, arguments.name, arguments.http_host, arguments.http_port)
-    serving = run.serve(run.load(arguments.what), settings)
+    mapper, file = run.load(arguments.what), Path(arguments.what)
+    settings = run.Settings(
+        edgecore, arguments.socket, arguments.name, arguments.http_host, arguments.http_port,
+        file if file.suffix == ".py" else None,
+    )  # fmt: skip
+    serving = run.serve(mapper, settings)
     if arguments.simulate is None:
         await serving
         return

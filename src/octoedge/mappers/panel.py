@@ -56,6 +56,12 @@ class Panel:
         for key, one in given.items():
             self._put(key, one)
 
+    def swap(self, mapper: Mapper) -> None:
+        """Another mapper for the same devices."""
+        self._mapper = mapper
+        for work in self.works.values():
+            work.swap(mapper)
+
     def get(self, namespace: str, name: str) -> Work | None:
         """A device at work."""
         return self.works.get((namespace, name))

@@ -160,8 +160,11 @@ class Rest:
     async def _metrics(self, _request: web.Request) -> web.Response:
         works = self._panel.works.values()
         sums = {name: sum(work.counts[name] for work in works) for name in ("reads", "failed", "writes")}
-        lines = [f"octoedge_mapper_{name}_total {number}" for name, number in {**sums, **self._edgecore.counts}.items()]
+        lines = []
+        for name, number in {**sums, **self._edgecore.counts}.items():
+            lines += [f"# TYPE octoedge_mapper_{name} counter", f"octoedge_mapper_{name}_total {number}"]
         states = sorted(work.state.value for work in works)
+        lines += ["# TYPE octoedge_mapper_devices gauge", "# TYPE octoedge_mapper_registered gauge"]
         lines += [
             f'octoedge_mapper_devices{{state="{state}"}} {states.count(state)}' for state in dict.fromkeys(states)
         ]

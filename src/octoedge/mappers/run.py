@@ -21,6 +21,8 @@ from octoedge.version import VERSION
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 1.0
+"""How often the mapper's file is looked at."""
 _SOCKET_MODE = 0o600
 
 
@@ -36,6 +38,8 @@ class Settings:
     http_host: str = "127.0.0.1"
     http_port: int = 7777
     """Of the REST door; 0: none."""
+    file: Path | None = None
+    """The mapper's own; it is loaded again when it changes. None: it does not change."""
 
 
 async def serve(mapper: Mapper, settings: Settings, clock: Clock | None = None) -> None:
@@ -55,6 +59,8 @@ async def serve(mapper: Mapper, settings: Settings, clock: Clock | None = None) 
         async with serving(socket, _SOCKET_MODE, mapper_methods(panel)), asyncio.TaskGroup() as group:
             group.create_task(panel.run(edgecore, edgecore.forget), name="devices")
             group.create_task(edgecore.run(), name="EdgeCore")
+            if settings.file is not None:
+                group.create_task(_reload(settings.file, panel, mapper.protocol), name="reload")
             if settings.http_port:
                 from octoedge.mappers.rest import Rest
 
@@ -65,6 +71,34 @@ async def serve(mapper: Mapper, settings: Settings, clock: Clock | None = None) 
         why = first_of(errors)  # Python 3.11.2 wraps what is raised in here
     if why is not None:
         raise why from None
+
+
+async def _reload(file: Path, panel: Panel, protocol: str) -> None:
+    """Whenever the file changes the devices go on with what it holds then, unless that is no mapper."""
+    seen = _written(file)
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        now = _written(file)
+        if now in (seen, None):
+            continue
+        seen = now
+        try:
+            mapper = load(str(file))
+            if mapper.protocol != protocol:
+                raise ConfigError(f"it is for {mapper.protocol} now, not for {protocol}; start the mapper again")
+        except ConfigError as error:
+            log.error("%s changed; the mapper goes on as it was: %s", file, error)
+        else:
+            log.info("%s changed; all devices go on with it", file)
+            panel.swap(mapper)
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def load(what: str) -> Mapper:

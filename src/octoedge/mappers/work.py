@@ -97,6 +97,13 @@ class Work:
         self._schedule = None
         self._wake.set()
 
+    def swap(self, mapper: Mapper) -> None:
+        """Go on with another mapper, which its author has just saved."""
+        self._mapper = mapper
+        self._refused.clear()
+        self._reconnect = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Work until cancelled."""
         for problem in self.device.problems:
@@ -139,8 +146,8 @@ class Work:
                 await self._pause(backoff.next())
 
     async def _connected(self, backoff: Backoff) -> None:
-        device = self.device
-        link = await _within(self._mapper.connect_seconds, self._mapper.connect(device), "no connection")
+        device, mapper = self.device, self._mapper
+        link = await _within(mapper.connect_seconds, mapper.connect(device), "no connection")
         self._link = link
         self._applied.clear()
         try:
@@ -148,7 +155,7 @@ class Work:
         finally:
             self._link = None
             try:
-                await asyncio.shield(_guarded(self._mapper.disconnect(link)))
+                await asyncio.shield(_guarded(mapper.disconnect(link)))
             except (OctoedgeError, TimeoutError) as error:
                 log.debug("device %s: disconnecting: %s", device.id, error)
 
@@ -245,17 +252,22 @@ class Work:
         for prop in due:
             value = found.get(prop.name, DeviceError("the mapper gives no value"))
             try:
-                twins.append(self._twin(prop, self._said_as(prop, value)))
+                if not self._only_written(prop, value):
+                    twins.append(self._twin(prop, self._said_as(prop, value)))
+                elif prop.name in self._written:
+                    twins.append(self._twin(prop, self._written[prop.name]))
             except OctoedgeError as error:
                 failed.append(f"{prop.name}: {error}")
         self.counts["reads"] += len(due)
         self.counts["failed"] += len(failed)
         if twins:
             self._tell(twins)
-            self._be(State.UNHEALTHY if failed else State.ONLINE, "; ".join(failed[:3]))
-        else:
-            self._be(State.UNHEALTHY, "; ".join(failed[:3]))
-        return bool(twins)
+        self._be(State.UNHEALTHY if failed else State.ONLINE, "; ".join(failed[:3]))
+        return bool(twins) or not failed
+
+    def _only_written(self, prop: Property, value: Any) -> bool:
+        """Whether there is no way to read it, only one to write: then what was written is its value."""
+        return isinstance(value, ConfigError) and not prop.visitor and prop.name in self._mapper.writers
 
     async def _all(self, due: Sequence[Property]) -> dict[str, Any]:
         try:

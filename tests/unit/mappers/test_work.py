@@ -258,3 +258,39 @@ def test_a_device_that_is_never_there_does_not_keep_the_processor_busy() -> None
             assert plant.connections == 0
 
     run(main())
+
+
+class Blind(Mapper, protocol="blind"):
+    """A mapper of what can only be written."""
+
+    def __init__(self) -> None:
+        self.written: list[Any] = []
+
+    @write("lamp")
+    async def lamp(self, device: Device, value: bool) -> None:
+        self.written.append(value)
+
+
+def test_what_can_only_be_written_has_what_was_written() -> None:
+    async def main() -> None:
+        told, mapper = Told(), Blind()
+        lamp = Property("lamp", "BOOLEAN", desired="true", reported=True)
+        work = Work(mapper, Device("plant", "lamp", properties={"lamp": lamp}), told, VirtualClock())
+        task = asyncio.get_running_loop().create_task(work.run())
+        await asyncio.sleep(2.0)
+        assert (mapper.written, told.last("lamp").value, work.state) == ([True], "true", State.ONLINE)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(main())
+
+
+def test_another_mapper_takes_over_and_sets_what_is_wished() -> None:
+    async def main() -> None:
+        plant, spare = Plant(), Plant()
+        async with _working(plant, _device(desired="40")) as (work, told):
+            work.swap(Probe(spare))
+            await asyncio.sleep(1.0)
+            assert (spare.writes, told.last("setpoint").value) == ([("setpoint", 40)], "40")
+
+    run(main())
