@@ -73,10 +73,9 @@ def _told(file: Path, now: float, then: str) -> str:
     left = min((end - now for end in _ends(file)), default=_SOON)
     if left >= _SOON:
         return ""
-    days = abs(left) / 86400
-    return (
-        f"{file} {f'ends in {days:.0f}' if left > 0 else f'ended {days:.0f}'} days{'' if left > 0 else ' ago'}; {then}"
-    )
+    days = f"{abs(left) / 86400:.0f} days"
+    when = f"ends in {days}" if left > 0 else f"ended {days} ago"
+    return f"{file} {when}; {then}"
 
 
 def _ends(file: Path) -> Iterator[float]:

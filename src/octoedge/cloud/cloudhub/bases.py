@@ -15,8 +15,10 @@ from octoedge.protocol.delivery import Item
 
 _MOST_BYTES = 16 * 1024 * 1024
 """Of all bases together; most are the very bytes that the copies of the API's objects consist of."""
-_MOST_MADE = 256
-"""Deltas that are remembered for the next node."""
+_MOST_MADE_BYTES = 4 * 1024 * 1024
+"""Of all deltas together that are remembered for the next node."""
+_EACH = 512
+"""Bytes that a remembered delta takes beside its text, about; also where it was found not to be worth it."""
 
 _Made = tuple[str, int, str]
 """uid, version of the base, version of the whole"""
@@ -25,11 +27,13 @@ _Made = tuple[str, int, str]
 class Bases:
     """The bases of one CloudCore."""
 
-    def __init__(self, most: int = _MOST_BYTES) -> None:
+    def __init__(self, most: int = _MOST_BYTES, most_made: int = _MOST_MADE_BYTES) -> None:
         self._most = most
+        self._most_made = most_made
         self._held: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._size = 0
         self._made: OrderedDict[_Made, bytes | None] = OrderedDict()
+        self._made_size = 0
 
     @property
     def size(self) -> int:
@@ -53,8 +57,19 @@ class Bases:
         if base is None or item.deletes:
             return None
         key = (item.uid, version, item.payload.version)
-        if key not in self._made:
-            self._made[key] = deltas.make(base, item.payload.body)
-            if len(self._made) > _MOST_MADE:
-                self._made.popitem(last=False)
-        return self._made[key]
+        if key in self._made:
+            return self._made[key]
+        made = deltas.make(base, item.payload.body)
+        self._remember(key, made)
+        return made
+
+    def _remember(self, key: _Made, made: bytes | None) -> None:
+        self._made[key] = made
+        self._made_size += _cost(made)
+        while self._made_size > self._most_made:
+            _, oldest = self._made.popitem(last=False)
+            self._made_size -= _cost(oldest)
+
+
+def _cost(made: bytes | None) -> int:
+    return len(made or b"") + _EACH

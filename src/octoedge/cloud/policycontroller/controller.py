@@ -214,8 +214,9 @@ class PolicyController:
         for node in now - before:
             self._offer(node, place, first=True)
         raw = self._accesses.get(*place)
-        for node in before - now if raw is not None else ():
-            self._remove(node, raw or b"{}")
+        if raw is not None:
+            for node in before - now:
+                self._remove(node, raw)
 
     def _offer(self, node: str, place: Place, *, first: bool) -> None:
         resource = _resource(place)

@@ -39,6 +39,11 @@ class CsiDoor:
             self._csi = self._make()
         return self._csi
 
+    def close(self) -> None:
+        """End the connections to drivers, if there ever were any."""
+        if self._csi is not None:
+            self._csi.drivers.close()
+
     def holds(self, uid: str) -> bool:
         """Whether a pod has a CSI volume."""
         return any(self._layout.pod(uid).glob(f"volumes/kubernetes.io~csi/*/{DATA}"))

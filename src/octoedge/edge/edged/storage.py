@@ -45,16 +45,13 @@ class Storage:
         drivers_changed: Callable[[], None],
         attached: Callable[[Attached], None],
     ) -> None:
-        self._made: Csi | None = None
-
         def make() -> Csi:
             from octoedge.edge.edged.csi import Csi
             from octoedge.edge.edged.csiapi import DriverClient
             from octoedge.edge.edged.csidrivers import Drivers
 
             drivers = Drivers(self._changed, connect or DriverClient)
-            self._made = Csi(layout, node, metadata, objects, tokens, drivers, below, self._tell)
-            return self._made
+            return Csi(layout, node, metadata, objects, tokens, drivers, below, self._tell)
 
         self._attached = attached
         self._drivers_changed = drivers_changed
@@ -72,8 +69,7 @@ class Storage:
         try:
             await self._plugins.run()
         finally:
-            if self._made is not None:
-                self._made.drivers.close()
+            self.csi.close()
 
     def _changed(self) -> None:
         self._tell()

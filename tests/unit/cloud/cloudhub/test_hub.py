@@ -509,6 +509,22 @@ def test_bases_are_bounded_and_shared() -> None:
     assert bases.delta(_item(4), 3) is None, "small ones go whole"
 
 
+def test_remembered_deltas_are_bounded_by_their_bytes() -> None:
+    bases = Bases(most_made=3 * 1024)
+    bases.confirmed(_large(1))
+    made = bases.delta(_large(2), 1)
+    assert made is not None
+    assert bases.delta(_large(2), 1) is made, "the next node gets the same"
+    for version in range(3, 20):
+        assert bases.delta(_large(version), 1) is not None
+    anew = bases.delta(_large(2), 1)
+    assert anew == made
+    assert anew is not made, "it was forgotten, and made again"
+    tiny = Bases(most_made=1)
+    tiny.confirmed(_large(1))
+    assert tiny.delta(_large(2), 1) == made, "one that is too large to be remembered is sent all the same"
+
+
 def test_a_thousand_nodes_at_once_get_their_sessions_one_after_the_other() -> None:
     async def main() -> None:
         async with _hub(limit=1000) as world:
