@@ -117,6 +117,7 @@ class Wire:
         self._given_up_at: float | None = None
         self.deaf = False
         """Nobody listens at the other end any more: what is sent goes nowhere."""
+        self._abandoned = False
 
     @property
     def silent(self) -> bool:
@@ -158,13 +159,14 @@ class Wire:
         await asyncio.sleep(self._lag * 2)
 
     async def close(self) -> None:
-        if not self.silent:
+        if not self.silent and not self._abandoned:
             await self._inner.close()
         else:
             await self._inner.close_here()
 
     async def abandon(self) -> None:
         """This end is over, and the other one is not told."""
+        self._abandoned = True
         await self._inner.close_here()
 
     async def cut(self) -> None:
