@@ -250,7 +250,9 @@ def _add_local_api(modules: list[Module], config: EdgeCoreConfig, edged: Edged) 
     from octoedge.edge.edged.localapi import LocalApi
     from octoedge.edge.edgestream.logs import log_request
 
-    modules.append(LocalApi(kubelet.address or "127.0.0.1", kubelet.read_only_port, edged, log_request))
+    guarded = config.feature_gates.get("requireAuthorization", False)
+    address = kubelet.address or "127.0.0.1"
+    modules.append(LocalApi(address, kubelet.read_only_port, edged, log_request, only_health=guarded))
 
 
 def _edgedns(

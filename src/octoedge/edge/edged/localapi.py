@@ -4,7 +4,8 @@
 
 It only tells. What acts in containers (exec, attach, port-forward, run) is not here: whoever may open a TCP port of
 this machine is nobody in particular; it goes through the cloud, which knows who asks. A page in a browser cannot ask
-either: the Host must be an address of this machine, not a name that somebody else chose.
+either: the Host must be an address of this machine, not a name that somebody else chose. Where the node asks who it is
+(feature gate requireAuthorization), it tells nobody here more than its health: MetaServer and the cloud tell the rest.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ _HEAD_SECONDS, _WRITE_SECONDS = 10.0, 30.0
 _CONNECTIONS = 32
 _PHRASES = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 503: "Service Unavailable"}
 _ACTING = frozenset(("exec", "attach", "portForward", "run"))
+_HEALTH = "healthz"
+_ELSEWHERE = (
+    "with the feature gate requireAuthorization this port tells only its health, because it cannot know who asks:"
+    " ask the API server, or this node's MetaServer with a token or the node's certificate"
+)
 
 
 class LocalApi:
@@ -37,7 +43,16 @@ class LocalApi:
     name = "local API"
     needs = ("edged",)
 
-    def __init__(self, address: str, port: int, kubelet: Kubelet, parse: Callable[[Connector], LogRequest]) -> None:
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        kubelet: Kubelet,
+        parse: Callable[[Connector], LogRequest],
+        *,
+        only_health: bool = False,
+    ) -> None:
+        self._only_health = only_health
         self._address = address
         self._port = port
         self._kubelet = kubelet
@@ -93,6 +108,8 @@ class LocalApi:
                 return _refusal(403, f"{first} is not done here: ask the API server, which knows who asks")
             if method != "GET":
                 return _refusal(405, f"{method[:20]} is not allowed; this API only tells")
+            if self._only_health and connector.segments != (_HEALTH,):
+                return _refusal(403, _ELSEWHERE)
             if first == "containerLogs":
                 body = await self._kubelet.logs(self._parse(connector))
                 return HttpAnswer(200, body, {"Content-Type": "text/plain; charset=utf-8"})

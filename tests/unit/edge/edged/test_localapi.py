@@ -45,10 +45,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def at_work(body: Callable[[Node, int], Awaitable[None]]) -> None:
+def at_work(body: Callable[[Node, int], Awaitable[None]], *, only_health: bool = False) -> None:
     async def main() -> None:
         node, port = Node(), free_port()
-        api = LocalApi("127.0.0.1", port, node, log_request)
+        api = LocalApi("127.0.0.1", port, node, log_request, only_health=only_health)
         ready = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             task = group.create_task(api.run(ready.set))
@@ -110,6 +110,25 @@ def test_everything_else_is_refused_with_a_reason(request_: bytes, code: int, sa
         assert said in text
 
     at_work(body)
+
+
+def test_who_asks_where_nobody_can_be_known_is_told_nothing_but_health() -> None:
+    async def body(node: Node, port: int) -> None:
+        assert (await ask(port, get("/healthz")))[0] == 200
+        for path in (
+            "/", "/pods", "/pods/", "/runningpods/", "/stats/summary", "/metrics", "/metrics/cadvisor", "/configz",
+            "/metrics/resource", "/containerLogs/default/web/main", "/logs/", "/healthz/x", "/healthz/../pods", "/spec",
+            "//pods", "/%70ods", "/debug/pprof/heap", "/checkpoint/default/web/main",
+        ):  # fmt: skip
+            status, text = await ask(port, get(path))
+            assert status == 403, path
+            assert b"this port tells only its health" in text
+        for method in ("POST", "PUT", "DELETE", "PATCH", "CONNECT"):
+            for path in ("/pods", "/healthz", "/exec/default/web/main", "/run/default/web/main"):
+                assert (await ask(port, get(path, method=method)))[0] in (403, 405), (method, path)
+        assert node.asked == []
+
+    at_work(body, only_health=True)
 
 
 def test_a_port_that_somebody_has_is_waited_for() -> None:
