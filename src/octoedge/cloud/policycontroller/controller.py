@@ -18,7 +18,7 @@ import msgspec
 from octoedge.api import policy as api
 from octoedge.api.meta import ObjectMeta, splice, view
 from octoedge.cloud.policycontroller.accesses import Cluster, Place, spec
-from octoedge.cloud.ports import Downlink, Live, Wanted
+from octoedge.cloud.ports import Downlink, LastChanges, Live, Wanted
 from octoedge.errors import ApiError, MessageError, TransportError
 from octoedge.kube.client import Client
 from octoedge.kube.informer import Entry, Informer
@@ -55,8 +55,7 @@ class PolicyController:
         self._downlink = downlink
         self._accounts = accounts
         self._nodes: Mapping[Place, Set[str]] = {}
-        self._mattered: dict[str, int] = {}
-        """uid → version of its last change that matters to the edge"""
+        self._changes = LastChanges(_matters)
         self._news = asyncio.Event()
         self._known = False
         self._said = SaidOnce(log)
@@ -177,7 +176,7 @@ class PolicyController:
             resource = _resource(place)
             entry = self._entry(resource)
             if entry is not None:
-                yield self._want(resource, entry)
+                yield self._changes.want(resource, entry)
 
     def item(self, wanted: Wanted, *, first: bool) -> Item | None:
         """The item to offer for `wanted`."""
@@ -187,7 +186,7 @@ class PolicyController:
         kind: type[Payload] = ObjectInsert if first else ObjectUpdate
         body = splice(entry.raw, {"status": {}})
         payload = kind(resource=wanted.resource, body=body, version=str(entry.version))
-        return Item(payload, entry.uid, self._want(wanted.resource, entry).version)
+        return Item(payload, entry.uid, self._changes.want(wanted.resource, entry).version)
 
     # ---- the events ------------------------------------------------------------------------------------------------
 
@@ -200,12 +199,11 @@ class PolicyController:
         meta = view(raw).metadata
         nodes = self._nodes.get((meta.namespace, meta.name), set())
         if new is None:
-            self._mattered.pop(meta.uid, None)
+            self._changes.forget(meta.uid)
             for node in nodes:
                 self._remove(node, raw)
             self._news.set()
-        elif old is None or api.read(old).spec != api.read(new).spec:
-            self._mattered[meta.uid] = meta.version
+        elif self._changes.note(old, new):
             for node in nodes:
                 self._offer(node, (meta.namespace, meta.name), first=old is None)
             self._news.set()
@@ -222,7 +220,7 @@ class PolicyController:
         resource = _resource(place)
         entry = self._entry(resource)
         if entry is not None and node in self._downlink.connected:
-            item = self.item(self._want(resource, entry), first=first)
+            item = self.item(self._changes.want(resource, entry), first=first)
             if item is not None:
                 self._downlink.offer(node, item)
 
@@ -233,11 +231,12 @@ class PolicyController:
             payload = ObjectDelete(resource=resource, body=last, version=meta.resource_version)
             self._downlink.offer(node, Item(payload, meta.uid, meta.version, deletes=True))
 
-    def _want(self, resource: Resource, entry: Entry) -> Wanted:
-        return Wanted(resource, entry.uid, self._mattered.get(entry.uid, entry.version))
-
     def _entry(self, resource: Resource) -> Entry | None:
         return self._accesses.entry(resource.namespace, resource.name) if resource.type == api.ACCESS else None
+
+
+def _matters(old: bytes, new: bytes) -> bool:
+    return api.read(old).spec != api.read(new).spec
 
 
 def _resource(place: Place) -> Resource:

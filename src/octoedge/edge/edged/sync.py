@@ -162,7 +162,7 @@ class Sync:
             try:
                 await self._act(round_, actions)
             except Exception as error:
-                failed = error
+                failed = error  # raised below, as it is: in here it would cut the report off, and come out in a group
         if failed is not None:
             raise failed
 
