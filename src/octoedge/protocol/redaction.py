@@ -43,7 +43,9 @@ _IN_TEXT = re.compile(
     r"|(?P<jwt>(?<![\w-])eyJ[\w-]{6,}\.[\w-]+\.[\w-]*)"
     r"|(?i:(?<=\bbearer )|(?<=\bbasic ))(?P<bearer>[\w+/=.~-]+)"
     r"|(?<=://)(?P<user>[^/\s:@\"']*:[^/\s@\"']+)(?=@)"
-    rf"|(?P<name>(?i:{_NAME})s?[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&]+)"
+    rf"|(?P<name>(?i:{_NAME})s?(?:[\"']?\s*[=:]\s*[\"']?|>))(?P<value>"
+    r"(?<=\")(?:[^\"\\\n]|\\.){1,2000}|(?<=')[^'\n]{1,2000}|(?<=>)[^<]{1,2000}"
+    r"|(?<=[\s:])[|>][-+\d]*[ \t]*\n(?:[ \t]+\S.*\n?)+|[^\s\"',;&]+)"
     rf"|(?P<flag>(?<![\w-])--(?i:[\w-]*(?:{_NAME}))\s+)(?P<given>\S+)"
 )
 """In the texts of others: takes time in proportion to a text, whatever it says."""
@@ -56,6 +58,8 @@ _ABOUT_SECRETS = re.compile(r"(?:^|/)secrets?(?:/|$)")
 _DATA = frozenset({"data", "stringData"})
 _SIGNING = frozenset({"request", "certificate"})
 """Fields of a CertificateSigningRequest."""
+_BODIES = frozenset({"Option", "ReqBody", "RespBody", "Data"})
+"""Fields of an Application, and of the patch in its `Option`, that hold bytes as base64, whatever those are."""
 _OF_HTTP = re.compile(r"(?i)upgrade|connection|host|date|server|sec-websocket-.*")
 _HEADERS = frozenset(
     {"node_id", "project_id", "connectionuse", "user-agent", "octoedge-store", "octoedge-version", "octoedge-speaks"}
@@ -122,6 +126,8 @@ class Redactor:
             return self._object(value, secret, depth)
         if isinstance(value, list):
             return self._list(value, key, secret, depth)
+        if isinstance(value, int | float) and not isinstance(value, bool) and _SECRET_FIELD.match(key):
+            return type(value)(0)
         if not isinstance(value, str):
             return value
         if _SECRET_FIELD.match(key):
@@ -140,12 +146,18 @@ class Redactor:
         about = secret or value.get("kind") in _SECRET_KINDS or _names_secrets(value)
         signing = value.get("kind") == "CertificateSigningRequest" or "signerName" in value
         variable = isinstance(value.get("name"), str) and isinstance(value.get("value"), str)
+        bodies = "Key" in value or "PatchType" in value
+        step = about and "op" in value and "path" in value
         made = {}
         for key, one in value.items():
             if about and key in _DATA:
                 made[key] = self._everything(one, key == "data", depth + 1)
             elif variable and key == "value":
                 made[key] = self._variable(value["name"], one, depth)
+            elif step and key == "value":
+                made[key] = self._everything(one, True, depth + 1)
+            elif bodies and key in _BODIES and isinstance(one, str):
+                made[key] = self._body(one, about, depth)
             elif signing and key in _SIGNING and isinstance(one, str):
                 made[key] = self._whole(one)
             else:
@@ -164,6 +176,11 @@ class Redactor:
         if encoded:
             self._remember((_unpacked(value) or b"").decode(errors="replace"))
         return self._whole(value)
+
+    def _body(self, value: str, secret: bool, depth: int) -> str:
+        """A body in base64; of one that is no JSON (protobuf, YAML) nothing can be told apart, and nothing stays."""
+        inner = self._inner(_unpacked(value) or b"", depth, secret)
+        return self._whole(value) if inner is None else base64.b64encode(inner).decode()
 
     def _whole(self, value: str) -> str:
         """A placeholder; of base64 one that still is."""

@@ -80,6 +80,11 @@ def test_whatever_is_about_secrets_by_its_path(value: Any, gone: str) -> None:
         ({"data": {"app.ini": "[db]\npassword = swordfish\n"}}, "swordfish"),
         ({"metadata": {"annotations": {"last-applied": '{"kind":"Secret","data":{"a":"c3dvcmRmaXNo"}}'}}}, "c3dvcmRm"),
         ({"Key": "/core/v1/secrets/d/n", "ReqBody": b64('{"data":{"a":"c3dvcmRmaXNo"}}')}, "jM2R2Y21SbWFYTm8"),
+        ({"data": {"app.yaml": 'password: "tuna, trout and swordfish"\n'}}, "swordfish"),
+        ({"data": {"app.yaml": "password: 'tuna and swordfish'\n"}}, "swordfish"),
+        ({"data": {"app.yaml": "password: |-\n  tuna\n  swordfish\nuser: joe\n"}}, "swordfish"),
+        ({"data": {"app.xml": "<db><password>tuna swordfish</password></db>"}}, "swordfish"),
+        ({"configData": {"password": 93781}}, "93781"),
     ],
 )
 def test_secrets_by_name_and_form(value: Any, gone: str) -> None:
@@ -94,6 +99,36 @@ def test_what_an_application_carries_in_base64_is_looked_into() -> None:
     answer = msgspec.json.decode(base64.b64decode(made["RespBody"]))
     assert answer["kind"] == "Secret"
     assert b64("swordfish") not in str(answer)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{\n  "kind": "Secret", "stringData": {"a": "swordfish"}\n}',
+        b"kind: Secret\nstringData:\n  a: swordfish\n",
+        b"k8s\x00\n\x0c\n\x02v1\x12\x06Secret\x12\x10\x0a\x00\x12\x0c\x0a\x01a\x12\x09swordfish",
+    ],
+    ids=["JSON with lines", "YAML", "protobuf"],
+)
+@pytest.mark.parametrize("key", ["/core/v1/secrets/d/n", "/core/v1/configmaps/d/n"])
+def test_bodies_of_any_form_in_an_application_keep_no_secret(body: bytes, key: str) -> None:
+    patch = msgspec.json.encode({"PatchType": "application/apply-patch+yaml", "Data": b64(body)})
+    made = redacted({"Key": key, "ReqBody": b64(body), "RespBody": b64(body), "Option": b64(patch)})
+    shown = [made["ReqBody"], made["RespBody"], msgspec.json.decode(base64.b64decode(made["Option"]))["Data"]]
+    assert all(b"swordfish" not in base64.b64decode(one) for one in shown)
+    assert all(len(one) % 4 == 0 for one in shown)
+
+
+def test_a_json_patch_of_a_secret_keeps_its_place_and_not_its_value() -> None:
+    steps = [
+        {"op": "add", "path": "/data/a", "value": b64("swordfish")},
+        {"op": "add", "path": "/data", "value": {"b": b64("swordfish")}},
+    ]
+    patch = msgspec.json.encode({"PatchType": "application/json-patch+json", "Data": b64(msgspec.json.encode(steps))})
+    made = redacted({"Key": "/core/v1/secrets/d/n", "Option": b64(patch)})
+    data = base64.b64decode(msgspec.json.decode(base64.b64decode(made["Option"]))["Data"])
+    assert b64("swordfish").encode() not in data
+    assert [step["path"] for step in msgspec.json.decode(data)] == ["/data/a", "/data"]
 
 
 def test_what_is_no_secret_stays_as_it_is() -> None:
