@@ -100,6 +100,13 @@ def run(main: Coroutine[Any, Any, T], *, patience_for_threads: float = 0.0) -> T
         loop.close()
 
 
+async def until(moment: float) -> None:
+    """Sleep until the running loop's clock shows `moment`; not at all when it has passed."""
+    left = moment - asyncio.get_running_loop().time()
+    if left > 0:
+        await asyncio.sleep(left)
+
+
 class SettableClock:
     """A wall clock that a test moves, for programs on a real event loop."""
 

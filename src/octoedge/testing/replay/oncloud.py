@@ -9,6 +9,7 @@ brought into that state by itself is left alone. Acknowledgements go to the mess
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -28,10 +29,10 @@ from octoedge.protocol.capture import DOWN, UP, Opened, Said
 from octoedge.protocol.message import Message
 from octoedge.protocol.resource import CLUSTER, Resource, parse
 from octoedge.protocol.routes import Direction
-from octoedge.testing.clock import VirtualClock
+from octoedge.testing.clock import VirtualClock, until
 from octoedge.testing.kube import MemoryApi, MemoryClient, split
 from octoedge.testing.replay.differences import Difference, Heap, compare, plain
-from octoedge.testing.replay.story import PUTS, Story, answered, features, meaning
+from octoedge.testing.replay.story import PUTS, Story, answered, content, features, meaning
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import pair
 
@@ -91,6 +92,7 @@ class _Stage:
         self._owed: Counter[str] = Counter()
         """Acknowledgements of the capture whose message ours has not sent yet: by object, or by question."""
         self._now = Heap()
+        self._ids = itertools.count(1)
         self._warm = True
         self._began = 0.0
         self._told: dict[str, list[float]] = defaultdict(list)
@@ -110,9 +112,9 @@ class _Stage:
         opening = [opened for opened in self._story.opened if opened.connection not in self._connections]
         for said in self._story.said:
             while opening and opening[0].connection <= said.connection:
-                await _until(began + opening[0].at)
+                await until(began + opening[0].at)
                 await self._connect(opening.pop(0))
-            await _until(began + said.at)
+            await until(began + said.at)
             await (self._edge_said(said) if said.way == UP else self._cloud_said(said))
         await asyncio.sleep(_AFTER_SECONDS)
 
@@ -167,7 +169,8 @@ class _Stage:
                 self._unconfirmed.append(message)
             about = message.header.parent_msg_id or message.route.resource
             owed = self._owed[about] > 0
-            self._owed[about] -= owed
+            if owed:
+                self._owed[about] -= 1
             if self._warm or owed or not (message.header.parent_msg_id or self._is_told(about)):
                 await self._acknowledge(edge, message)
             if not self._warm:
@@ -204,11 +207,12 @@ class _Stage:
                 ours = [message for message in self._unconfirmed if message.route.resource == about]
             for message in ours:
                 await self._acknowledge(edge, message)
-            self._owed[question or about] += not ours  # it comes in a moment
+            if not ours:  # it comes in a moment
+                self._owed[question or about] += 1
 
     async def _acknowledge(self, edge: Connection, message: Message) -> None:
         self._unconfirmed = [one for one in self._unconfirmed if one is not message]
-        await edge.send(codec.encode(routes.acknowledge(message, message_id=f"ack {id(message)}", timestamp=0)))
+        await edge.send(codec.encode(routes.acknowledge(message, message_id=f"ack {next(self._ids)}", timestamp=0)))
 
     def _current(self, message: Message, payload: p.Payload) -> Message:
         """An update names the version that it changes: here the one that our API has."""
@@ -280,23 +284,13 @@ class _Stage:
             question = self._story.questions.get(message.header.parent_msg_id)
             if question is not None and question.route.operation != "keepalive":
                 asked = question.route
-                value = None if "/serviceaccounttoken/" in asked.resource else _value(message)
+                value = None if "/serviceaccounttoken/" in asked.resource else content(message)
                 heap.add(f"answer to {asked.operation} {asked.resource}", value)
             return
         payload = routes.classify(Direction.DOWN, message)
         verb = {p.ObjectInsert: "object", p.ObjectUpdate: "object", p.ObjectDelete: "delete"}
         what = verb.get(type(payload), route.operation)
-        value = None if what == "delete" else _value(message)
+        value = None if what == "delete" else content(message)
         if isinstance(value, dict) and payload.resource.type in ("pod", "node"):
             value.pop("status", None)  # KubeEdge sends back what the edge has just said; ours does not
         heap.add(f"{what} {route.resource}", value)
-
-
-def _value(message: Message) -> Any:
-    return msgspec.json.decode(bytes(message.content))
-
-
-async def _until(moment: float) -> None:
-    left = moment - asyncio.get_running_loop().time()
-    if left > 0:
-        await asyncio.sleep(left)

@@ -24,11 +24,11 @@ from octoedge.protocol.capture import DOWN, UP, Opened, Said
 from octoedge.protocol.message import Message
 from octoedge.protocol.resource import Resource
 from octoedge.protocol.routes import Direction
-from octoedge.testing.clock import VirtualClock
+from octoedge.testing.clock import VirtualClock, until
 from octoedge.testing.cluster import IMAGE, Cable, Cluster, EdgeNode
 from octoedge.testing.cri import MemoryRuntime
 from octoedge.testing.replay.differences import LEFT_OUT, Difference, Heap, compare
-from octoedge.testing.replay.story import PUTS, Story, answered, features, meaning
+from octoedge.testing.replay.story import PUTS, Story, answered, content, features, meaning
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import pair
 
@@ -128,10 +128,10 @@ class CapturedCloud(Cable):
         began = loop.time()
         for said in self._story.said:
             while opening and opening[0].connection <= said.connection:
-                await _until(began + opening[0].at)
+                await until(began + opening[0].at)
                 self._open = opening.popleft()
                 await self.drop()
-            await _until(began + said.at)
+            await until(began + said.at)
             if said.way == DOWN and not said.message.header.parent_msg_id:
                 await self._let_end(said)
                 await self._say(said.message)
@@ -263,7 +263,7 @@ class CapturedCloud(Cable):
 
     def _note(self, heap: Heap, payload: p.Payload, message: Message) -> None:
         if not isinstance(payload, (*_OWN, *_OTHERS)):
-            value = None if isinstance(payload, p.PodDelete) else _value(message)
+            value = None if isinstance(payload, p.PodDelete) else content(message)
             about = message.route.resource
             if payload.resource.type == "event":
                 about, value = about.rpartition(".")[0], None  # each has a name of its own
@@ -286,13 +286,3 @@ def _asked(message: Message) -> tuple[str, str]:
 
 def _known(message: Message) -> bool:
     return meaning(Said(at=0, connection=0, way=DOWN, size=0, message=message)) is not None
-
-
-def _value(message: Message) -> Any:
-    return msgspec.json.decode(bytes(message.content))
-
-
-async def _until(moment: float) -> None:
-    left = moment - asyncio.get_running_loop().time()
-    if left > 0:
-        await asyncio.sleep(left)

@@ -54,6 +54,11 @@ def meaning(said: Said) -> p.Payload | None:
         return None
 
 
+def content(message: Message) -> Any:
+    """What a message carries."""
+    return msgspec.json.decode(bytes(message.content))
+
+
 def features(headers: dict[str, str]) -> dict[str, str]:
     """Headers of a handshake without what a capture does not keep."""
     if handshake.FEATURES not in headers:
