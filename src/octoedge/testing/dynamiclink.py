@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Collection
+from typing import Protocol
 
 from octoedge.cloud.dynamiccontroller.controller import DynamicController
 from octoedge.edge.ports import Reply
 from octoedge.errors import DeadlineError, OfflineError
+from octoedge.kube.client import Client
 from octoedge.protocol import payloads as p
 from octoedge.protocol import routes
 from octoedge.protocol.delivery import Item
 from octoedge.protocol.message import Message
 from octoedge.testing.clock import VirtualClock
-from octoedge.testing.kube import MemoryApi
 
 NODE = "edge-1"
 
@@ -46,10 +47,18 @@ class _CloudEnd:
         del node, why
 
 
+class Api(Protocol):
+    """An API server that can be asked: `MemoryApi`, or a real one."""
+
+    def client(self) -> Client:
+        """Who asks it as CloudCore."""
+        ...
+
+
 class DynamicLink:
     """Implements the edge's `ports.Link`."""
 
-    def __init__(self, api: MemoryApi, accounts: Collection[str] = ()) -> None:
+    def __init__(self, api: Api, accounts: Collection[str] = ()) -> None:
         self.accounts = set(accounts)
         """`<namespace>/<name>` of the service accounts that pods of the node run as."""
         self.controller = DynamicController(api.client(), _CloudEnd(self._deliver), VirtualClock(), self._runs_as)

@@ -141,8 +141,10 @@ class Tunnel:
             handle = self._by_kind.get(frame.kind)
             if handle is None:
                 raise MessageError(f"an edge does not send {frame.kind.name}")
-            if stream is not None:
-                await handle(stream, frame)
+            if stream is None:
+                log.debug("< %s %s of stream %d, which is not open here", self.node, frame.kind.name, frame.stream)
+                return
+            await handle(stream, frame)
         except MessageError as error:
             log.warning("node %s sent something in its tunnel that is left alone: %s", self.node, error)
 

@@ -102,7 +102,10 @@ class DynamicController:
             body = await self._body(node, asked)
             answer = a.approved(asked, body)
         except ApiError as error:
-            log.debug("node %s, %s %s: %s", node, asked.verb, asked.key[:200], error)
+            level = logging.INFO if error.code == 403 else logging.DEBUG
+            log.log(
+                level, "node %s, %s %.200s as %.200s: %s", node, asked.verb, asked.key, asked.account or node, error
+            )
             answer = a.rejected(asked, error)
         except MessageError as error:
             answer = a.rejected(asked, bad_request(str(error)))

@@ -9,6 +9,8 @@ themselves are few, the others come by CloudCore.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,14 +19,16 @@ import msgspec
 from octoedge.apiserver.access.authorization import NO_OPINION, Attributes, Decision, Rule
 from octoedge.apiserver.access.rbac.escalation import Guard
 from octoedge.apiserver.serving.requests import NODE, NODES, User
-from octoedge.errors import forbidden
+from octoedge.errors import CertificateError, forbidden
 from octoedge.kube.nodelabels import forbidden_labels
 from octoedge.kube.read import Reader
+from octoedge.pki import x509
 
 Json = dict[str, Any]
 
 _MIRROR = "kubernetes.io/config.mirror"
 _LEASES = "kube-node-lease"
+_KUBELET_SIGNERS = frozenset(("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"))
 _READ = ("get", "list", "watch")
 _ANY = (
     Rule(_READ, ("",), ("services",)),
@@ -231,9 +235,23 @@ def _restrict_name(node: str, _namespace: str, new: Json, _old: Json | None) -> 
         raise forbidden(f'"{name}" is forbidden: node "{node}" may only write what has its own name')
 
 
+def _restrict_signing(node: str, _namespace: str, new: Json, old: Json | None) -> None:
+    spec = new.get("spec") or {}
+    if old is not None or spec.get("signerName") not in _KUBELET_SIGNERS:
+        return
+    try:
+        pem = base64.b64decode(str(spec.get("request") or ""), validate=True)
+        x509.key_of_request(x509.request_from_pem(pem), node)
+    except (CertificateError, binascii.Error) as error:
+        name = new["metadata"].get("name")
+        text = f"can only create a node CSR with CN=system:node:{node}"
+        raise forbidden(f'certificatesigningrequests "{name}" is forbidden: {text}: {error}') from error
+
+
 _RESTRICTIONS: dict[str, Callable[[str, str, Json, Json | None], None]] = {
     "nodes": _restrict_node,
     "pods": _restrict_pod,
+    "certificatesigningrequests.certificates.k8s.io": _restrict_signing,
     "leases.coordination.k8s.io": _restrict_name,
     "csinodes.storage.k8s.io": _restrict_name,
 }

@@ -84,6 +84,10 @@ class Callers:
             return Caller(await self._of_token(authorization[7:].strip()))
         if certificate and _common_name(certificate) == certificate_name(self._cloud.node):
             return Caller()
+        if certificate:
+            log.warning(
+                "MetaServer refused the certificate of %.253s: it is not this node's", _common_name(certificate)
+            )
         raise unauthorized("Unauthorized: show a token of a pod of this node, or the node's certificate")
 
     async def _of_token(self, token: str) -> str:
