@@ -38,10 +38,16 @@ POD = {
 def start(installation: Installation, source: str, file: Path) -> subprocess.Popen[str]:
     """`octoedge capture`, once it captures."""
     program = Path(sys.executable).with_name("octoedge")
-    command = [str(program), "capture", "edge-1", "--from", source, "--for", "90s", "-o", str(file)]
+    command = [str(program), "capture", "edge-1", "--from", source, "--for", "10m", "-o", str(file)]
     capturing = subprocess.Popen(command, env=installation.environment, stdout=subprocess.PIPE, text=True)
     eventually(lambda: file.stat().st_size > 0)
     return capturing
+
+
+def tells_of_the_end(file: Path) -> bool:
+    """Whether the cloud's word that the pod is gone has come; the API has it before the node."""
+    said = ('"way":"down"', '"operation":"delete"', '"resource":"default/pod/captured"')
+    return any(all(word in line for word in said) for line in file.read_text().splitlines())
 
 
 def test_a_running_pair_is_captured_and_played_again(installation: Installation, tmp_path: Path) -> None:
@@ -52,6 +58,7 @@ def test_a_running_pair_is_captured_and_played_again(installation: Installation,
         installation.kubectl("apply", "-f", "-", stdin=json.dumps(POD)).check()
         installation.kubectl("wait", "--for=condition=Ready", "pod/captured", "--timeout=60s", timeout=70).check()
         installation.kubectl("delete", "pod", "captured", "--timeout=60s", timeout=70).check()
+        eventually(lambda: all(map(tells_of_the_end, files.values())))
         for process in capturing.values():
             process.send_signal(signal.SIGINT)
         for source, process in capturing.items():

@@ -29,6 +29,7 @@ from octoedge.keadm import image
 from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.clock import SystemClock
 from octoedge.testing.crash import Axe, Killed
+from octoedge.testing.eventually import comes_true
 from octoedge.testing.lifecycle import IMAGE, check_runtime
 from octoedge.testing.metadata import MemoryMetadata
 from octoedge.testing.node import container, deleting, pod, running
@@ -517,8 +518,7 @@ def test_a_csi_volume_is_there_is_shared_and_goes_while_its_driver_comes_and_goe
             await metadata.put(kind, obj)
         await metadata.put("pod", using("one"))
         missing = "not found in the list of registered CSI drivers"
-        while not any(missing in event["message"] for event in metadata.events):  # noqa: ASYNC110 - a list, no signal
-            await asyncio.sleep(0.05)
+        await comes_true(lambda: any(missing in event["message"] for event in metadata.events))
         driver = csi_driver()
         await metadata.until_status("uid-one", is_running, 30)
         await metadata.put("pod", using("two"))

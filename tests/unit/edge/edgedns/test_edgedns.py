@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 from octoedge.edge.edgedns import wire
 from octoedge.edge.edgedns.edgedns import PATIENCE, EdgeDns, Settings
 from octoedge.edge.edgedns.wire import Code, text_name
 from octoedge.edge.ports import Told
 from octoedge.testing.clock import run
+from octoedge.testing.eventually import comes_true
 
 from .test_answer import alias, endpoint, part
+from .world import DOMAIN, HOST, ask_udp, free_port
 
 
 class Shelf:
@@ -83,12 +85,18 @@ def test_a_cloud_that_never_tells_does_not_keep_pods_from_the_world() -> None:
     run(main())
 
 
-def test_a_port_that_somebody_has_is_said_and_tried_again(tmp_path: Path) -> None:
+def test_a_port_that_somebody_has_is_said_and_tried_again() -> None:
     async def main() -> None:
+        port = free_port()
+        names, ready = EdgeDns(Settings([(HOST, port)]), Shelf(), ()), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            names, ready = EdgeDns(Settings([("192.0.2.1", 0)]), Shelf(), ()), asyncio.Event()
-            task = group.create_task(names.run(ready.set))
-            await ready.wait()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as somebody:
+                somebody.bind((HOST, port))
+                task = group.create_task(names.run(ready.set))
+                await ready.wait()
+                await comes_true(lambda: f"cannot listen on {HOST}:{port}" in str(names.health()["trouble"]))
+            await comes_true(lambda: not names.health()["trouble"])
+            assert wire.code_of(await ask_udp(port, wire.ask(1, DOMAIN, wire.SOA))) == Code.OK
             task.cancel()
 
     asyncio.run(main())
