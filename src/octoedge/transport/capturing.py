@@ -28,7 +28,7 @@ from octoedge.protocol import routes
 from octoedge.protocol.payloads import ObjectDelta, ObjectUpdate
 from octoedge.protocol.routes import Direction
 from octoedge.runtime.clock import Clock
-from octoedge.transport.local import beside, listen
+from octoedge.transport.local import beside, serve
 from octoedge.transport.tap import Tap, Way
 from octoedge.version import VERSION
 
@@ -92,16 +92,9 @@ class CaptureSocket:
         """Serve captures until cancelled."""
         ready()
         try:
-            server = await listen(self._path, self._serve)
+            await serve(self._path, self._serve)
         except OSError as error:
             log.info("no capture can be asked for at %s: %s", self._path, error)
-            return
-        try:
-            await asyncio.Event().wait()
-        finally:
-            server.close()
-            with contextlib.suppress(OSError):
-                self._path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1

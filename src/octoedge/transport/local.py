@@ -43,6 +43,17 @@ async def listen(path: Path, answer: Answer) -> asyncio.Server:
         raise
 
 
+async def serve(path: Path, answer: Answer) -> None:
+    """Listen at `path` until cancelled, and take it away then. Raises `OSError` when that cannot be."""
+    server = await listen(path, answer)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        server.close()
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
 def _bound(path: Path) -> socket.socket:
     """A socket with its mode from the first moment on; no other task runs while the process has this umask."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -76,16 +87,9 @@ class StatusSocket:
         """Answer until cancelled. Without a socket the daemon runs all the same, and says so."""
         ready()
         try:
-            server = await listen(self._path, self._answer)
+            await serve(self._path, self._answer)
         except OSError as error:
             log.warning("no status socket at %s: %s", self._path, error)
-            return
-        try:
-            await asyncio.Event().wait()
-        finally:
-            server.close()
-            with contextlib.suppress(OSError):
-                self._path.unlink()
 
     async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError):
