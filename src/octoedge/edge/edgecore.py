@@ -369,17 +369,21 @@ def _devices(
 
 def _eventbus(config: EdgeCoreConfig, node: str, store: Opened, metamanager: MetaManager) -> EventBus:
     from octoedge.edge.eventbus.eventbus import EventBus
-    from octoedge.edge.eventbus.settings import INTERNAL, sides
+    from octoedge.edge.eventbus.settings import Mode, mode, sides
     from octoedge.edge.eventbus.table import Table
     from octoedge.protocol import payloads
 
     given = config.modules.event_bus
-    brokers, keep = sides(given, node), None
-    if any(side.name == INTERNAL for side in brokers):
-        from octoedge.edge.eventbus import own
+    keep, way = None, None
+    if mode(given) is not Mode.EXTERNAL:
+        from octoedge.edge.eventbus import access, own
 
-        folder = Path(config.database.data_source).parent / "broker"
-        keep = functools.partial(own.keep, own.own(given.mqtt_server_internal, given.mqtt_session_queue_size, folder))
+        folder = (Path(config.database.data_source).parent / "broker").absolute()
+        queue = given.mqtt_session_queue_size
+        broker = own.own(given.mqtt_server_internal, queue, folder, config.octoedge.broker)
+        keep = functools.partial(own.keep, broker)
+        way = access.socket_in(folder) if broker.access.asks else None
+    brokers = sides(given, node, way)
     eventbus = EventBus(brokers, Table(store.database, metamanager.outbox), keep)
     for payload in (payloads.TopicSubscribe, payloads.TopicUnsubscribe, payloads.TopicPublish):
         metamanager.hand_on(payload, eventbus.from_cloud)

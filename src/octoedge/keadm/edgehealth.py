@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from octoedge.errors import InstallError
 Json = dict[str, Any]
 _SECONDS = 3.0
 _MAX_ANSWER = 8 << 20
+_NAMES = 8
 
 
 def ask(path: Path) -> Json:
@@ -46,9 +48,16 @@ def about_devices(health: Json) -> str:
     return "; ".join(parts)
 
 
+def some(names: Sequence[str]) -> str:
+    """Clients by name, as many as a line holds; nothing without any."""
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f" ({', '.join(names[:_NAMES])}{more})" if names else ""
+
+
 def _broker(side: Json) -> str:
     if not side.get("connected"):
         return f"MQTT {side.get('broker')} not connected: {side.get('trouble')}"
     clients = f", {side['clients']} clients" if side.get("clients") else ""
+    clients += some(side.get("names") or ())
     dropped = f", {side['dropped']} messages dropped" if side.get("dropped") else ""
     return f"MQTT {side.get('broker')} connected{clients}{dropped}"

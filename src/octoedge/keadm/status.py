@@ -162,7 +162,8 @@ def _broker(node: Layout, daemon: Daemon) -> Link:
         return _link("broker", daemon, lambda: (True, f"in namespace {node.namespace}; only root may ask it"))
     if _guarded(lambda: (namespace.inside(node, lambda: broker.answers(port)), ""))[0]:
         whose = "" if daemon.pid() else ", one that was there already"
-        return Link("broker", daemon.name, ok=True, detail=f"mqtt://127.0.0.1:{port}{whose}")
+        who = edgehealth.some(broker.clients(daemon.log)) if daemon.pid() else ""
+        return Link("broker", daemon.name, ok=True, detail=f"mqtt://127.0.0.1:{port}{whose or who}")
     return _link("broker", daemon, lambda: (False, f"no MQTT answer on 127.0.0.1:{port}; log {daemon.log}"))
 
 

@@ -18,7 +18,7 @@ import functools
 import socket
 import ssl
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -31,6 +31,8 @@ _IN_FLIGHT = 64
 """Publications of quality 1 that wait for their acknowledgement."""
 _ANSWER_SECONDS = 20.0
 _PORTS = {"tcp": 1883, "mqtt": 1883, "ssl": 8883, "tls": 8883, "mqtts": 8883}
+_UNIX = "unix://"
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _ENCRYPTED = frozenset({"ssl", "tls", "mqtts"})
 
 
@@ -38,7 +40,7 @@ class Broker(msgspec.Struct, frozen=True):
     """Where a broker is and how it is spoken to."""
 
     url: str
-    """`tcp://host:port`, `ssl://host:port` …"""
+    """`tcp://host:port`, `ssl://host:port`, `unix:///path` …"""
     client_id: str
     clean: bool = True
     """Whether the broker forgets the client's subscriptions and waiting messages when it goes."""
@@ -60,11 +62,10 @@ class Broker(msgspec.Struct, frozen=True):
 async def connect(broker: Broker) -> MqttClient:
     """Open a connection. Raises `ConfigError` for a wrong URL or certificate file, `ConnectError`, and
     `ConnectionRefusedByPeer` with the broker's reason."""
-    host, port, encrypted = _parse(broker.url)
-    context = _context(broker) if encrypted else None
+    dial, where = _dial(broker)
     try:
         async with asyncio.timeout(broker.timeout):
-            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            reader, writer = await dial()
             client = MqttClient(broker, reader, writer)
             try:
                 await client.greet()
@@ -73,7 +74,7 @@ async def connect(broker: Broker) -> MqttClient:
                 raise
     except (OSError, TimeoutError) as error:
         why = str(error) or "no answer in time"
-        raise ConnectError(f"cannot connect to the MQTT broker {host}:{port}: {why}") from error
+        raise ConnectError(f"cannot connect to the MQTT broker {where}: {why}") from error
     return client
 
 
@@ -246,6 +247,16 @@ class MqttClient:
             if not waiting.done():
                 waiting.set_exception(error)
                 waiting.exception()
+
+
+def _dial(broker: Broker) -> tuple[Callable[[], Awaitable[Streams]], str]:
+    """How the broker is reached, and where it is."""
+    if broker.url.startswith(_UNIX):
+        path = broker.url.removeprefix(_UNIX)
+        return functools.partial(asyncio.open_unix_connection, path), path
+    host, port, encrypted = _parse(broker.url)
+    context = _context(broker) if encrypted else None
+    return functools.partial(asyncio.open_connection, host, port, ssl=context), f"{host}:{port}"
 
 
 def _parse(url: str) -> tuple[str, int, bool]:

@@ -58,3 +58,11 @@ def test_the_connect_packet_says_its_own_length() -> None:
 def test_the_broker_listens_on_the_loopback_only() -> None:
     text = broker.config(Layout(Path("/h"), offset=100))
     assert [line for line in text.splitlines() if line.startswith("listener")] == ["listener 1983 127.0.0.1"]
+
+
+def test_the_clients_of_the_installations_broker_are_those_of_its_log(tmp_path: Path) -> None:
+    assert broker.clients(tmp_path / "missing.log") == []
+    log = tmp_path / "mosquitto.log"
+    came = "1763720000: New client connected from 127.0.0.1:1 as %s (p2, c1, k60).\n"
+    log.write_text(came % "early" + "1763720001: Client early disconnected.\n" + came % "octoedge-edge-1")
+    assert broker.clients(log) == ["octoedge-edge-1"]

@@ -22,6 +22,13 @@ WELL = {
 }
 
 
+def test_clients_are_named_as_many_as_a_line_holds() -> None:
+    own = {**WELL, "side": "internal", "names": ["a", "b (joe)"]}
+    assert about_devices({"brokers": [own]}) == "MQTT tcp://127.0.0.1:1883 connected, 3 clients (a, b (joe))"
+    many = {**own, "names": [f"c{number}" for number in range(10)]}
+    assert about_devices({"brokers": [many]}).endswith("(c0, c1, c2, c3, c4, c5, c6, c7 and 2 more)")
+
+
 def test_a_node_with_a_broker_devices_and_mappers() -> None:
     devices = {"devices": 2, "mappers": {"modbus": "thermo"}, "troubles": {}}
     assert about_devices({"brokers": [WELL], "devices": devices}) == (

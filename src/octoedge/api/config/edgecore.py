@@ -293,10 +293,25 @@ class EdgeDns(Section, frozen=True):
     `modules.edged.tailoredKubeletConfig.clusterDNS` names no server, pods are given those with port 53."""
 
 
+class OwnBroker(Section, frozen=True):
+    """Who may come to the own MQTT broker (`modules.eventBus.mqttMode` 0 and 1), and from where."""
+
+    password_file: str = ""
+    """Users, made by `mosquitto_passwd`, mode 0600; empty: nobody is asked, and the broker is on the loopback only."""
+    acl_file: str = ""
+    """What each user may do, as mosquitto writes it; empty: all that clients of KubeEdge do."""
+    tls_cert_file: str = ""
+    """Serving certificate, PEM; `modules.eventBus.mqttServerInternal` is then `ssl://IP:port`, on any IP."""
+    tls_private_key_file: str = ""
+    """Its private key, PEM."""
+    tls_client_ca_file: str = field(default="", name="tlsClientCAFile")
+    """CA, PEM: clients must show a certificate of it, beside their password; empty: none is asked for."""
+
+
 class OctoedgeEdge(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
-    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "log_tails", "edge_dns"})
+    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "log_tails", "edge_dns", "broker"})
 
     status_socket: str = ""
     """Path of a Unix socket (mode 0600) that answers health as JSON; empty: `edgecore.sock` beside the database."""
@@ -304,6 +319,7 @@ class OctoedgeEdge(Section, frozen=True):
     """debug, info, warning or error."""
     log_tails: LogTails = LogTails()
     edge_dns: EdgeDns = field(default=EdgeDns(), name="edgeDNS")
+    broker: OwnBroker = OwnBroker()
 
 
 class EdgeCoreConfig(Section, frozen=True):

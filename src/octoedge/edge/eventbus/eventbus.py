@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from octoedge.edge.eventbus.settings import Side
+from octoedge.edge.eventbus.settings import INTERNAL, Side
 from octoedge.edge.eventbus.table import Table
 from octoedge.edge.ports import DeviceDoor
 from octoedge.errors import DeadlineError, MessageError, OctoedgeError, StoreCorrupt, StoreError, TransportError
@@ -28,6 +28,7 @@ from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 from octoedge.transport import mqtt
 from octoedge.transport.mqtt import MqttClient
+from octoedge.transport.mqtt_clients import Clients
 from octoedge.transport.mqtt_packets import Acknowledged, TooLarge
 
 log = logging.getLogger(__name__)
@@ -175,12 +176,16 @@ class EventBus:
     needs: tuple[str, ...] = ("deviceTwin",)
 
     def __init__(
-        self, sides: Sequence[Side], table: Table, keep: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self,
+        sides: Sequence[Side],
+        table: Table,
+        keep: Callable[[Clients], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
-        """`keep` runs the node's own broker until cancelled."""
+        """`keep` runs the node's own broker until cancelled, and tells who its clients are."""
         self._sides = sides
         self._table = table
         self._keep = keep
+        self._clients = Clients()
         self._sessions: list[_Session] = []
         self._door: DeviceDoor | None = None
 
@@ -218,8 +223,10 @@ class EventBus:
         """For the status socket: one entry per broker."""
         return [
             {
-                "broker": session.side.broker.url, "side": session.side.name, "connected": session.connected,
-                "trouble": session.trouble, "clients": session.clients, "dropped": session.dropped,
+                "broker": session.side.shown or session.side.broker.url, "side": session.side.name,
+                "connected": session.connected, "trouble": session.trouble, "clients": session.clients,
+                "dropped": session.dropped,
+                "names": self._clients.names if session.side.name == INTERNAL else [],
             }
             for session in self._sessions
         ]  # fmt: skip
@@ -230,7 +237,7 @@ class EventBus:
         self._sessions = [_Session(side, self._door, self._table) for side in self._sides]
         async with asyncio.TaskGroup() as group:
             if self._keep is not None:
-                group.create_task(self._keep(), name="MQTT broker")
+                group.create_task(self._keep(self._clients), name="MQTT broker")
             for session in self._sessions:
                 group.create_task(session.run(), name=f"MQTT {session.side.name}")
             ready()

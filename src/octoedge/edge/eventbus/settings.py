@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 
 import msgspec
 
@@ -30,6 +31,8 @@ class Side(msgspec.Struct, frozen=True):
     broker: Broker
     quality: int
     retain: bool
+    shown: str = ""
+    """Where clients find it, when EventBus itself comes another way."""
 
 
 def mode(given: Given) -> Mode:
@@ -43,15 +46,19 @@ def mode(given: Given) -> Mode:
         raise ConfigError(text) from None
 
 
-def sides(given: Given, node: str) -> list[Side]:
-    """The brokers, as KubeEdge means the keys: quality and retain are those of the own broker."""
+def sides(given: Given, node: str, way: Path | None = None) -> list[Side]:
+    """The brokers, as KubeEdge means the keys: quality and retain are those of the own broker.
+
+    `way`: the Unix socket by which EventBus comes to the own broker, where that asks its clients who they are.
+    """
     if given.mqtt_qos not in (0, 1, 2):
         raise ConfigError(f"modules.eventBus.mqttQOS is {given.mqtt_qos}; it is 0, 1 or 2")
     wanted = mode(given)
     found: list[Side] = []
     if wanted is not Mode.EXTERNAL:
-        own = Broker(given.mqtt_server_internal, f"octoedge-{node}", clean=True)
-        found.append(Side(INTERNAL, own, min(given.mqtt_qos, 1), given.mqtt_retain))
+        shown = given.mqtt_server_internal
+        own = Broker(f"unix://{way}" if way else shown, f"octoedge-{node}", clean=True)
+        found.append(Side(INTERNAL, own, min(given.mqtt_qos, 1), given.mqtt_retain, shown))
     if wanted is not Mode.INTERNAL:
         found.append(Side("external", _external(given, node), 1, False))
     return found
