@@ -24,6 +24,8 @@ from octoedge.errors import MessageError
 from octoedge.protocol.message import Message
 
 FORMAT, VERSION = "octoedge-capture", 1
+_LATEST, _END_OF_TIME = 25 * 3600.0, 2.0**37
+"""Seconds: a capture lasts a day at most; the year 6325."""
 UP, DOWN = "up", "down"
 CLOUD, EDGE = "cloud", "edge"
 
@@ -152,6 +154,8 @@ def read(lines: Iterable[bytes], name: str) -> Capture:
             capture = Capture(_begun(record, name))
             continue
         at = getattr(record, "at", at)
+        if not 0.0 <= at <= _LATEST:
+            raise MessageError(f"{name}, line {number}: no capture goes as far as {at:g} s; was it edited?")
         _add(capture, record)
     if capture is None:
         raise MessageError(f"{name} is empty; `octoedge capture` writes such files")
@@ -161,7 +165,7 @@ def read(lines: Iterable[bytes], name: str) -> Capture:
 
 
 def _begun(record: Record, name: str) -> Begin:
-    if not isinstance(record, Begin) or record.format != FORMAT:
+    if not isinstance(record, Begin) or record.format != FORMAT or not 0.0 <= record.time < _END_OF_TIME:
         raise MessageError(f"{name} does not begin as a capture; `octoedge capture` writes such files")
     if record.version != VERSION:
         why = f"{name} is a capture of version {record.version}, and this program reads version {VERSION}"
