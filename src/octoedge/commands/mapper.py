@@ -4,6 +4,7 @@ octoedge-mapper run thermometer.py            one file with a subclass of Mapper
 octoedge-mapper run modbus                    an installed protocol, by the visitors of its devices alone
 octoedge-mapper run modbus --simulate 5502    the same, and a thermometer to read, in one process
 octoedge-mapper new boiler                    the beginning of a mapper of one's own, in boiler.py
+octoedge-mapper test boiler.py                how it stands slow, absent, flapping, wrong devices, kills, a thousand
 octoedge-mapper simulate modbus --port 5502   a thermometer on a real Modbus server
 octoedge-mapper simulate http --port 8088     an energy meter on a real HTTP server
 octoedge-mapper simulate opcua --port 4840    a pump on a real OPC UA server
@@ -22,7 +23,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from octoedge.errors import ConfigError, OctoedgeError, first_of
+from octoedge.errors import ConfigError, DeviceError, OctoedgeError, first_of
 from octoedge.runtime import logs
 
 
@@ -64,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--serial", default="", help="Modbus: a serial line instead of TCP")
     simulate.add_argument("--unit", type=int, default=1, help="Modbus: slave id")
     simulate.set_defaults(work=_simulate)
+    test = commands.add_parser("test", help="the conformance kit: how a mapper stands devices that fail")
+    test.add_argument("what", metavar="FILE|PROTOCOL")
+    test.add_argument("--devices", type=int, metavar="N", help="so many instead of a thousand, or of what its rig says")
+    test.set_defaults(work=_test)
     new = commands.add_parser("new", help="begin a mapper of one's own")
     new.add_argument("name", metavar="NAME", help="of the protocol; the file is NAME.py")
     new.set_defaults(work=_new)
@@ -86,6 +91,14 @@ async def _run(arguments: argparse.Namespace) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_simulated(_simulate_thermometer(arguments.simulate), "modbus"), name="thermometer")
         group.create_task(serving, name="mapper")
+
+
+async def _test(arguments: argparse.Namespace) -> None:
+    from octoedge.mappers.kit import run
+
+    failed = await run.judge(arguments.what, lambda line: print(line, flush=True), arguments.devices)
+    if failed:
+        raise DeviceError(f"{arguments.what} fails {failed} of {len(run.CHECKS)} checks")
 
 
 async def _simulate(arguments: argparse.Namespace) -> None:

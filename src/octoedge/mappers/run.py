@@ -8,6 +8,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from octoedge.dmi import messages as m
 from octoedge.dmi.services import mapper_methods
@@ -18,6 +19,8 @@ from octoedge.mappers.panel import Panel
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.transport.grpc_server import serving
 from octoedge.version import VERSION
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +112,15 @@ def load(what: str) -> Mapper:
             raise ConfigError(f"{what!r} is neither a Python file nor an installed protocol")
         made: type[Mapper] = type(what.capitalize(), (Mapper,), {"protocol": what})
         return made()
-    found = _classes(path)
+    found = [one for one in subclasses(path, Mapper) if one.protocol]
     if len(found) != 1:
         names = ", ".join(one.__name__ for one in found) or "none"
         raise ConfigError(f"{path} must hold one subclass of Mapper with a protocol; it holds {names}")
     return found[0]()
 
 
-def _classes(path: Path) -> list[type[Mapper]]:
+def subclasses(path: Path, of: type[T]) -> list[type[T]]:
+    """Those that a Python file defines itself. Raises `ConfigError` when it cannot be loaded."""
     spec = importlib.util.spec_from_file_location(f"octoedge_mapper_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ConfigError(f"there is no Python file {path}")
@@ -127,4 +131,4 @@ def _classes(path: Path) -> list[type[Mapper]]:
     except Exception as error:
         raise ConfigError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     own = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == spec.name]
-    return [one for one in own if issubclass(one, Mapper) and one.protocol]
+    return [one for one in own if issubclass(one, of)]

@@ -353,9 +353,14 @@ class Work:
 async def _within(seconds: float, work: Any, why: str) -> Any:
     try:
         async with asyncio.timeout(seconds):
-            return await work
+            found = await work
     except TimeoutError as error:
         raise DeviceError(f"{why} within {seconds:g} s") from error
+    # A library may lose a cancellation, as `asyncio.wait_for` of Python 3.11 does when the answer comes in that moment.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return found
 
 
 async def _guarded(work: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -292,5 +293,26 @@ def test_another_mapper_takes_over_and_sets_what_is_wished() -> None:
             work.swap(Probe(spare))
             await asyncio.sleep(1.0)
             assert (spare.writes, told.last("setpoint").value) == ([("setpoint", 40)], "40")
+
+    run(main())
+
+
+class Deaf(Probe, protocol="deaf"):
+    """A mapper on a library that loses cancellations."""
+
+    async def read_all(self, link: Any, wanted: Sequence[Property]) -> dict[str, Any]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.5)
+        return await super().read_all(link, wanted)
+
+
+def test_a_cancellation_that_a_library_loses_is_heeded_all_the_same() -> None:
+    async def main() -> None:
+        work = Work(Deaf(Plant()), _device(), Told(), VirtualClock())
+        task = asyncio.get_running_loop().create_task(work.run())
+        await asyncio.sleep(0.2)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=5.0)
+        assert done == {task}
 
     run(main())

@@ -1,0 +1,72 @@
+"""The kit at work: all checks of one mapper, a line each."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from octoedge.errors import ConfigError, OctoedgeError
+from octoedge.mappers.kit.bench import SECONDS, Bench
+from octoedge.mappers.kit.checks import CHECKS, Check
+from octoedge.mappers.kit.rig import Rig
+from octoedge.mappers.run import load, subclasses
+
+__all__ = ["CHECKS", "judge", "rig_for"]
+
+ENTRY_POINTS = "octoedge.rigs"
+
+
+async def judge(
+    what: str, say: Callable[[str], None], many: int | None = None, checks: Sequence[Check] = CHECKS,
+    seconds: float = SECONDS,
+) -> int:  # fmt: skip
+    """How many checks the mapper fails. Raises `ConfigError` when there is no mapper, or no rig for it."""
+    rig = rig_for(what)
+    rig.many = rig.many if many is None else many
+    with tempfile.TemporaryDirectory(prefix="octoedge-kit-") as folder:
+        async with Bench(what, rig, Path(folder), seconds).working() as bench:
+            await bench.start()
+            return sum([not await _passes(check, bench, say) for check in checks])
+
+
+async def _passes(check: Check, bench: Bench, say: Callable[[str], None]) -> bool:
+    if check.needs and check.needs not in bench.rig.spoils:
+        say(f"-       {check.title}: the rig cannot be {check.needs}")
+        return True
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        bench.alive()
+        await check.run(bench)
+    except OctoedgeError as error:
+        code = bench.process.returncode if bench.process is not None else None
+        say(f"FAILED  {check.title}: {error}{'' if code is None else f'; the process ended with {code}'}")
+        for line in bench.said().splitlines()[-6:]:
+            say(f"          {line}")
+        return False
+    notes, bench.notes = bench.notes, []
+    say(f"ok      {check.title} ({'; '.join([*notes, f'{loop.time() - began:.1f} s'])})")
+    return True
+
+
+def rig_for(what: str) -> Rig:
+    """The device to test a mapper with: of its own file, or of its protocol."""
+    mapper = load(what)
+    found = subclasses(Path(what), Rig) if Path(what).suffix == ".py" else []
+    own = [one for one in found if one.protocol == mapper.protocol]
+    if own:
+        return own[0]()
+    for entry in entry_points(group=ENTRY_POINTS, name=mapper.protocol):
+        try:
+            rig: type[Rig] = entry.load()
+        except ImportError as error:
+            hint = f"pip install 'octoedge[{mapper.protocol}]'"
+            raise ConfigError(f"the rig of {mapper.protocol} needs a package ({error}); `{hint}`") from error
+        return rig()
+    raise ConfigError(
+        f"there is no device to test {what} with: write a subclass of octoedge.mappers.kit.Rig with "
+        f'protocol="{mapper.protocol}" into the file; docs/how-to/mappers.md shows one'
+    )

@@ -1,0 +1,26 @@
+"""The pump, for the conformance kit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from octoedge.mappers.kit import Point, TcpRig
+from octoedge.mappers.opcua.simulator import serve
+
+
+class OpcuaRig(TcpRig, protocol="opcua"):
+    """A pump; every device has a session of its own."""
+
+    points = (
+        Point("speed", "DOUBLE", {"nodeID": "ns=2;s=Pump.Speed"}),
+        Point("set", "DOUBLE", {"nodeID": "ns=2;s=Pump.Set"}, True, "0", "3000", ("900", "1200.5")),
+        Point("run", "BOOLEAN", {"nodeID": "ns=2;s=Pump.Run"}, True, wishes=("false", "true")),
+    )
+
+    def settings(self, number: int) -> dict[str, Any]:
+        del number
+        return {"url": f"opc.tcp://127.0.0.1:{self.port}", "timeout": 2}
+
+    async def serve(self, port: int, ready: asyncio.Event) -> None:
+        await serve("127.0.0.1", port, ready=ready)

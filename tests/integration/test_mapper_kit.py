@@ -1,0 +1,76 @@
+"""The conformance kit: the mappers in the box pass it, and one that does not do what it should is found out."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from octoedge.commands.mapper import main
+from octoedge.errors import ConfigError
+from octoedge.mappers.kit import run
+
+EXAMPLE = Path(__file__).parents[2] / "examples/devices/thermometer.py"
+FAULTS = {
+    "wishes are set and read back": (
+        '@write("setpoint")\n    async def forget(self, device, value): pass',
+        "setpoint is reported to be 35",
+    ),
+    "absent device": (
+        "async def read_all(self, link, wanted): return {one.name: 1 for one in wanted}",
+        "the state is offline",
+    ),
+    "wrong values": (
+        "async def read_all(self, link, wanted):\n"
+        "        try: return await super().read_all(link, wanted)\n"
+        "        except Exception: import os; os._exit(3)",
+        "ended with 3",
+    ),
+}
+
+
+def _judge(what: str, many: int | None = None, **options: object) -> tuple[int, list[str]]:
+    said: list[str] = []
+    failed = asyncio.run(run.judge(what, said.append, many, **options))  # type: ignore[arg-type]
+    return failed, said
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("what", "many"), [("modbus", 1000), ("http", 1000), ("opcua", 100), ("virtual", 1000)])
+def test_the_mappers_in_the_box_pass(what: str, many: int) -> None:
+    failed, said = _judge(what, many)
+    assert failed == 0, "\n".join(said)
+
+
+@pytest.mark.timeout(240)
+def test_the_mapper_of_the_tutorial_passes() -> None:
+    failed, said = _judge(str(EXAMPLE), 100)
+    assert failed == 0, "\n".join(said)
+
+
+@pytest.mark.timeout(120)
+def test_what_new_begins_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "boiler"]) == 0
+    failed, said = _judge("boiler.py", 100)
+    assert failed == 0, "\n".join(said)
+
+
+@pytest.mark.parametrize("title", FAULTS)
+def test_a_mapper_that_does_not_do_what_it_should_is_found_out(title: str, tmp_path: Path) -> None:
+    fault, why = FAULTS[title]
+    file = tmp_path / "faulty.py"
+    file.write_text(
+        f'from octoedge.mappers import Mapper, read, write\n\nclass Faulty(Mapper, protocol="modbus"):\n    {fault}\n'
+    )
+    checks = [check for check in run.CHECKS if check.title in (title, run.CHECKS[0].title)]
+    failed, said = _judge(str(file), checks=checks, seconds=6.0)
+    assert (failed, why in "\n".join(said)) == (1, True), "\n".join(said)
+
+
+def test_a_mapper_without_a_rig_is_told_what_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "lonely.py"
+    file.write_text('from octoedge.mappers import Mapper\n\nclass Lonely(Mapper, protocol="lonely"): pass\n')
+    with pytest.raises(ConfigError, match="write a subclass of octoedge"):
+        run.rig_for(str(file))
