@@ -137,9 +137,19 @@ class Device(_View, frozen=True):
         return self.spec.device_model_ref.name if self.spec.device_model_ref else ""
 
     @property
+    def telemetry(self) -> frozenset[str]:
+        """Names of properties of which every value is kept in the cloud; `*` stands for all that are reported."""
+        names = (self.metadata.annotations or {}).get(TELEMETRY, "")
+        return frozenset(filter(None, map(str.strip, names.split(","))))
+
+    @property
     def reports_state(self) -> StateReport:
         """How the mapper is to report whether the device is there."""
         return self.spec.state_report or self.status or StateReport()
+
+
+TELEMETRY = "octoedge.io/telemetry"
+"""Annotation of a Device: names of properties, with commas between, or `*`: every value of theirs is kept."""
 
 
 class ReportedTwin(msgspec.Struct, frozen=True, rename="camel"):

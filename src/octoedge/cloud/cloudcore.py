@@ -38,11 +38,16 @@ from octoedge.cloud.ports import Intent
 from octoedge.cloud.ports import Upstream as Requested
 from octoedge.cloud.synccontroller.checkpoints import ObjectSyncs
 from octoedge.cloud.synccontroller.controller import SyncController
+from octoedge.cloud.telemetry.desk import Desk
+from octoedge.cloud.telemetry.intake import PAYLOADS as TELEMETRY_PAYLOADS
+from octoedge.cloud.telemetry.intake import Intake
+from octoedge.cloud.telemetry.intake import Settings as TelemetrySettings
 from octoedge.errors import ApiError, CertificateError, TransportError
 from octoedge.kube.client import Client
 from octoedge.pki import x509
 from octoedge.pki.authority import Authority, Files, TokenKeeper, load, renewed
 from octoedge.pki.ledger import Ledger
+from octoedge.protocol import handshake
 from octoedge.protocol.codec import MAX_BYTES
 from octoedge.protocol.payloads import Payload
 from octoedge.protocol.resource import parse
@@ -88,7 +93,9 @@ class CloudCore:
         )
         of_devices = reports.Upstream(client, self.devices, self.sessions, clock) if self.devices else None
         dynamic = _dynamic(config, client, self.sessions, clock, self.downstream)
+        self._telemetry = _telemetry(config, self.devices, self.sessions, clock)
         by_payload: dict[type[Payload], Requested] = {}
+        by_payload |= dict.fromkeys(TELEMETRY_PAYLOADS, self._telemetry) if self._telemetry else {}
         by_payload |= dict.fromkeys(reports.PAYLOADS, of_devices) if of_devices else {}
         by_payload |= dict.fromkeys(DYNAMIC_PAYLOADS, dynamic) if dynamic else {}
         self.hub = CloudHub(
@@ -100,6 +107,7 @@ class CloudCore:
             keepalive_seconds=hub_config.keepalive_interval,
             write_seconds=hub_config.write_timeout,
             beat=upstream.beat,
+            speaks=handshake.KNOWN if self._telemetry else handshake.KNOWN - {handshake.TELEMETRY},
         )
         self.sessions.listen(began=sync.connected)
         self.sessions.listen(began=upstream.connected)
@@ -108,6 +116,7 @@ class CloudCore:
         modules: list[Module] = [self._authority, tokens, *both, *policies, sync, upstream, self.hub]
         modules += [of_devices] if of_devices else []
         modules += [dynamic] if dynamic else []
+        modules += [self._telemetry] if self._telemetry else []
         if listen:
             modules += self._listeners(client, clock)
         self._supervisor = Supervisor(modules)
@@ -208,7 +217,10 @@ class CloudCore:
             return self._intents.body(parse(resource))
 
         status = StatusSocket(path, lambda: health(readings))
-        return [status, CaptureSocket(path, "cloud", self.hub.tap, clock, held, now)]
+        capture = CaptureSocket(path, "cloud", self.hub.tap, clock, held, now)
+        telemetry = self._telemetry
+        desk = [Desk(path, lambda: telemetry.database)] if telemetry else []
+        return [status, capture, *desk]
 
 
 class AuthorityModule:
@@ -313,6 +325,21 @@ def _devices(config: CloudCoreConfig, client: Client, sessions: Sessions, clock:
     if not config.modules.device_controller.enable:
         return None
     return devices.Downstream(client, sessions, clock, mirror=config.octoedge.device_status_twins)
+
+
+def _telemetry(
+    config: CloudCoreConfig, known: devices.Downstream | None, sessions: Sessions, clock: Clock
+) -> Intake | None:
+    given = config.octoedge.telemetry
+    if not given.enable or known is None:
+        return None
+
+    def owner(namespace: str, name: str) -> str:
+        device = known.device(namespace, name)
+        return device.node if device is not None else ""
+
+    settings = TelemetrySettings(Path(config.telemetry_file), given.max_mib << 20, given.max_days)
+    return Intake(settings, sessions, owner, clock)
 
 
 def _policies(

@@ -3,6 +3,7 @@
     octoedge device get                 all devices of the namespace
     octoedge device get thermometer     one, property by property
     octoedge device watch thermometer   a line for each new value, until Ctrl-C
+    octoedge device history …, plot …   what a property said, see `commands.history`
     octoedge device demo                a simulated thermometer on the first node, until Ctrl-C
 
 The API server is that of $KUBECONFIG, else that of the installation in $OCTOEDGE_HOME.
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from octoedge.commands import history
 from octoedge.errors import InstallError
 from octoedge.keadm import cluster, devices, layout, sample
 from octoedge.keadm.table import table
@@ -28,7 +30,7 @@ _WISH = """  kubectl patch device thermometer --type=json -p \\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="get|watch|demo", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="get|watch|history|plot|demo", required=True)
     get = actions.add_parser("get", help="show devices, or one property by property")
     get.add_argument("name", nargs="?", default="", metavar="NAME")
     get.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for a person, or a program")
@@ -37,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     watch.add_argument("--count", type=int, default=0, metavar="N", help="end after so many lines")
     demo = actions.add_parser("demo", help="a simulated thermometer with its mapper on the first node, until Ctrl-C")
     demo.add_argument("--keep", action="store_true", help="leave the Device and its model in the cluster")
+    told = actions.add_parser("history", help="what a property said, where its Device has it kept")
+    history.add_arguments(told, actions.add_parser("plot", help="… as a curve, in the terminal or an SVG file"))
     for action in (get, watch):
         action.add_argument("-n", "--namespace", default="default", metavar="NAMESPACE")
 
@@ -44,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "demo":
         return _demo(keep=arguments.keep)
+    if arguments.action in ("history", "plot"):
+        return history.show(arguments) if arguments.action == "history" else history.draw(arguments)
     api = cluster.api_server(_kubeconfig())
     if arguments.action == "watch":
         return _watch(api, arguments.namespace, arguments.name, arguments.count)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -22,7 +25,8 @@ SUBCOMMANDS = {
     "node": "edge nodes here: add, remove, list, disconnect, connect; anywhere: revoke, release, certificates",
     "usage": "what a node's channel has carried, by cause: bytes, messages, a day's worth",
     "capture": "what cloud and edge say to each other, redacted, into a file",
-    "device": "devices: what each should be and what it is; get, watch",
+    "device": "devices: what each should be and what it is, and what it was; get, watch, history, plot",
+    "telemetry": "values of devices that are kept: what was sent against what is stored; audit",
     "who-can": "what a stolen certificate of a node could read or change",
     "export": "write everything as manifests, for a real Kubernetes to take over",
     "kubeconfig": "print the path of the kubeconfig",
@@ -46,14 +50,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if line and line[0] in WHOLE_LINE:
             module = _ELSEWHERE.get(line[0], f"octoedge.commands.{line[0]}")
-            return int(importlib.import_module(module).main(line[1:]) or 0)
-        return _run(line)
+            return _said(int(importlib.import_module(module).main(line[1:]) or 0))
+        return _said(_run(line))
     except OctoedgeError as problem:
         print(f"octoedge: {problem}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains at its end
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("octoedge: stopped half way; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def _said(status: int) -> int:
+    """The exit status, once all that was printed has gone out."""
+    sys.stdout.flush()
+    return status
+
+
+def _nobody_reads() -> bool:
+    """Whether whoever read what is printed has enough, as `head` has."""
+    out = select.poll()
+    out.register(1, 0)
+    return any(event & select.POLLERR for _, event in out.poll(0))
 
 
 def _run(line: list[str]) -> int:

@@ -16,9 +16,10 @@ import logging
 import re
 import stat
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.metamanager import records
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from octoedge.edge.edgehub.hub import EdgeHub
     from octoedge.edge.eventbus.eventbus import EventBus
     from octoedge.edge.metamanager.metaserver.server import MetaServer
+    from octoedge.edge.telemetry.telemetry import Telemetry
     from octoedge.transport.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -57,8 +59,7 @@ _CHANGES = 1024
 _SYSTEM_DIRECTORY = Path("/etc/kubeedge")
 
 
-@dataclass
-class EdgeCore:
+class EdgeCore(msgspec.Struct):
     """A whole edge node's agent, ready to run."""
 
     node: str
@@ -71,6 +72,7 @@ class EdgeCore:
     store_id: str
     uplink: Uplink
     names: EdgeDns | None = None
+    telemetry: Telemetry | None = None
 
     async def run(self) -> None:
         """Run until `stop()`; raises what a module failed with."""
@@ -101,6 +103,7 @@ class EdgeCore:
             "store": self.store_id,
             "devices": self.devicetwin.health() if self.devicetwin else None,
             "names": self.names.health() if self.names else None,
+            "telemetry": self.telemetry.health() if self.telemetry else None,
             "brokers": self.eventbus.health() if self.eventbus else [],
         }
 
@@ -132,12 +135,23 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
         _add_local_api(modules, config, edged)
     if config.modules.edge_stream.enable:
         modules.append(_edgestream(config, edged, uplink))
-    devicetwin, eventbus = _devices(modules, config, metamanager, store, clock)
+    telemetry = _telemetry(modules, config, uplink, clock)
+    devicetwin, eventbus = _devices(modules, config, metamanager, store, clock, telemetry)
     made: list[EdgeCore] = []
     modules.append(StatusSocket(Path(config.status_socket), lambda: made[0].health()))
     made.append(
         EdgeCore(
-            node, Supervisor(modules), metamanager, hub, edged, devicetwin, eventbus, store.store_id, uplink, names
+            node,
+            Supervisor(modules),
+            metamanager,
+            hub,
+            edged,
+            devicetwin,
+            eventbus,
+            store.store_id,
+            uplink,
+            names,
+            telemetry,
         )
     )
     return made[0]
@@ -339,9 +353,23 @@ def api_server_of_pods(config: EdgeCoreConfig) -> tuple[str, str]:
     return host.strip("[]"), port
 
 
+def _telemetry(modules: list[Module], config: EdgeCoreConfig, uplink: Uplink, clock: Clock) -> Telemetry | None:
+    given = config.octoedge.telemetry
+    if not (given.enable and config.modules.device_twin.enable):
+        return None
+    from octoedge.edge.telemetry.telemetry import Settings, Telemetry
+
+    path = Path(config.database.data_source).parent / "telemetry.db"
+    settings = Settings(path, given.max_mib << 20, given.max_days * 86400.0, given.drop_first, float(given.seconds))
+    telemetry = Telemetry(settings, uplink, clock)
+    modules.append(telemetry)
+    return telemetry
+
+
 def _devices(
-    modules: list[Module], config: EdgeCoreConfig, metamanager: MetaManager, store: Opened, clock: Clock
-) -> tuple[DeviceTwin | None, EventBus | None]:
+    modules: list[Module], config: EdgeCoreConfig, metamanager: MetaManager, store: Opened, clock: Clock,
+    telemetry: Telemetry | None,
+) -> tuple[DeviceTwin | None, EventBus | None]:  # fmt: skip
     given = config.modules
     if not given.device_twin.enable:
         return None, None
@@ -355,7 +383,7 @@ def _devices(
     socket = twins.socket_path(given.device_twin.dmi_sock_path)
     bus = eventbus or twins.Silence()
     reports = metamanager.outbox
-    twin = twins.DeviceTwin(node, store.database, metamanager, reports, bus, receiver, clock, socket)
+    twin = twins.DeviceTwin(node, store.database, metamanager, reports, bus, receiver, clock, socket, telemetry)
     for kind in twins.KINDS:
         metamanager.tell(kind, sender)
     for payload in (payloads.DeviceMembership, payloads.DeviceDetail, payloads.TwinSync):

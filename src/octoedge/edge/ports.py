@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -170,6 +170,29 @@ class Link(Protocol):
 
     async def acknowledge(self, message: Message, error: str = "") -> None:
         """Confirm a message that is stored now, or say why it could not be."""
+        ...
+
+
+class AgreeingLink(Link, Protocol):
+    """EdgeHub, as a module sees it that needs more of the cloud than KubeEdge's protocol has."""
+
+    def agreed(self, feature: str) -> bool:
+        """Whether the cloud at the other end has said that it can this, of `handshake.KNOWN`."""
+        ...
+
+
+class Recorder(Protocol):
+    """Telemetry, as DeviceTwin sees it."""
+
+    def declare(self, device: str, properties: frozenset[str]) -> None:
+        """Values of these properties of a device (`<namespace>/<name>`) are to be kept from now on; none: of no one."""
+        ...
+
+    async def keep(self, device: str, values: Mapping[str, tuple[str, int]]) -> None:
+        """Take new values: property → (text, ms since the epoch, 0: now); on disk when this returns.
+
+        Raises `StoreError`: then the values have to be said again.
+        """
         ...
 
 

@@ -43,7 +43,9 @@ ACKS = "acks"
 """Messages are numbered, and an acknowledgement may name many: `1-17,19`."""
 DELTAS = "deltas"
 """Of an object whose last version the edge has confirmed, only what is new goes down, see `deltas`."""
-KNOWN = frozenset({PACKED, BEATS, LEASES, ACKS, DELTAS})
+TELEMETRY = "telemetry"
+"""The cloud stores numbered values of device properties, see `telemetry`."""
+KNOWN = frozenset({PACKED, BEATS, LEASES, ACKS, DELTAS, TELEMETRY})
 
 
 def features(headers: Mapping[str, str]) -> frozenset[str]:

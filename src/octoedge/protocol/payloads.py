@@ -198,6 +198,10 @@ class DeviceStateReport(Payload, frozen=True, kw_only=True):
     """Whether a device can be reached: `{"event_id": …, "timestamp": ms, "device": {"name", "state", …}}`."""
 
 
+class TelemetryBatch(Payload, frozen=True, kw_only=True):
+    """Numbered values of device properties, see `telemetry`; answered once stored. Between two Octoedges only."""
+
+
 class CaQuery(Payload, frozen=True, kw_only=True):
     """The edge asks for the API server's CA certificate."""
 

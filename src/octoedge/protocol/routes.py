@@ -198,6 +198,10 @@ ROWS: tuple[Row, ...] = (
     _user(p.TopicPublish, Direction.DOWN, _ROUTER, "publish", Confirm.SOCKET),
     _user(p.UserUpload, Direction.UP, "bus", "upload", Confirm.REPLY),
     _device_up(p.TwinReport, "device/{namespace}/{name}/twin/edge_updated", "device/{name}/twin/edge_updated"),
+    Row(
+        p.TelemetryBatch, Direction.UP, "twin", "resource", "insert", frozenset(), Confirm.REPLY, Confirm.SOCKET,
+        Lane.TELEMETRY, ("telemetry/batch",),
+    ),
     _device_up(p.DeviceStateReport, "device/{namespace}/{name}/state/update", "device/{name}/state/update"),
 )  # fmt: skip
 

@@ -39,7 +39,7 @@ def names(core_config: EdgeCoreConfig) -> list[str]:
 
 
 def test_only_what_is_switched_on_is_built(tmp_path: Path) -> None:
-    off = {"edgehub", "certificate rotation", "capture socket", "deviceTwin"}
+    off = {"edgehub", "certificate rotation", "capture socket", "deviceTwin", "telemetry"}
     stay = ["edged", "local API", "metamanager", "status socket"]
     assert names(config(tmp_path)) == sorted([*off, *stay])
     assert "eventBus" in names(config(tmp_path, event_bus="true"))

@@ -33,6 +33,9 @@ def edgecore_problems(config: EdgeCoreConfig) -> list[str]:
     if modules.edge_stream.enable:
         problems += positive("modules.edgeStream.handshakeTimeout", modules.edge_stream.handshake_timeout)
     problems += positive("octoedge.logTails.seconds", config.octoedge.log_tails.seconds)
+    telemetry = config.octoedge.telemetry
+    for key, value in (("maxMiB", telemetry.max_mib), ("maxDays", telemetry.max_days), ("seconds", telemetry.seconds)):
+        problems += positive(f"octoedge.telemetry.{key}", value)
     if config.octoedge.edge_dns.enable:
         problems += _edge_dns(config)
     return problems + level(config.octoedge.log_level)

@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from octoedge.api.config.check import level, positive
-from octoedge.api.config.cloudcore import CloudCoreConfig, CloudHub, Doors
+from octoedge.api.config.cloudcore import CloudCoreConfig, CloudHub, CloudTelemetry, Doors
 
 _DOOR = re.compile(r"(\*\.)?[0-9A-Za-z]([0-9A-Za-z.:-]*[0-9A-Za-z])?")
 
@@ -36,8 +36,18 @@ def cloudcore_problems(config: CloudCoreConfig) -> list[str]:
         problems.append(f"octoedge.keptLogs.directory must be an absolute path, not {kept.directory!r}")
     for key, value in (("containerKiB", kept.container_kib), ("totalMiB", kept.total_mib), ("days", kept.days)):
         problems += positive(f"octoedge.keptLogs.{key}", value)
+    problems += _telemetry(config.octoedge.telemetry)
     problems += _doors(config.octoedge.doors)
     return problems + level(config.octoedge.log_level)
+
+
+def _telemetry(telemetry: CloudTelemetry) -> list[str]:
+    problems = []
+    if telemetry.directory and not telemetry.directory.startswith("/"):
+        problems.append(f"octoedge.telemetry.directory must be an absolute path, not {telemetry.directory!r}")
+    for key, value in (("maxMiB", telemetry.max_mib), ("maxDays", telemetry.max_days)):
+        problems += positive(f"octoedge.telemetry.{key}", value)
+    return problems
 
 
 def _doors(doors: Doors) -> list[str]:

@@ -337,6 +337,18 @@ class KeptLogs(Section, frozen=True):
     """Days after which a log that got nothing new is forgotten."""
 
 
+class CloudTelemetry(Section, frozen=True):
+    """Values of device properties that Devices ask to have kept (annotation `octoedge.io/telemetry`)."""
+
+    enable: bool = True
+    directory: str = ""
+    """Where they are kept; empty: `telemetry` beside the folder `keptLogs.directory`."""
+    max_mib: int = field(default=1024, name="maxMiB")
+    """MiB of all values together; the oldest go first."""
+    max_days: int = 30
+    """Days after which values are forgotten."""
+
+
 class Doors(Section, frozen=True):
     """Who comes in at 10000, 10002 and 10004: what KubeEdge does not limit."""
 
@@ -355,7 +367,7 @@ class OctoedgeCloud(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
     hidden_when_empty: ClassVar[frozenset[str]] = frozenset(
-        {"status_socket", "kubelet_address", "kept_logs", "device_status_twins", "doors"}
+        {"status_socket", "kubelet_address", "kept_logs", "device_status_twins", "doors", "telemetry"}
     )
 
     status_socket: str = ""
@@ -371,6 +383,7 @@ class OctoedgeCloud(Section, frozen=True):
     device_status_twins: bool = False
     """Write what devices report into `Device.status` too, where KubeEdge before 1.23 had it: for pages that read it."""
     doors: Doors = Doors()
+    telemetry: CloudTelemetry = CloudTelemetry()
 
 
 class CloudCoreConfig(Section, frozen=True):
@@ -394,3 +407,10 @@ class CloudCoreConfig(Section, frozen=True):
         """Path of the status socket, the default put in."""
         ours = self.octoedge
         return ours.status_socket or os.path.join(os.path.dirname(ours.kept_logs.directory), "cloudcore.sock")
+
+    @property
+    def telemetry_file(self) -> str:
+        """Path of the store of telemetry, the default put in."""
+        ours = self.octoedge
+        directory = ours.telemetry.directory or os.path.join(os.path.dirname(ours.kept_logs.directory), "telemetry")
+        return os.path.join(directory, "telemetry.db")

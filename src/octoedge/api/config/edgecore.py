@@ -293,6 +293,22 @@ class EdgeDns(Section, frozen=True):
     `modules.edged.tailoredKubeletConfig.clusterDNS` names no server, pods are given those with port 53."""
 
 
+class EdgeTelemetry(Section, frozen=True):
+    """Values of device properties that a Device asks to have kept (annotation `octoedge.io/telemetry`), on their way to
+    a CloudCore that keeps them; they wait in `telemetry.db` beside the database."""
+
+    enable: bool = True
+    max_mib: int = field(default=64, name="maxMiB")
+    """MiB that waiting values may take; then the oldest are dropped, and a gap in the audit says how many."""
+    max_days: int = 30
+    """Days that a value may wait; then it is dropped, and a gap says so."""
+    drop_first: tuple[str, ...] = ()
+    """Patterns (`*` for any text) of NAMESPACE/DEVICE/PROPERTY: in this order values are dropped first when `maxMiB` is
+    reached, before those of all others."""
+    seconds: int = 5
+    """Seconds for which values are gathered before they are sent."""
+
+
 class OwnBroker(Section, frozen=True):
     """Who may come to the own MQTT broker (`modules.eventBus.mqttMode` 0 and 1), and from where."""
 
@@ -311,7 +327,9 @@ class OwnBroker(Section, frozen=True):
 class OctoedgeEdge(Section, frozen=True):
     """What only Octoedge has; KubeEdge ignores this section."""
 
-    hidden_when_empty: ClassVar[frozenset[str]] = frozenset({"status_socket", "log_tails", "edge_dns", "broker"})
+    hidden_when_empty: ClassVar[frozenset[str]] = frozenset(
+        {"status_socket", "log_tails", "edge_dns", "telemetry", "broker"}
+    )
 
     status_socket: str = ""
     """Path of a Unix socket (mode 0600) that answers health as JSON; empty: `edgecore.sock` beside the database."""
@@ -319,6 +337,7 @@ class OctoedgeEdge(Section, frozen=True):
     """debug, info, warning or error."""
     log_tails: LogTails = LogTails()
     edge_dns: EdgeDns = field(default=EdgeDns(), name="edgeDNS")
+    telemetry: EdgeTelemetry = EdgeTelemetry()
     broker: OwnBroker = OwnBroker()
 
 

@@ -123,8 +123,10 @@ class CloudHub:
         keepalive_seconds: float,
         write_seconds: float = 30.0,
         beat: Callable[[str], None] | None = None,
+        speaks: frozenset[str] = handshake.KNOWN,
     ) -> None:
-        """`beat` is told of each heartbeat of a node whose Lease the cloud renews."""
+        """`beat` is told of each heartbeat of a node whose Lease the cloud renews; `speaks`: what this cloud can."""
+        self._speaks = speaks
         self._beat = beat
         self._upstream = upstream
         self._checkpoints = checkpoints
@@ -158,7 +160,7 @@ class CloudHub:
         """What the handshake's answer says to an edge of ours; a Go edge gets a bare one."""
         if handshake.STORE not in peer.headers:
             return {}
-        agreed = handshake.features(peer.headers)
+        agreed = handshake.features(peer.headers) & self._speaks
         return {handshake.VERSION: VERSION} | ({handshake.FEATURES: handshake.speaks(agreed)} if agreed else {})
 
     async def serve(self, connection: Connection) -> None:

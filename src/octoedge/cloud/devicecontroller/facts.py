@@ -55,8 +55,13 @@ class _Status(msgspec.Struct, frozen=True):
     reportCycle: int = 0  # noqa: N815
 
 
+class _Annotations(msgspec.Struct, frozen=True):
+    telemetry: str = msgspec.field(default="", name=api.TELEMETRY)
+
+
 class _Meta(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] | None = None
+    annotations: _Annotations | None = None
     deletionTimestamp: str | None = None  # noqa: N815
 
 

@@ -20,7 +20,7 @@ from octoedge.edge.devicetwin import merge, payloads, records
 from octoedge.edge.devicetwin.merge import Merged, Stored
 from octoedge.edge.devicetwin.records import Device
 from octoedge.edge.devicetwin.twin import Twin, read_question, read_state, read_twins
-from octoedge.edge.ports import DEVICE_STATE, TWIN_REPORT, Bus, Reports
+from octoedge.edge.ports import DEVICE_STATE, TWIN_REPORT, Bus, Recorder, Reports
 from octoedge.errors import DeviceUnknown, MessageError, StoreError
 from octoedge.protocol.topics import Reply, device_topic, node_topic
 from octoedge.runtime.clock import Clock
@@ -46,12 +46,16 @@ class _Outcome(msgspec.Struct, frozen=True):
 class Desk:
     """Works on the devices of one node."""
 
-    def __init__(self, node: str, database: Database, reports: Reports, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self, node: str, database: Database, reports: Reports, bus: Bus, clock: Clock,
+        recorder: Recorder | None = None,
+    ) -> None:  # fmt: skip
         self._node = node
         self._database = database
         self._reports = reports
         self._bus = bus
         self._clock = clock
+        self._recorder = recorder
 
     # ---- what MQTT clients ask -----------------------------------------------------------------------------------
 
@@ -136,7 +140,15 @@ class Desk:
         def merging(before: dict[str, Stored]) -> Merged:
             return merge.with_observed(merge.merge_local(before, twins, self._now()), observed, self._now())
 
-        return await self._change(device, merging, event_id)
+        merged = await self._change(device, merging, event_id)
+        if self._recorder is not None:
+            values = {
+                name: (value.value, value.timestamp)
+                for name, twin in twins.items()
+                if twin is not None and (value := twin.actual) is not None and value.value
+            }
+            await self._recorder.keep(device, values)
+        return merged
 
     async def explain(self, device: str, why: str) -> None:
         """Its mapper is away or refuses it, says `why`; empty: it has what the Device wants. An unknown one is left."""

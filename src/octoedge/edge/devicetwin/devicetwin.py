@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octoedge.edge.ports import Bus, Change, Metadata, Reports
+from octoedge.edge.ports import Bus, Change, Metadata, Recorder, Reports
 from octoedge.errors import ConfigError, DeviceUnknown, MessageError, ProtocolError, StoreCorrupt, StoreError
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
@@ -68,7 +68,7 @@ class DeviceTwin:
 
     def __init__(
         self, node: str, database: Database, metadata: Metadata, reports: Reports, bus: Bus,
-        changes: Receiver[Change], clock: Clock, socket: Path,
+        changes: Receiver[Change], clock: Clock, socket: Path, recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
         self._node = node
         self._database = database
@@ -78,6 +78,7 @@ class DeviceTwin:
         self._changes = changes
         self._clock = clock
         self._socket = socket
+        self._recorder = recorder
         self._said = SaidOnce(log)
         self._lanes: InOrder | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -132,7 +133,9 @@ class DeviceTwin:
         if self._made is None:
             from octoedge.edge.devicetwin.work import Work
 
-            self._made = Work(self._node, self._database, self._metadata, self._reports, self._bus, self._clock)
+            self._made = Work(
+                self._node, self._database, self._metadata, self._reports, self._bus, self._clock, self._recorder
+            )
             if self._group is not None:
                 self._group.create_task(self._made.run(), name="mappers")
         return self._made

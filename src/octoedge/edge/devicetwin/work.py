@@ -23,7 +23,7 @@ from octoedge.edge.devicetwin.manager import Manager
 from octoedge.edge.devicetwin.mappers import Mappers
 from octoedge.edge.devicetwin.records import Device
 from octoedge.edge.devicetwin.twin import Twin
-from octoedge.edge.ports import Bus, Change, ChangeKind, Metadata, Reports
+from octoedge.edge.ports import Bus, Change, ChangeKind, Metadata, Recorder, Reports
 from octoedge.errors import ApiError, MessageError
 from octoedge.protocol.resource import Resource
 from octoedge.protocol.topics import Request
@@ -53,11 +53,13 @@ class Work:
     """What is done for the devices of one node."""
 
     def __init__(
-        self, node: str, database: Database, metadata: Metadata, reports: Reports, bus: Bus, clock: Clock
-    ) -> None:
+        self, node: str, database: Database, metadata: Metadata, reports: Reports, bus: Bus, clock: Clock,
+        recorder: Recorder | None = None,
+    ) -> None:  # fmt: skip
         self._metadata = metadata
         self._said = SaidOnce(log)
-        self.desk = Desk(node, database, reports, bus, clock)
+        self.desk = Desk(node, database, reports, bus, clock, recorder)
+        self._recorder = recorder
         self.mappers = Mappers(database, metadata, self.desk.explain)
         self.attention = Attention(self.desk, self.mappers)
         self.calls = manager_methods(Manager(self.desk, self.mappers, self.attention))
@@ -112,6 +114,7 @@ class Work:
         elif change.kind is ChangeKind.DELETE:
             gone = f"{change.resource.namespace}/{change.resource.name}"
             self.attention.expect(gone, 0)
+            self._declare(gone, frozenset())
             await self.desk.remove(gone)
         else:
             await self._put(change.object)
@@ -127,10 +130,15 @@ class Work:
             }
             await self.desk.put(device, types, unfit)
             self.attention.expect(device.id, device.reports_state.report_cycle)
+            self._declare(device.id, device.telemetry)
         except MessageError as error:
             self._said.trouble("a Device", str(error))
             return None
         return device
+
+    def _declare(self, device: str, properties: frozenset[str]) -> None:
+        if self._recorder is not None:
+            self._recorder.declare(device, properties)
 
     async def _model(self, device: api.Device) -> api.DeviceModel:
         """Its model; an empty one while it is not here."""

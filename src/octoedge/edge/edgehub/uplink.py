@@ -75,6 +75,9 @@ class Uplink:
         row = routes.row_of(payload)
         return (row.confirm if self._ours else row.confirm_go) is routes.Confirm.REPLY
 
+    def agreed(self, feature: str) -> bool:
+        return self.connected and feature in self._agreed
+
     @property
     def keeps_lease(self) -> bool:
         return self.connected and handshake.LEASES in self._agreed

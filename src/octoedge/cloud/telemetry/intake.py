@@ -1,0 +1,171 @@
+"""Telemetry, the module: batches of nodes into the store, and the answer once they are there.
+
+    receive(node, message) → queue of its node → one transaction (nodes share its fsync) → the answer
+
+A node may speak of the Devices that name it, and go on with streams that it began. Without a disk that takes values
+nodes get no answer, and keep them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from octoedge.cloud.ports import Downlink
+from octoedge.cloud.telemetry import store
+from octoedge.errors import ApiError, MessageError, StoreCorrupt, StoreError, bad_request
+from octoedge.protocol import routes
+from octoedge.protocol import telemetry as wire
+from octoedge.protocol.message import Message
+from octoedge.protocol.payloads import Payload, TelemetryBatch, error_value
+from octoedge.runtime.clock import Clock, milliseconds
+from octoedge.runtime.keyed import KeyedQueue
+from octoedge.runtime.logs import SaidOnce
+from octoedge.store.sqlite import Database, set_aside
+
+log = logging.getLogger(__name__)
+
+PAYLOADS = (TelemetryBatch,)
+"""What CloudHub hands to this module."""
+_WORKERS = 16
+_PER_NODE = 4
+"""Batches of a node that may wait; an edge of ours sends one at a time."""
+_TIDY_SECONDS = 600.0
+_DAY_MS = 86_400_000
+
+OwnerOf = Callable[[str, str], str]
+"""The node that a Device (namespace, name) names; empty when it names none, or there is no such Device."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Where values are kept, how many, and for how long."""
+
+    path: Path
+    max_bytes: int = 1 << 30
+    max_days: int = 30
+
+
+class Intake:
+    """Module: takes in batches."""
+
+    name = "telemetry"
+    needs: tuple[str, ...] = ()
+
+    def __init__(
+        self, settings: Settings, downlink: Downlink, owner_of: OwnerOf, clock: Clock,
+        opener: Callable[[Path], Awaitable[Database]] | None = None,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._downlink = downlink
+        self._owner_of = owner_of
+        self._clock = clock
+        self._opener = opener or _open
+        self._database: Database | None = None
+        self._opening = asyncio.Lock()
+        self._pending: dict[str, deque[tuple[Message, Payload]]] = {}
+        self._queue: KeyedQueue[str] = KeyedQueue(self._work, workers=_WORKERS, name="telemetry of")
+        self._said = SaidOnce(log)
+
+    @property
+    def database(self) -> Database:
+        """The store; raises `StoreError` while there is none."""
+        if self._database is None:
+            raise StoreError(f"there is no telemetry in {self._settings.path}: no node has sent any")
+        return self._database
+
+    def receive(self, node: str, message: Message, payload: Payload) -> None:
+        """Take one batch; too many are refused."""
+        waiting = self._pending.setdefault(node, deque())
+        if len(waiting) >= _PER_NODE:
+            error = ApiError(429, "TooManyRequests", f"node {node} has {_PER_NODE} batches of telemetry waiting")
+            self._answer(node, message, error_value(error))
+            return
+        waiting.append((message, payload))
+        self._queue.add(node)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Take in until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._queue.run(), name="telemetry of nodes")
+                group.create_task(self._tidy(), name="age of telemetry")
+                ready()
+        finally:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    async def _open(self) -> Database:
+        """The store, made when the first values come. What a damaged one held is a gap then, new values are kept."""
+        async with self._opening:
+            if self._database is None:
+                try:
+                    self._database = await self._opener(self._settings.path)
+                except StoreCorrupt as error:
+                    aside = set_aside(self._settings.path, self._clock.now())
+                    log.error("%s; it lies at %s now, and telemetry begins with an empty store", error, aside)
+                    self._database = await self._opener(self._settings.path)
+        return self._database
+
+    async def _work(self, node: str) -> None:
+        for message, payload in self._pending.pop(node, deque()):
+            try:
+                refused = await self._stored(node, payload.body)
+            except MessageError as error:
+                log.warning("node %s: %s", node, error)
+                self._answer(node, message, error_value(bad_request(str(error))))
+            except StoreError as error:
+                self._said.trouble("telemetry", f"{error}; nodes keep what they have")
+                self._answer(node, message, error_value(ApiError(503, "ServiceUnavailable", str(error))))
+            else:
+                self._said.over("telemetry", "it is stored again")
+                self._answer(node, message, wire.Outcome(refused))
+
+    async def _stored(self, node: str, body: bytes) -> dict[str, str]:
+        """Stored when this returns; streams that are not, and why. Unpacked and packed on the database's thread."""
+        database = await self._open()
+        return await database.write(lambda connection: self._take(connection, node, wire.decode(body)))
+
+    def _take(self, connection: sqlite3.Connection, node: str, sections: list[wire.Section]) -> dict[str, str]:
+        """Store what the node may say; why the rest is not stored."""
+        refused: dict[str, str] = {}
+        now = milliseconds(self._clock)
+        for section in sections:
+            if node in (store.owner(connection, section), self._owner_of(*wire.split(section.device))):
+                store.take(connection, node, section, now)
+            else:
+                refused[section.stream] = f"device {section.device} is not one of node {node}"
+        return refused
+
+    async def _tidy(self) -> None:
+        if self._settings.path.exists():
+            await self._open()
+        while True:
+            try:
+                forgotten = await self._forget() if self._database is not None else 0
+            except StoreError as error:
+                self._said.trouble("the age of telemetry", str(error))
+            else:
+                log.log(logging.INFO if forgotten else logging.DEBUG, "%d blocks of telemetry are forgotten", forgotten)
+            await asyncio.sleep(_TIDY_SECONDS)
+
+    async def _forget(self) -> int:
+        before = milliseconds(self._clock) - self._settings.max_days * _DAY_MS
+        return await self.database.write(lambda connection: store.forget(connection, before, self._settings.max_bytes))
+
+    def _answer(self, node: str, message: Message, body: object) -> None:
+        answer = routes.answer(
+            message, msgspec.json.encode(body), message_id=str(uuid.uuid4()), timestamp=milliseconds(self._clock)
+        )
+        self._downlink.answer(node, answer)
+
+
+async def _open(path: Path) -> Database:
+    return await asyncio.to_thread(Database.open, path, store.MIGRATIONS)

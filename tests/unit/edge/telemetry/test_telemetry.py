@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from octoedge.edge.telemetry.telemetry import Settings
+from octoedge.errors import StoreError
+from octoedge.testing.clock import run
+from octoedge.testing.telemetry import World
+
+DEVICE = "default/thermometer"
+START = 1_790_000_000_000
+
+
+def played(tmp_path: Path, body: Callable[[World], Awaitable[None]], settings: Settings | None = None) -> None:
+    """`body` in a world whose tasks end with it."""
+
+    async def play() -> None:
+        async with asyncio.TaskGroup() as group:
+            world = World(tmp_path, group, settings)
+            await body(world)
+            await world.kill_edge()
+            await world.kill_cloud()
+
+    run(play())
+
+
+async def say(world: World, first: int, count: int, name: str = "temperature") -> None:
+    """Values that are their own numbers."""
+    assert world.edge is not None
+    for number in range(first, first + count):
+        await world.edge.keep(DEVICE, {name: (str(number), START + number * 1000)})
+
+
+def numbers(first: int, last: int) -> list[str]:
+    return [str(number) for number in range(first, last + 1)]
+
+
+def test_what_is_said_is_in_the_cloud_and_gone_from_the_node(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.start_cloud()
+        edge = await world.start_edge()
+        await say(world, 1, 10_000)
+        await asyncio.sleep(60)
+        (account,) = world.accounts()
+        assert (account.sent, account.stored, account.waiting, account.gaps) == (10_000, 10_000, 0, [])
+        assert world.history() == numbers(1, 10_000)
+        health = edge.health()
+        assert health is not None
+        assert (health["state"], health["waiting"], health["numbered"]) == ("sends", 0, 10_000)
+
+    played(tmp_path, body)
+
+
+def test_only_declared_properties_are_kept_and_a_node_without_any_makes_no_file(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.start_cloud()
+        edge = await world.start_edge("temperature")
+        edge.declare(DEVICE, frozenset())
+        await say(world, 1, 1)
+        assert edge.health() is None or edge.health()["streams"] == 0  # type: ignore[index]
+        edge.declare(DEVICE, frozenset({"temperature"}))
+        await say(world, 1, 3)
+        await say(world, 1, 3, "humidity")
+        await asyncio.sleep(30)
+        assert [account.stream for account in world.accounts()] == [f"{DEVICE}/temperature"]
+
+    played(tmp_path, body)
+
+
+def test_the_same_report_said_again_counts_once(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.start_cloud()
+        edge = await world.start_edge()
+        for _ in range(3):
+            await edge.keep(DEVICE, {"temperature": ("20", START)})
+        await edge.keep(DEVICE, {"temperature": ("20", START + 1)})
+        for _ in range(2):
+            await edge.keep(DEVICE, {"temperature": ("20", 0)})  # without a time each one is a value
+        await asyncio.sleep(30)
+        assert len(world.history()) == 4
+
+    played(tmp_path, body)
+
+
+def test_a_cloud_of_kubeedge_is_sent_nothing_and_the_status_says_so(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.road.agrees = False
+        edge = await world.start_edge()
+        await say(world, 1, 10)
+        await asyncio.sleep(600)
+        assert world.road.batches == []
+        health = edge.health()
+        assert health is not None
+        assert health["waiting"] == 10
+        assert "keeps no telemetry" in health["state"]
+        world.road.cut()
+        world.road.agrees = True
+        await world.start_cloud()
+        world.road.mend()
+        await asyncio.sleep(30)
+        assert world.history() == numbers(1, 10)
+
+    played(tmp_path, body)
+
+
+def test_a_full_outbox_drops_the_declared_first_and_the_gap_says_how_many_and_why(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "edge.db", max_bytes=256 << 10, drop_first=("*/humid*",))
+
+    async def body(world: World) -> None:
+        world.road.cut()
+        await world.start_cloud()
+        edge = await world.start_edge()
+        await say(world, 1, 3000)
+        for burst in range(10):
+            await say(world, 1 + burst * 1000, 1000, "humidity")
+        health = edge.health()
+        assert health is not None
+        assert health["dropped"] > 1000
+        world.road.mend()
+        await asyncio.sleep(600)
+        by_name = {account.stream.rpartition("/")[2]: account for account in world.accounts()}
+        assert (by_name["temperature"].stored, by_name["temperature"].gaps) == (3000, [])
+        humidity = by_name["humidity"]
+        ((first, last, why),) = humidity.gaps
+        assert first == 1
+        assert last == health["dropped"] == humidity.sent - humidity.stored
+        assert "maxMiB" in why
+        assert world.history("humidity") == numbers(last + 1, 10_000)
+
+    played(tmp_path, body, settings)
+
+
+def test_values_that_are_too_old_are_a_gap_but_not_those_of_a_clock_that_was_never_set(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "edge.db", max_seconds=86400.0)
+
+    async def body(world: World) -> None:
+        world.road.cut()
+        await world.start_cloud()
+        world.clock.shift(-world.clock.now() + 1000)  # 1970
+        await world.start_edge()
+        await say(world, 1, 5, "early")
+        world.clock.shift(1_790_000_000)
+        await say(world, 1, 5)
+        world.clock.shift(2 * 86400)
+        await say(world, 6, 5)
+        await asyncio.sleep(120)
+        world.road.mend()
+        await asyncio.sleep(60)
+        by_name = {account.stream.rpartition("/")[2]: account for account in world.accounts()}
+        assert by_name["early"].gaps == []
+        ((first, last, why),) = by_name["temperature"].gaps
+        assert (first, last) == (1, 5)
+        assert "maxDays" in why
+        assert world.history() == numbers(6, 10)
+
+    played(tmp_path, body, settings)
+
+
+def test_a_damaged_outbox_begins_anew_and_the_audit_says_what_it_had(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.start_cloud()
+        await world.start_edge()
+        await say(world, 1, 10)
+        await asyncio.sleep(30)
+        await world.kill_edge()
+        for file in world.settings.path.parent.glob("telemetry.db-*"):
+            file.unlink()
+        world.settings.path.write_bytes(b"garbage" * 1000)
+        await world.start_edge()
+        await asyncio.sleep(1)
+        await say(world, 11, 10)
+        await asyncio.sleep(30)
+        assert world.history() == numbers(1, 20)
+        assert [(account.sent, account.gaps) for account in world.accounts()] == [(10, []), (10, [])]
+        assert list(world.settings.path.parent.glob("*corrupt*"))
+
+    played(tmp_path, body)
+
+
+def test_a_stream_of_another_nodes_device_is_refused_waits_and_holds_up_no_other(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.start_cloud()
+        edge = await world.start_edge()
+        edge.declare("default/foreign", frozenset({"*"}))
+        world.owners[("default", "foreign")] = "edge-2"
+        await edge.keep("default/foreign", {"temperature": ("1", START)})
+        await say(world, 1, 5)
+        await asyncio.sleep(60)
+        assert [account.stream for account in world.accounts()] == [f"{DEVICE}/temperature"]
+        world.owners[("default", "foreign")] = "edge-1"
+        await asyncio.sleep(900)
+        assert len(world.accounts()) == 2
+
+    played(tmp_path, body)
+
+
+def test_an_outbox_that_cannot_be_opened_refuses_values_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "edge").write_text("a file where the folder should be")
+
+    async def body(world: World) -> None:
+        edge = await world.start_edge()
+        with pytest.raises(StoreError, match="not open"):
+            await edge.keep(DEVICE, {"temperature": ("20", START)})
+
+    played(tmp_path, body)
+
+
+class Weather:
+    """What happens to a world, by chance, while its mapper speaks; it says again what was not taken."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.rng = world.road.rng = random.Random(seed)
+        self.said = 0
+
+    async def speak(self) -> None:
+        number = self.said + 1
+        if self.world.edge is None:
+            return
+        telling = self.world.edge.keep(DEVICE, {"temperature": (str(number), START + number * 1000)})
+        task = asyncio.ensure_future(telling)
+        await asyncio.wait([task], timeout=6)
+        if task.done() and task.exception() is None:
+            self.said = number
+        task.cancel()
+
+    async def change(self) -> None:
+        self.world.road.loses = self.rng.choice((0.0, 0.0, 0.3, 0.8))
+        await self.rng.choice((self.cut, self.mend, self.mend, self.edge, self.cloud, self.both, self.quiet))()
+        await asyncio.sleep(self.rng.choice((0, 1, 6, 70)))
+
+    async def cut(self) -> None:
+        self.world.road.cut()
+
+    async def mend(self) -> None:
+        self.world.road.mend()
+
+    async def quiet(self) -> None:
+        """Nothing happens."""
+
+    async def edge(self) -> None:
+        talk = asyncio.ensure_future(self.speak())
+        for _ in range(self.rng.randrange(6)):
+            await asyncio.sleep(0)
+        await self.world.kill_edge()
+        await talk
+        await self.world.start_edge()
+
+    async def cloud(self) -> None:
+        await self.world.kill_cloud()
+        await asyncio.sleep(self.rng.random() * 100)
+        await self.world.start_cloud()
+
+    async def both(self) -> None:
+        await self.edge()
+        await self.cloud()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_cuts_losses_and_kills_leave_no_gap_and_no_duplicate(tmp_path: Path, seed: int) -> None:
+    async def body(world: World) -> None:
+        weather = Weather(world, seed)
+        await world.start_cloud()
+        await world.start_edge()
+        for _ in range(60):
+            for _ in range(weather.rng.randrange(80)):
+                await weather.speak()
+            await weather.change()
+        world.road.loses = 0.0
+        world.road.mend()
+        await asyncio.sleep(600)
+        said = weather.said
+        (account,) = world.accounts()
+        assert said > 1000
+        assert world.history() == numbers(1, said)
+        assert (account.sent, account.stored, account.waiting) == (said, said, 0)
+        assert (account.gaps, account.duplicates) == ([], 0)
+
+    played(tmp_path, body)
