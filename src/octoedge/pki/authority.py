@@ -18,13 +18,15 @@ from pathlib import Path
 
 import msgspec
 
-from octoedge.errors import ApiError, CertificateError
+from octoedge.errors import ApiError, CertificateError, PkiError, TransportError
 from octoedge.kube.client import Client
 from octoedge.kube.kinds import NAMESPACES, SECRETS
 from octoedge.pki import jointoken, token, x509
 from octoedge.pki.identity import Issued
 from octoedge.pki.ledger import Certificate
+from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
+from octoedge.runtime.logs import SaidOnce
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ _RENEW_BEFORE = 30 * 86400
 _WARN_CA = 90 * 86400
 _KEEP_EXPIRED = 7 * 86400
 """Seconds for which `keadm token list` still shows a token that has ended."""
+_RETRY_SECONDS = 60.0
+_SUBJECT = f"join token in the Secret {NAMESPACE}/tokensecret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +134,31 @@ class TokenKeeper:
         self._authority = authority
         self._clock = clock
         self._seconds = hours * 3600
+        self._said = SaidOnce(log)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Write a token now and again and again."""
         while True:
             for warning in _ending(self._authority(), self._clock.now()):
                 log.warning("%s", warning)
-            minted = self._authority().mint(expires=int(self._clock.now()) + 2 * self._seconds)
-            await _write(self._client, "tokensecret", {"tokendata": minted.encode()})
-            await jointoken.delete_expired(self._client, before=self._clock.now() - _KEEP_EXPIRED)
+            await self._written()
             ready()
             await asyncio.sleep(self._seconds)
+
+    async def _written(self) -> None:
+        """Return when a new token is there; the one before stays good for long while an API refuses it."""
+        backoff = Backoff(first=1.0, limit=_RETRY_SECONDS)
+        while True:
+            minted = self._authority().mint(expires=int(self._clock.now()) + 2 * self._seconds)
+            try:
+                await _write(self._client, "tokensecret", {"tokendata": minted.encode()})
+                await jointoken.delete_expired(self._client, before=self._clock.now() - _KEEP_EXPIRED)
+            except (ApiError, TransportError, PkiError) as error:
+                self._said.trouble(_SUBJECT, f"cannot be renewed: {error}; trying again")
+                await asyncio.sleep(backoff.next())
+            else:
+                self._said.over(_SUBJECT, "renewed")
+                return
 
 
 async def _ensure_namespace(client: Client) -> None:

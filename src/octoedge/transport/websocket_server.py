@@ -126,7 +126,8 @@ class AcceptedConnection:
         """The event loop's time when something came last, be it a ping."""
         self.round_trip = 0.0
         """Seconds that the latest pong took; 0 before the first."""
-        self._asked = 0.0
+        self._asked = b""
+        """What the latest ping said, which its pong says again: when it was sent."""
 
     @property
     def peer(self) -> Peer:
@@ -150,8 +151,8 @@ class AcceptedConnection:
             message = await self._next()
             self.heard = asyncio.get_running_loop().time()
             self._sign.set()
-            if message.type is WSMsgType.PONG and self._asked:
-                self.round_trip = self.heard - self._asked
+            if message.type is WSMsgType.PONG and self._asked and message.data == self._asked:
+                self.round_trip = self.heard - float(self._asked)
             if message.type in self._taken:
                 data: bytes = message.data
                 return data
@@ -161,13 +162,18 @@ class AcceptedConnection:
     async def ping(self, timeout: float) -> None:
         """Return at the next sign of life; `ConnectionClosed` when none comes within `timeout` seconds."""
         self._sign.clear()
-        self._asked = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeout):
-                await self._socket.ping()
+                await self.measure()
                 await self._sign.wait()
         except TimeoutError as error:
             raise ConnectionClosed(f"{self._peer.address} gave no sign of life within {timeout:g} s") from error
+
+    async def measure(self) -> None:
+        """Send a ping and do not wait: once its pong has come, `round_trip` is known."""
+        self._asked = b"%.6f" % asyncio.get_running_loop().time()
+        try:
+            await self._socket.ping(self._asked)
         except (ConnectionError, RuntimeError) as error:
             raise ConnectionClosed(f"the connection to {self._peer.address} is gone: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,32 @@ def test_tokens_are_renewed_and_the_last_two_are_good() -> None:
         await asyncio.wait([task])
 
     run(main())
+
+
+def test_an_api_that_refuses_the_token_is_told_of_once_and_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        api, clock = MemoryApi(), VirtualClock()
+        authority = await load(api.client(), NO_FILES, ["192.0.2.1"], clock)
+        keeper = TokenKeeper(api.client(), lambda: authority, clock, hours=12)
+        ready = asyncio.Event()
+        api.full = True
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(keeper.run(ready.set))
+            await asyncio.sleep(600)
+            assert not task.done()
+            assert not ready.is_set()
+            api.full = False
+            async with asyncio.timeout(80):
+                await ready.wait()
+            task.cancel()
+        token.check_ca(_data(api, "tokensecret")["tokendata"].decode(), authority.ca.certificate)
+        assert len(api.requests) < 100
+
+    caplog.set_level(logging.INFO, "octoedge.pki.authority")
+    run(main())
+    said = [record for record in caplog.records if "kubeedge/tokensecret" in record.getMessage()]
+    assert [record.levelname for record in said] == ["WARNING", "INFO"]
+    assert not any(record.exc_info for record in said)
 
 
 def test_a_ca_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:

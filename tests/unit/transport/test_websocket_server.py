@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import aiohttp
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage
 
 from octoedge.errors import ConnectError
+from octoedge.protocol import handshake
 from octoedge.transport.connection import Connection
-from octoedge.transport.websocket_server import OneLineForGarbage, WebSocketServer, channel_door
+from octoedge.transport.websocket_server import AcceptedConnection, OneLineForGarbage, WebSocketServer, channel_door
 
 
 def _logged(error: Exception) -> logging.LogRecord:
@@ -60,5 +62,36 @@ def test_a_port_that_is_taken_is_named() -> None:
         async with taken:
             with pytest.raises(ConnectError, match=rf"wss://127\.0\.0\.1:{port}: Address already in use"):
                 await server.run(lambda: None)
+
+    asyncio.run(main())
+
+
+def test_a_round_trip_is_that_of_the_ping_whose_pong_came() -> None:
+    async def main() -> None:
+        accepted: asyncio.Queue[AcceptedConnection] = asyncio.Queue()
+
+        async def serve(connection: Connection) -> None:
+            assert isinstance(connection, AcceptedConnection)
+            accepted.put_nowait(connection)
+            while await connection.receive() != b"over":
+                accepted.put_nowait(connection)
+
+        door = channel_door(lambda _: "", lambda _: {}, 1000)
+        server = WebSocketServer("127.0.0.1", 0, tls=lambda: None, serve=serve, door=door)
+        async with asyncio.timeout(60), server.listening(), aiohttp.ClientSession() as session:
+            headers = {handshake.USE: handshake.USE_MESSAGES}
+            url = f"ws://127.0.0.1:{server.port}/"
+            async with session.ws_connect(url, headers=headers, autoping=False) as edge:
+                connection = await accepted.get()
+                await connection.measure()
+                early = (await edge.receive()).data
+                await connection.measure()
+                late = (await edge.receive()).data
+                for pong, known in ((b"", False), (b"nan", False), (early, False), (late, True)):
+                    await edge.pong(pong)
+                    await edge.send_str("taken")
+                    await accepted.get()
+                    assert (connection.round_trip > 0) is known
+                await edge.send_str("over")
 
     asyncio.run(main())

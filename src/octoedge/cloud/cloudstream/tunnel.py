@@ -33,8 +33,11 @@ _SLOW_READER_SECONDS = 5.0
 _FRESH_SECONDS = 1.0
 """A node heard of so lately is not asked for a sign of life."""
 _SIGN_SECONDS = 0.8
-"""How long it may take to give one; longer where the last one took long."""
+"""How long it may take to give one; longer where the last one took long, so many times as long."""
 _SLOW_LINK = 3.0
+_UNMEASURED_SECONDS = 5.0
+"""How long it may take where nothing is known of the link yet, just after the tunnel has opened."""
+_MOST_SIGN_SECONDS = 15.0
 
 
 @runtime_checkable
@@ -46,6 +49,10 @@ class Heard(Protocol):
 
     async def ping(self, timeout: float) -> None:
         """Return at the next sign of life; `ConnectionClosed` when none comes within `timeout` seconds."""
+        ...
+
+    async def measure(self) -> None:
+        """Have `round_trip` measured, without waiting for it."""
         ...
 
 
@@ -80,17 +87,21 @@ class Tunnel:
         return len(self._streams)
 
     async def confirm(self) -> None:
-        """Return when the node is surely there; `ConnectionClosed` when it gives no sign of life within a second.
+        """Return when the node is surely there; `ConnectionClosed` when it gives no sign of life within a second,
+        or thrice the link's round trip.
 
         A link that was cut without a word breaks seconds later only, and who asks now should not wait for that.
         """
         if isinstance(self._connection, Heard) and self.silent > _FRESH_SECONDS:
-            await self._connection.ping(max(_SIGN_SECONDS, _SLOW_LINK * self._connection.round_trip))
+            usual = _SLOW_LINK * self._connection.round_trip or _UNMEASURED_SECONDS
+            await self._connection.ping(min(max(_SIGN_SECONDS, usual), _MOST_SIGN_SECONDS))
 
     async def run(self) -> NoReturn:
         """Read until the tunnel ends, which raises `ConnectionClosed`; then every stream has ended too."""
         reason = ConnectionClosed(f"the tunnel to node {self.node} has ended")
         try:
+            if isinstance(self._connection, Heard):
+                await self._connection.measure()
             while True:
                 await self._take(await self._connection.receive())
         except ConnectionClosed as error:

@@ -72,6 +72,10 @@ class Hearing:
         self.heard = asyncio.get_running_loop().time()
         self.round_trip = 0.0
         self.pinged: list[float] = []
+        self.measured = 0
+
+    async def measure(self) -> None:
+        self.measured += 1
 
     async def ping(self, timeout: float) -> None:
         self.pinged.append(timeout)
@@ -123,15 +127,15 @@ def test_a_node_that_was_not_heard_of_for_a_second_is_asked_for_a_sign_of_life()
         tunnel = tunnels.find("edge-1")
         await tunnel.confirm()
         assert connection.pinged == []
+        assert connection.measured == 1, "what the link is like is found out before anybody asks"
         await asyncio.sleep(3)
         began = asyncio.get_running_loop().time()
-        with pytest.raises(ConnectionClosed):
-            await tunnel.confirm()
-        assert asyncio.get_running_loop().time() - began == pytest.approx(0.8)
-        connection.round_trip = 2.0
-        with pytest.raises(ConnectionClosed):
-            await tunnel.confirm()
-        assert connection.pinged == [0.8, 6.0]
+        for round_trip in (0.0, 0.01, 2.0, 60.0):
+            connection.round_trip = round_trip
+            with pytest.raises(ConnectionClosed):
+                await tunnel.confirm()
+        assert connection.pinged == [5.0, 0.8, 6.0, 15.0]
+        assert asyncio.get_running_loop().time() - began == pytest.approx(26.8)
         assert "its link seems to be cut" in tunnels.cut(tunnel).message
         await tunnels.end_all("stopping")
         await task
