@@ -9,6 +9,7 @@ It looks at everything anew, a moment after something has changed. What it wrote
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Set
 from typing import TypeVar
@@ -94,18 +95,28 @@ class PolicyController:
                 backoff.reset()
             except (ApiError, TransportError, MessageError) as error:
                 self._said.trouble("service accounts' rights", f"{error}; nodes keep what they were told")
-                self._news.set()
-                await asyncio.sleep(backoff.next())
+                await self._patience(backoff.next())
             await self._news.wait()
             await asyncio.sleep(_MOMENT)
+
+    async def _patience(self, seconds: float) -> None:
+        """Until it is time to try again; other changes need not wait for that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.set()
 
     # ---- the objects -----------------------------------------------------------------------------------------------
 
     async def _reconcile(self) -> None:
         wanted = {place: nodes for place, nodes in self._accounts().items() if self._service_accounts.get(*place)}
         cluster = self._cluster()
+        refused = ""
         for place, nodes in wanted.items():
-            await self._write(place, spec(self._account(place), cluster), sorted(nodes))
+            try:
+                await self._write(place, spec(self._account(place), cluster), sorted(nodes))
+            except (ApiError, MessageError) as error:  # an object that is refused must not hold up the others
+                refused = refused or f"ServiceAccountAccess {'/'.join(place)} cannot be written: {error}"
         for raw in self._accesses.all():
             meta = view(raw).metadata
             if (meta.namespace, meta.name) not in wanted:
@@ -113,6 +124,8 @@ class PolicyController:
         before, self._nodes = self._nodes, wanted
         for place in before.keys() | wanted.keys():
             self._move(place, before.get(place, set()), wanted.get(place, set()))
+        if refused:
+            raise MessageError(refused)
 
     def _cluster(self) -> Cluster:
         roles = [_decode(raw, api.Role) for informer in self._roles for raw in informer.all()]

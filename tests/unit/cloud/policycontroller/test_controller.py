@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,13 +13,13 @@ import msgspec
 from octoedge.api.config.load import parse_cloudcore
 from octoedge.api.policy import Question, allows, read
 from octoedge.cloud.cloudcore import CloudCore
-from octoedge.errors import ConnectionClosed
+from octoedge.errors import ApiError, ConnectionClosed
 from octoedge.kube.kinds import NODES, PODS, SERVICEACCOUNTACCESSES, SERVICEACCOUNTS, Kind
 from octoedge.protocol import codec, routes
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
 from octoedge.testing.clock import VirtualClock, run
-from octoedge.testing.kube import MemoryApi
+from octoedge.testing.kube import MemoryApi, MemoryClient
 from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import pair
 
@@ -59,6 +59,15 @@ class Edge:
 
     def may(self, asked: Question = READS) -> bool:
         return READER in self.store and allows(read(self.store[READER]), asked)
+
+
+class Refusing(MemoryClient):
+    """A client of an API that takes no ServiceAccountAccess called `banned`."""
+
+    async def _post(self, where: str, body: bytes | None, query: Mapping[str, str]) -> Json:
+        if where.endswith("/serviceaccountaccesses") and b'"banned"' in (body or b""):
+            raise ApiError(403, "Forbidden", "a webhook takes no such name")
+        return await super()._post(where, body, query)
 
 
 @dataclass
@@ -108,7 +117,7 @@ class World:
 async def _world(config: bytes = b"featureGates: {requireAuthorization: true}") -> AsyncIterator[World]:
     async with asyncio.TaskGroup() as group:
         api = MemoryApi()
-        core = CloudCore(parse_cloudcore(config, "test"), api.client(), VirtualClock(), listen=False)
+        core = CloudCore(parse_cloudcore(config, "test"), Refusing(api), VirtualClock(), listen=False)
         task = group.create_task(core.run(), name="cloudcore")
         await core.ready()
         world = World(api, group, core)
@@ -119,6 +128,20 @@ async def _world(config: bytes = b"featureGates: {requireAuthorization: true}") 
         await world.make(SERVICEACCOUNTS, "reader")
         yield world
         task.cancel()
+
+
+def test_an_object_that_is_refused_does_not_hold_up_the_others() -> None:
+    async def main() -> None:
+        async with _world() as world, world.edge() as edge:
+            await world.make(SERVICEACCOUNTS, "banned")
+            await world.make(PODS, "z", spec={"nodeName": "edge-1", "serviceAccountName": "banned"})
+            await asyncio.sleep(600.0)
+            await world.pod("a", "edge-1")
+            await world.bind()
+            assert edge.may(), "at once, however often the other one was tried"
+            assert list(world.accesses()) == ["reader"]
+
+    run(main())
 
 
 def test_a_node_is_told_what_the_accounts_of_its_pods_may_and_every_change_of_it() -> None:
