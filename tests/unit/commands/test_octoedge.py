@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_an_error_is_a_sentence_and_not_a_traceback(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("octoedge: port offset 99999 moves ports out of range")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("status", "-o", "json"), ("status",)])
+def test_whoever_stops_reading_gets_no_traceback(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = (sys.executable, "-m", "octoedge.commands.octoedge", *arguments)
+    with os.fdopen(writing, "wb") as out:
+        environment = {"OCTOEDGE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=30, env=environment)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("import", "no.tar"), ("import", "no.tar", "--node", "barn")])
