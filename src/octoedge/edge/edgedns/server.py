@@ -106,6 +106,7 @@ class Datagrams(asyncio.DatagramProtocol):
         self._server = server
         self._spawn = spawn
         self._waiting = 0
+        self._full = False
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -143,8 +144,6 @@ class Datagrams(asyncio.DatagramProtocol):
             return
         if not self._full:
             self._transport.sendto(message, addr)
-
-    _full = False
 
 
 class Connections:
