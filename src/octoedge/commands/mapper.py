@@ -8,6 +8,7 @@ octoedge-mapper test boiler.py                how it stands slow, absent, flappi
 octoedge-mapper simulate modbus --port 5502   a thermometer on a real Modbus server
 octoedge-mapper simulate http --port 8088     an energy meter on a real HTTP server
 octoedge-mapper simulate opcua --port 4840    a pump on a real OPC UA server
+octoedge-mapper simulate mqtt --port 1883     a valve at the MQTT broker of this port
 """
 
 from __future__ import annotations
@@ -148,10 +149,18 @@ async def _simulate_opcua(arguments: argparse.Namespace) -> None:
     await simulator.serve(arguments.host, arguments.port)
 
 
+async def _simulate_mqtt(arguments: argparse.Namespace) -> None:
+    from octoedge.mappers.mqtt import simulator
+
+    print(f"a valve at tcp://{arguments.host}:{arguments.port}: valve/state, valve/set; Ctrl-C ends it")
+    await simulator.Valve().run(f"tcp://{arguments.host}:{arguments.port}")
+
+
 _SIMULATORS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]] = {
     "modbus": _simulate_modbus,
     "http": _simulate_http,
     "opcua": _simulate_opcua,
+    "mqtt": _simulate_mqtt,
 }
 
 

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from octoedge.dmi import messages as m
-from octoedge.errors import ConfigError, DeviceError, OctoedgeError, ValueRefused
+from octoedge.errors import ConfigError, DeviceError, OctoedgeError, ValueRefused, first_of
 from octoedge.mappers import values
 from octoedge.mappers.device import Device, Property
 from octoedge.mappers.mapper import Mapper
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 ROUNDS = 3
 """So many rounds without any answer end a connection."""
+NEWS_SECONDS = 0.05
+"""Between readings of what comes by itself."""
 MAX_REASON = 200
 """Characters of a reason; EdgeCore takes 256."""
 
@@ -82,6 +84,7 @@ class Work:
         self._refused: dict[str, tuple[str, str]] = {}
         """Property → the wish that will not do, and why."""
         self._reconnect = False
+        self._news_at = 0.0
         self._said = SaidOnce(log)
 
     def change(self, device: Device) -> None:
@@ -151,13 +154,39 @@ class Work:
         self._link = link
         self._applied.clear()
         try:
-            await self._rounds(backoff)
+            await self._with_news(link, backoff)
         finally:
             self._link = None
             try:
                 await asyncio.shield(_guarded(mapper.disconnect(link)))
             except (OctoedgeError, TimeoutError) as error:
                 log.debug("device %s: disconnecting: %s", device.id, error)
+
+    async def _with_news(self, link: Any, backoff: Backoff) -> None:
+        """The rounds; beside them a link that has `listen` says what came by itself, as long as it is connected."""
+        listen = getattr(link, "listen", None)
+        if listen is None:
+            await self._rounds(backoff)
+            return
+        why: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                listening = group.create_task(_guarded(listen(self._news)), name=f"news of {self.device.id}")
+                await self._rounds(backoff)
+                listening.cancel()
+        except* OctoedgeError as errors:
+            why = first_of(errors)
+        if why is not None:
+            raise why from None
+
+    def _news(self, names: Sequence[str]) -> None:
+        """Values came by themselves: they are read and told at once, a chatty device's a few times a second."""
+        if self._schedule is not None:
+            now = self._now()
+            if self._news_at <= now:
+                self._news_at = max(now, self._news_at + NEWS_SECONDS)
+            self._schedule.soon(names, self._news_at)
+            self._wake.set()
 
     async def _rounds(self, backoff: Backoff) -> None:
         silent = 0

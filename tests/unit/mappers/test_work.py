@@ -316,3 +316,51 @@ def test_a_cancellation_that_a_library_loses_is_heeded_all_the_same() -> None:
         assert done == {task}
 
     run(main())
+
+
+class Chatty:
+    """A link that says a hundred times a second that there is something new, and is over after three seconds."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    async def read(self, wanted: Sequence[Property]) -> dict[str, Any]:
+        self.reads += 1
+        return {prop.name: self.reads for prop in wanted}
+
+    async def listen(self, news: Any) -> None:
+        for _ in range(300):
+            await asyncio.sleep(0.01)
+            news(["level"])
+        raise DeviceError("the connection is over")
+
+
+class Pushed(Mapper, protocol="pushed"):
+    """A mapper of what sends by itself."""
+
+    def __init__(self) -> None:
+        self.links: list[Chatty] = []
+
+    async def connect(self, device: Device) -> Chatty:
+        self.links.append(Chatty())
+        return self.links[-1]
+
+
+def test_what_comes_by_itself_is_told_at_once_but_not_too_often_and_a_link_that_ends_is_connected_again() -> None:
+    async def main() -> None:
+        told, mapper = Told(), Pushed()
+        level = Property("level", "INT", cycle=60.0, reported=True)
+        work = Work(mapper, Device("plant", "tank", properties={"level": level}), told, VirtualClock())
+        task = asyncio.get_running_loop().create_task(work.run())
+        await asyncio.sleep(1.0)
+        assert 15 <= mapper.links[0].reads <= 22
+        assert len(told.twins) == mapper.links[0].reads
+        await asyncio.sleep(2.2)
+        assert work.state is State.OFFLINE
+        assert "the connection is over" in work.trouble
+        await asyncio.sleep(1.0)
+        assert (len(mapper.links), work.state) == (2, State.ONLINE)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(main())

@@ -17,6 +17,7 @@ import msgspec
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.device import Device, Property
+from octoedge.mappers.pointer import picked
 
 MAX_ANSWER = 1 << 20
 TIMEOUT = 5.0
@@ -97,20 +98,6 @@ class Link:
         if status >= 300:
             raise DeviceError(f"{method} {url} answered {status}")
         return content
-
-
-def picked(answer: bytes, pointer: str) -> Any:
-    """The value that a JSON pointer (RFC 6901) names; a `DeviceError` when there is none. Pure."""
-    if not pointer:
-        return answer.decode(errors="replace").strip()
-    try:
-        value = msgspec.json.decode(answer)
-        for word in pointer.split("/")[1:]:
-            key = word.replace("~1", "/").replace("~0", "~")
-            value = value[int(key)] if isinstance(value, list) else value[key]
-    except (msgspec.DecodeError, RecursionError, KeyError, IndexError, ValueError, TypeError):
-        return DeviceError(f"the answer has nothing at {pointer[:100]!r}: {answer[:60].decode(errors='replace')!r}")
-    return value if isinstance(value, str | int | float | bool) else msgspec.json.encode(value).decode()
 
 
 def _seconds(settings: Mapping[str, Any]) -> float:

@@ -13,8 +13,9 @@ from aiohttp import web
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.device import Device, Property
-from octoedge.mappers.http.link import Link, connect, picked
+from octoedge.mappers.http.link import Link, connect
 from octoedge.mappers.http.simulator import Meter, serve
+from octoedge.mappers.pointer import picked
 
 TOTAL = Property("total", "DOUBLE", visitor={"path": "/state", "pointer": "/energy/total"})
 LIMIT = Property(

@@ -1,0 +1,1 @@
+"""Devices that speak MQTT themselves: `link` (their topics at a broker) · `simulator` (a valve)."""
