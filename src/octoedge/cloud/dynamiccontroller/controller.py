@@ -33,8 +33,10 @@ log = logging.getLogger(__name__)
 
 PAYLOADS = (p.ApplicationRequest, p.WatchSync)
 _PER_NODE = 256
-_FOLLOW_SECONDS = 240.0
-"""The longest that a question for changes waits; the edge asks again."""
+_FOLLOW_SECONDS, _NODE_SECONDS = 240.0, 1800.0
+"""The longest that a question for changes waits, an account's and a node's own; the edge asks again.
+
+Rights are looked at with every question: those of accounts come and go."""
 
 
 class _Following(msgspec.Struct, frozen=True, rename="camel"):
@@ -136,7 +138,8 @@ class DynamicController:
             raise bad_request(f"resourceVersion {options.resource_version[:40]!r} is no version")
         if caller is not None:
             await self._callers.check_watch(caller, key, fields)
-        seconds = min(max(options.timeout_seconds, 0.1), _FOLLOW_SECONDS)
+        longest = _FOLLOW_SECONDS if asked.account else _NODE_SECONDS
+        seconds = min(max(options.timeout_seconds, 0.1), longest)
         batch = await self.watches.follow(What(key, labels, fields), int(options.resource_version), seconds)
         return msgspec.json.encode(batch)
 

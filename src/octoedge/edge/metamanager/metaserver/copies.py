@@ -42,7 +42,7 @@ class Copies:
         backoff = Backoff(first=1.0, limit=60.0)
         while True:
             try:
-                with self._feeds.watching(what, "") as feed:
+                with self._feeds.watching(what, "", module=True) as feed:
                     await feed.listed()
                     after = feed.version
                     items = await self._replica.items(what)

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
 from octoedge.api.meta import typed
-from octoedge.edge.metamanager.metaserver.cloud import AWAY, Cloud
+from octoedge.edge.metamanager.metaserver.cloud import AWAY, CALM_SECONDS, FOLLOW_SECONDS, Cloud
 from octoedge.edge.metamanager.metaserver.objects import What
 from octoedge.edge.metamanager.metaserver.replica import Follower, Replica
 from octoedge.errors import ApiError, MessageError, StoreError, gone
@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 LINGER_SECONDS = 60.0
 _MOST = 128
 _PAGE = 500
-_LOOK_SECONDS = 15.0
+_LOOK_SECONDS, _CALM_LOOK_SECONDS = 15.0, 240.0
+"""Between two lists from a cloud of KubeEdge's: for clients, and where only modules of the node follow (a list of two
+kinds costs 3 kB at least, 17 MB a day at the first pace)."""
 _FOR_GOOD = frozenset((400, 401, 403, 404, 405, 422))
 """Answers that trying again does not change."""
 
@@ -79,6 +81,8 @@ class Feed:
         self.what = what
         self.account = account
         self.watchers = 0
+        self.clients = 0
+        """Those of the watchers that are no modules of this node."""
         self.unused = now()
         self.failed: ApiError | None = None
         self.kind = ""
@@ -92,11 +96,29 @@ class Feed:
         self._replica = replica
         self._now = now
         self._ready = asyncio.Event()
+        self._hurry = asyncio.Event()
         known = replica.scope(what)
         if known is not None:
             self.version, self.kind, self.heard = known.version, known.kind, known.seen
             self.floor = known.version
             self._ready.set()
+            self._soon = True
+
+    @property
+    def calm(self) -> bool:
+        """Whether only modules of this node follow it: they can wait, and what they wait for costs nothing."""
+        return not self.clients
+
+    def joined(self) -> None:
+        """A client of the node's API watches it too."""
+        self.clients += 1
+        self._hurry.set()
+
+    def left(self) -> None:
+        """He does no longer."""
+        self.clients -= 1
+        if not self.clients:
+            self._hurry.clear()
 
     @property
     def current(self) -> bool:
@@ -137,6 +159,7 @@ class Feed:
                     self._refused(error)
                 except (*AWAY, MessageError, StoreError) as error:
                     log.debug("= following %s: %s", self.what, error)
+                    self._soon = True
                 finally:
                     self._following = False
                 await asyncio.sleep(backoff.next())
@@ -152,6 +175,8 @@ class Feed:
             self.failed = error
 
     _stale = False
+    _soon = False
+    """Whether a cloud that only lists is asked without a pause: it was away, or this node has just started."""
 
     async def _advance(self) -> None:
         """List if need be, then follow until the link is lost."""
@@ -160,17 +185,26 @@ class Feed:
             self._stale = False
             self._ready.set()
         while not self._cloud.ours:
-            await asyncio.sleep(_LOOK_SECONDS)
+            if not self._soon:
+                await self._pause()
             await self._list()
+            self._soon = False
         while True:
             self._following = True
-            what = self.what
-            batch = await self._cloud.follow(what.key, what.labels, what.fields, self.version, self.account)
+            what, seconds = self.what, CALM_SECONDS if self.calm else FOLLOW_SECONDS
+            batch = await self._cloud.follow(what.key, what.labels, what.fields, self.version, self.account, seconds)
             await self._replica.keep_batch(what, self.kind, int(batch.version), batch.events)
             self.version, self.heard = int(batch.version), self._now()
             self._confirmed = True
             if not batch.events:
                 self._replica.changes(what.key).wake()
+
+    async def _pause(self) -> None:
+        """Until the next list; a client who comes shortens it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CALM_LOOK_SECONDS - _LOOK_SECONDS):
+                await self._hurry.wait()
+        await asyncio.sleep(_LOOK_SECONDS)
 
     async def _list(self) -> None:
         what, start = self.what, ""
@@ -226,16 +260,20 @@ class Feeds:
         return known[0] if known is not None and known[0].failed is None else None
 
     @contextmanager
-    def watching(self, what: What, account: str) -> Iterator[Feed]:
-        """The feed, made if need be; it stays while somebody watches. Raises 429."""
+    def watching(self, what: What, account: str, *, module: bool = False) -> Iterator[Feed]:
+        """The feed, made if need be; it stays while somebody watches. `module`: of this node. Raises 429."""
         feed = self._get(what, account)
         changes = self._replica.changes(what.key)
         feed.watchers += 1
+        if not module:
+            feed.joined()
         changes.watchers += 1
         try:
             yield feed
         finally:
             feed.watchers -= 1
+            if not module:
+                feed.left()
             changes.watchers -= 1
             feed.unused = self._now()
 

@@ -7,13 +7,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
+
 from octoedge.api.meta import view
 from octoedge.edge.metamanager.metaserver.copies import Keeping
 from octoedge.edge.ports import Told
 from octoedge.testing.dynamiclink import NODE
-from octoedge.testing.metaserver import Site, play
+from octoedge.testing.metaserver import MAPS, Site, Watching, play
 
 LABEL = "app=dns"
+HEADLESS = "service.kubernetes.io/headless"
 
 
 def follow(site: Site) -> AsyncGenerator[Told, None]:
@@ -93,5 +96,54 @@ def test_by_a_field_and_without_metaserver(tmp_path: Path) -> None:
             assert await heard(follower) == (False, [], ["b"])
         task.cancel()
         await asyncio.wait([task])
+
+    play(tmp_path, test)
+
+
+def test_behind_a_cloud_of_kubeedge_a_list_now_and_then_and_sooner_for_a_client(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        site.link.ours = False
+        await site.make("a", app="dns")
+        async with aclosing(follow(site)) as follower:
+            assert await heard(follower) == (True, ["a"], [])
+            asked = len(site.link.asked)
+            await asyncio.sleep(3600)
+            assert 10 < len(site.link.asked) - asked < 20
+            await site.make("b", app="dns")
+            assert await heard(follower) == (False, ["b"], [])
+            watch = Watching(await site.ask(f"{MAPS}?watch=true&labelSelector=app%3Ddns"))
+            assert await watch.listen(20) == [("ADDED", "a"), ("ADDED", "b")]
+            await site.make("c", app="dns")
+            assert await watch.listen(20) == [("ADDED", "c")]
+            await watch.close()
+            assert await heard(follower) == (False, ["c"], [])
+
+    play(tmp_path, test)
+
+
+def test_a_quiet_hour_costs_next_to_nothing(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        headless = site.server.copies.follow("discovery.k8s.io", "v1", "endpointslices", labels=HEADLESS)
+        async with aclosing(headless) as follower:
+            assert await heard(follower) == (True, [], [])
+            asked = len(site.link.asked)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(7200):
+                    await anext(follower)
+            assert 2 < len(site.link.asked) - asked < 6
+
+    play(tmp_path, test)
+
+
+def test_services_are_asked_for_as_rarely(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        aliases = site.server.copies.follow("", "v1", "services", fields="spec.type=ExternalName")
+        async with aclosing(aliases) as follower:
+            assert await heard(follower) == (True, [], [])
+            asked = len(site.link.asked)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(7200):
+                    await anext(follower)
+            assert 2 < len(site.link.asked) - asked < 6
 
     play(tmp_path, test)
