@@ -20,7 +20,7 @@ from octoedge.cloud.telemetry import store
 from octoedge.errors import OctoedgeError
 from octoedge.protocol.telemetry import LATEST
 from octoedge.store.sqlite import Database
-from octoedge.transport.local import beside, listen
+from octoedge.transport.local import beside, serve
 
 log = logging.getLogger(__name__)
 
@@ -53,22 +53,13 @@ class Desk:
         """Answer until cancelled."""
         ready()
         try:
-            server = await listen(self._path, self._serve)
+            await serve(self._path, self._serve)
         except OSError as error:
             log.warning("nobody can ask for telemetry at %s: %s", self._path, error)
-            return
-        try:
-            await asyncio.Event().wait()
-        finally:
-            server.close()
-            with contextlib.suppress(OSError):
-                self._path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_ASK_SECONDS):
-                line = await reader.readline()
-            answer = await self._answer(line[:_MAX_ASK])
+        with contextlib.suppress(OSError):
+            answer = await self._answer(await _line(reader))
             async with asyncio.timeout(_WRITE_SECONDS):
                 writer.write(msgspec.json.encode(answer) + b"\n")
                 await writer.drain()
@@ -82,6 +73,15 @@ class Desk:
             return {"error": f"{line[:100].decode(errors='replace')!r} cannot be answered: {error}"}
         except OctoedgeError as error:
             return {"error": str(error)}
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The question; nothing where it has no end."""
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            return (await reader.readline())[:_MAX_ASK]
+    except ValueError:
+        return b""
 
 
 async def _audit(database: Database, asked: Asked) -> Any:
