@@ -43,7 +43,7 @@ MAX_DATA = 1024 * 1024
 """Bytes of data in one message at most; KubeEdge drops the rest."""
 MAX_MESSAGE = MAX_DATA + 20
 """Bytes of one message at most: the data and two numbers."""
-CHUNK = 32 * 1024
+CHUNK = 64 * 1024
 """Bytes of data in the messages that we send."""
 WINDOW = 256 * 1024
 """Bytes that may be on their way in one direction of one stream, between two Octoedges."""

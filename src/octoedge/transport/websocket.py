@@ -118,11 +118,11 @@ class WebSocketConnection:
         return self._peer
 
     async def send(self, data: bytes) -> None:
-        await self._write(rfc6455.encode(Opcode.TEXT, data))
+        await self._write(rfc6455.encode(Opcode.TEXT, data, bytes(4)))
 
     async def send_binary(self, data: bytes) -> None:
         """As `send`, in a binary frame."""
-        await self._write(rfc6455.encode(Opcode.BINARY, data))
+        await self._write(rfc6455.encode(Opcode.BINARY, data, bytes(4)))
 
     async def receive(self) -> bytes:
         while not self._messages:

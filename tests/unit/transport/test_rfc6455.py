@@ -159,3 +159,4 @@ def test_the_end_is_told_with_code_and_reason() -> None:
 def test_masking_twice_gives_the_same(data: bytes, key: bytes) -> None:
     assert masked(masked(data, key), key) == data
     assert masked(data, key) == bytes(byte ^ key[at % 4] for at, byte in enumerate(data))
+    assert masked(data, bytes(4)) == data, "so a mask of zeros needs no work"

@@ -27,12 +27,13 @@ from octoedge.edge.ports import LogRequest
 from octoedge.errors import ApiError, bad_request
 from octoedge.runtime.clock import Clock, parse_rfc3339
 
-CHUNK = 256 * 1024
+CHUNK = 120 * 1024
+"""Below the size from which on malloc asks the kernel for each block, and gives it back."""
 _POLL = 0.1
 _MOST_LINE = 1024 * 1024
 """A file without a newline for so long is no log: it is passed on as it is."""
 
-_WHOLE = (b" stdout F ", b" stderr F ")
+_ONE_STREAM = {tag: re.compile(rb"[^ ]+%b(.*\n)" % tag) for tag in (b" stdout F ", b" stderr F ")}
 _TAG_BYTES = 10
 _STREAMS = (b"stdout", b"stderr")
 _LINE = re.compile(rb"([^ ]+) (?:stdout|stderr) ([FP])[^ ]* (.*)", re.DOTALL)
@@ -83,22 +84,18 @@ class LogText:
 def _of_one_stream(text: bytes) -> bytes | None:
     """The text of whole lines of one stream, as nearly all are; None when it is not so.
 
-    Split where the tag stands, each part is a line and the next one's stamp (of any length: zeros at its end are left
-    out), which is cut off at the newline. That each had just one, and stamps no space, is checked by counting.
+    Each match ends with a line, so as many matches as lines are one in each. That nothing but stamps was cut off (a
+    text may look like a line of the log) is checked by counting spaces: a stamp has none.
     """
     first = text.find(b" ")
     tag = text[first : first + _TAG_BYTES]
-    if first <= 0 or tag not in _WHOLE:
+    lines = _ONE_STREAM.get(tag)
+    if lines is None:
         return None
-    _, *parts, last = text.split(tag)
-    cut = [part[:end] for part in parts if (end := part.rfind(b"\n") + 1)]
-    count = len(parts) + 1
-    if len(cut) != len(parts) or text.count(b"\n") != count:
-        return None
-    cut.append(last)
-    joined = b"".join(cut)
-    in_stamps = text.count(b" ") - joined.count(b" ") - count * tag.count(b" ")
-    return None if in_stamps else joined
+    found = lines.findall(text)
+    joined = b"".join(found)
+    in_stamps = text.count(b" ") - joined.count(b" ") - len(found) * tag.count(b" ")
+    return None if in_stamps or len(found) != text.count(b"\n") else joined
 
 
 def _whole_lines(lines: list[bytes]) -> bytes | None:

@@ -258,7 +258,7 @@ def test_input_is_allowed_again_only_when_the_container_has_taken_it() -> None:
         await cloud.open()
         await cloud.data(len(SWITCHED))
         credit = sent = 0
-        for _ in range(8):
+        for _ in range(WINDOW // CHUNK):
             await cloud.send(7, Kind.DATA, b"x" * CHUNK)
             sent += CHUNK
         while credit < sent:
