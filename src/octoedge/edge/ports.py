@@ -188,6 +188,10 @@ class Recorder(Protocol):
         """Values of these properties of a device (`<namespace>/<name>`) are to be kept from now on; none: of no one."""
         ...
 
+    def keeps(self, device: str) -> bool:
+        """Whether values of this device are kept."""
+        ...
+
     async def keep(self, device: str, values: Mapping[str, tuple[str, int]]) -> None:
         """Take new values: property → (text, ms since the epoch, 0: now); on disk when this returns.
 
@@ -209,8 +213,8 @@ class Reports(Protocol):
         """Nobody wants to know any more."""
         ...
 
-    def wake(self, kind: str, key: str) -> None:
-        """The transaction is over: send as soon as possible."""
+    def wake(self, kind: str, key: str, patience: float = 0.0) -> None:
+        """The transaction is over: send as soon as possible, or after so many seconds, with what comes until then."""
         ...
 
 
@@ -380,6 +384,10 @@ class Copies(Protocol):
         Begins at once with what is on disk, also without the cloud; nothing is told while the objects were never
         listed. An outage or a refusal of the cloud tells nothing: what was told last holds.
         """
+        ...
+
+    def age(self, group: str, version: str, plural: str, *, labels: str = "", fields: str = "") -> float | None:
+        """Seconds since the cloud said that this copy of all namespaces is current; 0: it is. None: nobody follows."""
         ...
 
 

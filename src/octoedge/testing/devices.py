@@ -66,13 +66,13 @@ class DeviceWorld:
         self.store = open_store(path / "edgecore.db", 0.0, database.open)
         self.meta = MetaManager(self.store, cloud, clock, None)
         ends: tuple[Sender[Change], Receiver[Change]] = channel("device changes", 100)
-        sender, receiver = ends
+        sender, self.changes = ends
         for kind in ("device", "devicemodel"):
             self.meta.tell(kind, sender)
         self.socket = path / "dmi.sock"
         bus = make_bus(self.store.database, self.meta.outbox) if make_bus else self.bus
         self.twin = DeviceTwin(
-            "edge-1", self.store.database, self.meta, self.meta.outbox, bus, receiver, clock, self.socket
+            "edge-1", self.store.database, self.meta, self.meta.outbox, bus, self.changes, clock, self.socket
         )
         self._number = time.monotonic_ns()
         """Of messages and versions; it grows over restarts on the same file."""

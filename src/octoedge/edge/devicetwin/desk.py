@@ -7,6 +7,7 @@ What is answered is on disk, and so is the report that tells the cloud.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sqlite3
@@ -32,6 +33,8 @@ STATES = frozenset({"online", "offline", "ok", "unknown", "unhealthy"})
 """What a device may be, in any letter case."""
 _ONLINE = frozenset({"online", "ok"})
 _OFFLINE = "offline"
+_TELL_SECONDS = 2.0
+"""Between two reports to the cloud about a device whose values are telemetry."""
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -56,6 +59,8 @@ class Desk:
         self._bus = bus
         self._clock = clock
         self._recorder = recorder
+        self._told: dict[str, float] = {}
+        """When the cloud was told of a device that has telemetry (the loop's time)."""
 
     # ---- what MQTT clients ask -----------------------------------------------------------------------------------
 
@@ -140,14 +145,14 @@ class Desk:
         def merging(before: dict[str, Stored]) -> Merged:
             return merge.with_observed(merge.merge_local(before, twins, self._now()), observed, self._now())
 
-        merged = await self._change(device, merging, event_id)
+        merged = await self._change(device, merging, event_id, values=True)
         if self._recorder is not None:
-            values = {
+            kept = {
                 name: (value.value, value.timestamp)
                 for name, twin in twins.items()
                 if twin is not None and (value := twin.actual) is not None and value.value
             }
-            await self._recorder.keep(device, values)
+            await self._recorder.keep(device, kept)
         return merged
 
     async def explain(self, device: str, why: str) -> None:
@@ -232,6 +237,7 @@ class Desk:
             return known
 
         gone = await self._database.write(write)
+        self._told.pop(device_id, None)
         if gone is not None:
             self._tell_membership(payloads.membership(self._now(), removed=[gone]))
 
@@ -251,8 +257,11 @@ class Desk:
 
         return await self._database.write(write)
 
-    async def _change(self, device: str, merging: Callable[[dict[str, Stored]], Merged], event_id: str) -> Merged:
-        """Merge in one transaction with the report to the cloud, then tell MQTT clients what changed."""
+    async def _change(
+        self, device: str, merging: Callable[[dict[str, Stored]], Merged], event_id: str, *, values: bool = False
+    ) -> Merged:
+        """Merge in one transaction with the report to the cloud, then tell MQTT clients what changed; `values`: it is
+        about what the device says, not about what it should be."""
         now = self._now()
 
         def write(connection: sqlite3.Connection) -> _Outcome:
@@ -269,7 +278,7 @@ class Desk:
 
         outcome = await self._database.write(write)
         if outcome.merged.report:
-            self._reports.wake(TWIN_REPORT, device)
+            self._reports.wake(TWIN_REPORT, device, self._patience(device) if values else 0.0)
         if outcome.merged.document:
             document = {
                 key: {when: twin and twin.plain() for when, twin in pair.items()}
@@ -278,6 +287,17 @@ class Desk:
             self._tell(device, Reply.TWIN_DOCUMENT, payloads.said(now, event_id, twin=document))
             self._tell_delta(device, outcome.twins)
         return outcome.merged
+
+    def _patience(self, device: str) -> float:
+        """Seconds until the cloud is told of new values: of a device whose every value is kept as telemetry, the twin
+        need not be written to the API at each of them."""
+        if self._recorder is None or not self._recorder.keeps(device):
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        wait = self._told.get(device, -_TELL_SECONDS) + _TELL_SECONDS - now
+        if wait <= 0:
+            self._told[device] = now
+        return wait
 
     def _tell_delta(self, device: str, twins: Mapping[str, Stored]) -> None:
         found = merge.delta(twins)

@@ -120,9 +120,12 @@ class Outbox:
         """Drop a report inside a transaction: nobody wants to know any more."""
         connection.execute("DELETE FROM outbox WHERE kind = ? AND key = ?", (kind, key))
 
-    def wake(self, kind: str, key: str) -> None:
-        """Send what `keep` kept, as soon as possible."""
-        self._queue.add(_lane(kind, key))
+    def wake(self, kind: str, key: str, patience: float = 0.0) -> None:
+        """Send what `keep` kept, as soon as possible, or after so many seconds: newer ones may go with it."""
+        if patience > 0:
+            self._queue.add_later(_lane(kind, key), patience)
+        else:
+            self._queue.add(_lane(kind, key))
 
     async def deliver(self, kind: str, key: str, uid: str, body: bytes) -> None:
         """Keep a report and return when the cloud has taken it, or a newer one has replaced it.

@@ -74,6 +74,10 @@ class Telemetry:
         else:
             self._declared.pop(device, None)
 
+    def keeps(self, device: str) -> bool:
+        """Whether values of this device are kept."""
+        return device in self._declared
+
     async def keep(self, device: str, values: Mapping[str, tuple[str, int]]) -> None:
         """Number these values (text, ms since the epoch or 0) where they are declared; on disk when this returns."""
         names = self._declared.get(device)
