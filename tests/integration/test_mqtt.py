@@ -255,7 +255,7 @@ def test_what_clients_say_to_the_cloud_outlives_its_absence_and_rules_outlive_re
                     ("$hw/events/upload/y", b"payload-1"), ("app/user/x", b"payload-2"),
                 ]  # fmt: skip
                 assert told[4] == ("plant/b/alarm", b"3")
-                assert len(again.world.meta.outbox) == 0
+                await comes_true(lambda: len(again.world.meta.outbox) == 0)
 
     run(main)
 
