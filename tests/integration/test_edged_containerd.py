@@ -23,11 +23,12 @@ from octoedge.edge.edged.cgroups import Cgroups
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.edge.edged.edged import Edged
 from octoedge.edge.edged.machine import default_address
-from octoedge.edge.edged.mounts import SystemMounter, mounted, mounted_below
+from octoedge.edge.edged.mounts import SystemMounter, mounted_below
 from octoedge.edge.ports import LogRequest
 from octoedge.keadm import image
 from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.runtime.clock import SystemClock
+from octoedge.runtime.mountinfo import mounted
 from octoedge.testing.crash import Axe, Killed
 from octoedge.testing.eventually import comes_true
 from octoedge.testing.lifecycle import IMAGE, check_runtime

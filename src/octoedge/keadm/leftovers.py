@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import time
@@ -11,17 +10,15 @@ from pathlib import Path
 
 from octoedge.errors import InstallError
 from octoedge.keadm.processes import call
+from octoedge.runtime.mountinfo import mounted
 
 CGROUPS = Path("/sys/fs/cgroup")
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def mounts_below(folder: Path) -> list[str]:
     """Mount points below a folder, the deepest first; the folder may be reached by a link, which mounts are not."""
     real = Path(os.path.realpath(folder))
-    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
-    points = [_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), line.split(" ", 5)[4]) for line in lines]
-    below = (point for point in points if point != str(real) and Path(point).is_relative_to(real))
+    below = (point for point in mounted() if point != str(real) and Path(point).is_relative_to(real))
     return sorted(below, key=len, reverse=True)
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from octoedge.errors import OctoedgeError
+from octoedge.runtime.mountinfo import mounted
 
 _DEADLINE = 30.0
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class MountFailed(OctoedgeError):
@@ -95,12 +94,6 @@ def _helper(name: str) -> bool:
 def _is_mount(path: Path) -> bool:
     path.mkdir(parents=True, exist_ok=True)
     return os.path.ismount(path)
-
-
-def mounted() -> list[str]:
-    """All mount points of this process."""
-    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
-    return [_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), line.split(" ", 5)[4]) for line in lines]
 
 
 def mounted_below(folder: Path) -> list[Path]:
