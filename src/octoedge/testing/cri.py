@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 UNKNOWN = 2
 _DEADLINE = 20.0
-KILLED, TERMINATED = 137, 143
+KILLED = 137
 
 
 @dataclass(frozen=True)
