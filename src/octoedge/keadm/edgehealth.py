@@ -48,6 +48,28 @@ def about_devices(health: Json) -> str:
     return "; ".join(parts)
 
 
+def about_names(health: Json) -> str:
+    """EdgeDNS: where it listens, what it knows and how old that is, or what is wrong with it."""
+    about = health.get("names")
+    if about is None:
+        return "names (EdgeDNS) off" if "names" in health else ""
+    if about.get("trouble"):
+        return str(about["trouble"])
+    where, age = ", ".join(about.get("listen") or ()), about.get("age")
+    if age is None:
+        known = "" if about.get("services") else ", nothing heard from the cloud yet"
+        return f"names on {where}: {about.get('services')} Services{known}"
+    old = f", as of {_span(age)} ago" if age else ""
+    return f"names on {where}: {about.get('services')} Services{old}"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def some(names: Sequence[str]) -> str:
     """Clients by name, as many as a line holds; nothing without any."""
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""

@@ -168,9 +168,10 @@ def _broker(node: Layout, daemon: Daemon) -> Link:
 
 
 def _edgecore(node: Layout, daemon: Daemon) -> str:
-    """What it says of devices too, when this user may ask it."""
+    """What it says of devices and of names too, when this user may ask it."""
     try:
-        told = edgehealth.about_devices(edgehealth.ask(node.edge / "edgecore.sock"))
+        health = edgehealth.ask(node.edge / "edgecore.sock")
+        told = "; ".join(filter(None, (edgehealth.about_devices(health), edgehealth.about_names(health))))
     except InstallError:
         told = ""
     return f"pid {daemon.pid()}" + (f"; {told}" if told else "")

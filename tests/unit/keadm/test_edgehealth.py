@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from octoedge.errors import InstallError
-from octoedge.keadm.edgehealth import about_devices, ask
+from octoedge.keadm.edgehealth import about_devices, about_names, ask
 
 WELL = {
     "broker": "tcp://127.0.0.1:1883",
@@ -71,3 +71,15 @@ def test_who_does_not_answer_is_named(tmp_path: Path) -> None:
         with pytest.raises(InstallError, match="does not answer"):
             ask(path)
         thread.join()
+
+
+def test_names_on_off_old_and_in_trouble() -> None:
+    well = {"listen": ["169.254.30.10:53"], "services": 3, "known": True, "age": 0, "trouble": ""}
+    assert about_names({"names": well}) == "names on 169.254.30.10:53: 3 Services"
+    assert about_names({"names": {**well, "age": 7300}}) == "names on 169.254.30.10:53: 3 Services, as of 2 h ago"
+    assert about_names({"names": {**well, "age": 90}}).endswith("as of 90 s ago")
+    never = {**well, "services": 0, "known": False, "age": None}
+    assert about_names({"names": never}).endswith("0 Services, nothing heard from the cloud yet")
+    assert about_names({"names": {**well, "trouble": "cannot listen"}}) == "cannot listen"
+    assert about_names({"names": None}) == "names (EdgeDNS) off"
+    assert about_names({}) == "", "an EdgeCore of before"

@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 PATIENCE = 30.0
 """Seconds after the start for which a cluster name that was never heard of is answered with "try again"."""
 
+_SLICES = (("discovery.k8s.io", "v1", "endpointslices"), {"labels": HEADLESS})
+_ALIASES = (("", "v1", "services"), {"fields": "spec.type=ExternalName"})
+_FOLLOWED = (_SLICES, _ALIASES)
+"""What names are made from: kinds, and which objects of them."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """Where EdgeDNS listens, and what it answers for."""
@@ -55,7 +60,15 @@ class EdgeDns:
 
     def health(self) -> dict[str, object]:
         """How things are, for the status socket."""
-        return {"services": len(self.records), "known": self.records.known, "trouble": self._trouble}
+        ages = [self._copies.age(*kind, **chosen) for kind, chosen in _FOLLOWED]
+        known = [age for age in ages if age is not None]
+        return {
+            "listen": [f"{host}:{port}" for host, port in self._settings.listen],
+            "services": len(self.records),
+            "known": self.records.known,
+            "age": round(max(known)) if len(known) == len(ages) else None,
+            "trouble": self._trouble,
+        }
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
@@ -68,7 +81,8 @@ class EdgeDns:
             ready()
 
     async def _follow_slices(self) -> None:
-        follower = self._copies.follow("discovery.k8s.io", "v1", "endpointslices", labels=HEADLESS)
+        kind, chosen = _SLICES
+        follower = self._copies.follow(*kind, **chosen)
         async with aclosing(follower) as news:
             async for told in news:
                 if told.whole:
@@ -79,7 +93,8 @@ class EdgeDns:
                     self.records.remove_slice(place)
 
     async def _follow_aliases(self) -> None:
-        follower = self._copies.follow("", "v1", "services", fields="spec.type=ExternalName")
+        kind, chosen = _ALIASES
+        follower = self._copies.follow(*kind, **chosen)
         async with aclosing(follower) as news:
             async for told in news:
                 if told.whole:

@@ -24,6 +24,7 @@ class Shelf:
         self.slices: asyncio.Queue[Told] = asyncio.Queue()
         self.services: asyncio.Queue[Told] = asyncio.Queue()
         self.asked: list[tuple[str, str, str]] = []
+        self.ages: dict[str, float] = {}
 
     async def follow(
         self, group: str, version: str, plural: str, *, namespace: str = "", labels: str = "", fields: str = ""
@@ -32,6 +33,9 @@ class Shelf:
         queue = self.slices if plural == "endpointslices" else self.services
         while True:
             yield await queue.get()
+
+    def age(self, group: str, version: str, plural: str, *, labels: str = "", fields: str = "") -> float | None:
+        return self.ages.get(plural)
 
 
 def code(names: EdgeDns, name: str) -> int:
@@ -53,7 +57,7 @@ def test_what_it_is_told_is_what_it_answers() -> None:
         async with asyncio.TaskGroup() as group:
             names, task = await begun(shelf, group)
             assert code(names, "web") == Code.FAILED
-            assert names.health() == {"services": 0, "known": False, "trouble": ""}
+            assert names.health() == {"listen": [], "services": 0, "known": False, "age": None, "trouble": ""}
             shelf.slices.put_nowait(Told(True, [part("web", endpoint("10.0.0.1"))]))
             shelf.services.put_nowait(Told(True, [alias("bank", "bank.example.com")]))
             await asyncio.sleep(1)
@@ -63,7 +67,9 @@ def test_what_it_is_told_is_what_it_answers() -> None:
             await asyncio.sleep(1)
             assert (code(names, "web"), code(names, "bank")) == (Code.NO_NAME, Code.NO_NAME)
             assert (code(names, "db"), code(names, "mint")) == (0, 0)
-            assert names.health()["services"] == 2
+            assert (names.health()["services"], names.health()["age"]) == (2, None)
+            shelf.ages = {"endpointslices": 0.0, "services": 61.4}
+            assert names.health()["age"] == 61, "of the older"
             assert sorted(shelf.asked) == [
                 ("endpointslices", "service.kubernetes.io/headless", ""),
                 ("services", "", "spec.type=ExternalName"),

@@ -54,6 +54,12 @@ class Copies:
                 log.debug("= %s is followed anew: %s", what, error)
             await asyncio.sleep(backoff.next())
 
+    def age(self, group: str, version: str, plural: str, *, labels: str = "", fields: str = "") -> float | None:
+        """See `ports.Copies`."""
+        what = What(Key(group, version, plural, ""), str(parse_labels(labels)), fields)
+        feed = self._feeds.find(what, "")
+        return feed.age() if feed is not None and feed.version else None
+
 
 class Keeping:
     """A module: keeps copies where MetaServer, which does so on the side, is switched off."""

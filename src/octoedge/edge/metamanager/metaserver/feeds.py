@@ -20,7 +20,7 @@ from octoedge.api.meta import typed
 from octoedge.edge.metamanager.metaserver.cloud import AWAY, CALM_SECONDS, FOLLOW_SECONDS, Cloud
 from octoedge.edge.metamanager.metaserver.objects import What
 from octoedge.edge.metamanager.metaserver.replica import Follower, Replica
-from octoedge.errors import ApiError, MessageError, StoreError, gone
+from octoedge.errors import ApiError, MessageError, OfflineError, StoreError, gone
 from octoedge.protocol.application import Key
 from octoedge.runtime.backoff import Backoff
 
@@ -125,6 +125,10 @@ class Feed:
         """Whether the replica has what the cloud has, up to what is on its way."""
         return self._following and self._confirmed and self._cloud.online and self.failed is None
 
+    def age(self) -> float:
+        """Seconds since the cloud said that it is current; 0 while changes come by themselves."""
+        return 0.0 if self.current else max(0.0, self._now() - self.heard)
+
     _following = False
     _confirmed = False
     """Whether the cloud has answered this caller since the feed began."""
@@ -160,6 +164,8 @@ class Feed:
                 except (*AWAY, MessageError, StoreError) as error:
                     log.debug("= following %s: %s", self.what, error)
                     self._soon = True
+                    if isinstance(error, OfflineError) and self._following and self._confirmed:
+                        self.heard = self._now()  # until just now changes came by themselves
                 finally:
                     self._following = False
                 await asyncio.sleep(backoff.next())

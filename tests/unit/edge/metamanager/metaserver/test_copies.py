@@ -147,3 +147,22 @@ def test_services_are_asked_for_as_rarely(tmp_path: Path) -> None:
             assert 2 < len(site.link.asked) - asked < 6
 
     play(tmp_path, test)
+
+
+def test_how_old_a_copy_is(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        copies = site.server.copies
+        assert copies.age("", "v1", "configmaps", labels=LABEL) is None
+        async with aclosing(follow(site)) as follower:
+            assert await heard(follower) == (True, [], [])
+            await site.make("a", app="dns")
+            assert await heard(follower) == (False, ["a"], [])
+            await asyncio.sleep(600)
+            assert copies.age("", "v1", "configmaps", labels=LABEL) == 0, "changes come by themselves"
+            site.link.cut()
+            await asyncio.sleep(600)
+            age = copies.age("", "v1", "configmaps", labels=LABEL)
+            assert age is not None
+            assert 600 <= age <= 900
+
+    play(tmp_path, test)
