@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from octoedge.edge.edgedns.edgedns import EdgeDns
     from octoedge.edge.edgehub.hub import EdgeHub
     from octoedge.edge.eventbus.eventbus import EventBus
+    from octoedge.edge.metamanager.metaserver.certificate import Given
     from octoedge.edge.metamanager.metaserver.server import MetaServer
     from octoedge.edge.telemetry.telemetry import Telemetry
     from octoedge.transport.connection import Connection
@@ -316,13 +317,34 @@ def _metaserver(config: EdgeCoreConfig, uplink: Uplink, store: Opened, clock: Cl
     clients = certificate.Clients(Path(hub.tls_ca_file), Path(hub.tls_cert_file), Path(hub.tls_private_key_file))
     audiences = (*(given.api_audiences or ()), *given.service_account_issuers, *certificate.AUDIENCES)
 
-    certificate.ensure(files, (own, pods))
+    shown = _given_certificate(config)
+    if shown is not None:
+        shown.trust(files)
+    else:
+        certificate.ensure(files, (own, pods))
     _own_interface(pods[0])
 
     def secure() -> ssl.SSLContext:
-        return certificate.context(files, clients, own)
+        return certificate.context(files, clients, own, shown)
 
-    return MetaServer(Settings(node, tuple({own, pods}), audiences, secure), uplink, store.database, clock)
+    signatures = None
+    if given.service_account_key_files:
+        from octoedge.edge.metamanager.metaserver.signatures import KeyFiles
+
+        signatures = KeyFiles(given.service_account_key_files, given.service_account_issuers)
+    settings = Settings(node, tuple({own, pods}), audiences, secure, signatures)
+    return MetaServer(settings, uplink, store.database, clock)
+
+
+def _given_certificate(config: EdgeCoreConfig) -> Given | None:
+    """A certificate for MetaServer, unless what is named is the node's own: that one is for clients, by its usage."""
+    from octoedge.api.config.edgecore import MetaServer as Defaults
+    from octoedge.edge.metamanager.metaserver.certificate import Given
+
+    given, hub = config.modules.meta_manager.meta_server, config.modules.edge_hub
+    if given.tls_cert_file in ("", hub.tls_cert_file, Defaults().tls_cert_file):
+        return None
+    return Given(Path(given.tls_cert_file), Path(given.tls_private_key_file), Path(given.tls_ca_file))
 
 
 def _own_interface(host: str) -> None:

@@ -2,6 +2,7 @@
 
     {"do": "request", "node": NAME, "key": base64 PEM or nothing}  →  {"key": base64 PEM, "csr": base64 DER}
     {"do": "serving", "addresses": NAMES, joined by commas}        →  {"ca", "certificate", "key"}, all PEM
+    {"do": "keys", "pem": TEXT}                                    →  {"keys": [public keys, as in `jwt`]}
 
 An answer with the key `error` says why it could not be done.
 """
@@ -14,6 +15,8 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from octoedge.errors import CertificateError
 from octoedge.pki import x509
@@ -49,7 +52,15 @@ def _serving(question: dict[str, Any]) -> dict[str, Any]:
     return {name: pem.decode() for name, pem in made.items()}
 
 
-_ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"request": _request, "serving": _serving}
+def _keys(question: dict[str, Any]) -> dict[str, Any]:
+    return {"keys": [msgspec.to_builtins(key) for key in x509.public_keys(question["pem"].encode())]}
+
+
+_ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "request": _request,
+    "serving": _serving,
+    "keys": _keys,
+}
 
 if __name__ == "__main__":
     main()

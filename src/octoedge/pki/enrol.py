@@ -14,9 +14,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octoedge.errors import CertificateError, PkiError
+
+if TYPE_CHECKING:
+    from octoedge.pki import jwt
 
 _DEADLINE_SECONDS = 60.0
 _CHILD = (sys.executable, "-m", "octoedge.pki.child")
@@ -49,15 +52,29 @@ class Serving:
 
 def serving_certificate(addresses: Sequence[str]) -> Serving:
     """A certificate for these IP addresses and DNS names, by a CA of its own whose key is nowhere. Blocks."""
-    question = json.dumps({"do": "serving", "addresses": ",".join(addresses)}).encode()
+    answer = _ask_now({"do": "serving", "addresses": ",".join(addresses)})
+    return Serving(answer["ca"].encode(), answer["certificate"].encode(), answer["key"].encode())
+
+
+def public_keys(pem: str) -> list[jwt.Key]:
+    """The keys in a file of `serviceAccountKeyFiles`: public or private keys, or certificates, as PEM. Blocks."""
+    import msgspec  # both only here: few nodes are given such files
+
+    from octoedge.pki import jwt
+
+    return msgspec.convert(_ask_now({"do": "keys", "pem": pem})["keys"], list[jwt.Key])
+
+
+def _ask_now(question: dict[str, str]) -> dict[str, Any]:
+    asked = json.dumps(question).encode()
     try:
-        done = subprocess.run(_CHILD, input=question, capture_output=True, timeout=_DEADLINE_SECONDS, check=True)
+        done = subprocess.run(_CHILD, input=asked, capture_output=True, timeout=_DEADLINE_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise PkiError(f"the certificate helper failed: {error}") from error
-    answer: dict[str, str] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
         raise CertificateError(answer["error"])
-    return Serving(answer["ca"].encode(), answer["certificate"].encode(), answer["key"].encode())
+    return answer
 
 
 async def _ask(question: dict[str, str]) -> dict[str, Any]:

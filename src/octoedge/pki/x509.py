@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -21,10 +23,12 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from octoedge.errors import CertificateError
+from octoedge.pki import jwt
 from octoedge.protocol.handshake import NODES_GROUP, certificate_name
 
 _CA_SERIAL = 1024
 _LONG = timedelta(days=100 * 364)
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----\n?", re.DOTALL)
 _SKEW = timedelta(minutes=5)
 """Certificates begin a little in the past: edge clocks are often behind."""
 
@@ -120,6 +124,32 @@ def request_from_pem(pem: bytes) -> bytes:
         return x509.load_pem_x509_csr(pem).public_bytes(serialization.Encoding.DER)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"failed to parse csr: {error}") from error
+
+
+def public_keys(pem: bytes) -> list[jwt.Key]:
+    """The keys in a PEM file: public or private keys, or certificates. `CertificateError` when there is none."""
+    found = [_public_key(block.group()) for block in _BLOCK.finditer(pem) if block[1] != b"EC PARAMETERS"]
+    if not found:
+        raise CertificateError("there is no key and no certificate in it (PEM)")
+    return found
+
+
+def _public_key(block: bytes) -> jwt.Key:
+    try:
+        if b"CERTIFICATE" in block:
+            key: Any = x509.load_pem_x509_certificate(block).public_key()
+        elif b"PRIVATE KEY" in block:
+            key = serialization.load_pem_private_key(block, None).public_key()
+        else:
+            key = serialization.load_pem_public_key(block)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"a key in it cannot be read: {error}") from error
+    numbers = key.public_numbers() if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) else None
+    if isinstance(numbers, rsa.RSAPublicNumbers):
+        return jwt.Rsa(f"{numbers.n:x}", f"{numbers.e:x}")
+    if isinstance(numbers, ec.EllipticCurvePublicNumbers) and isinstance(numbers.curve, ec.SECP256R1):
+        return jwt.P256(f"{numbers.x:x}", f"{numbers.y:x}")
+    raise CertificateError("keys of service account tokens are RSA or P-256; another is not supported")
 
 
 def new_node_request(node: str, key_pem: bytes = b"") -> tuple[bytes, bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from octoedge.edge.metamanager.metaserver.callers import Signatures
 from octoedge.edge.metamanager.metaserver.server import MetaServer, Settings
 from octoedge.edge.metamanager.schema import Opened, open_store
 from octoedge.kube.kinds import CONFIGMAPS
@@ -28,13 +29,13 @@ ACCOUNT, USER = "default/reader", "system:serviceaccount:default:reader"
 class Site:
     """What a test plays with."""
 
-    def __init__(self, store: Opened, *, secure: bool = False) -> None:
+    def __init__(self, store: Opened, *, secure: bool = False, signatures: Signatures | None = None) -> None:
         self.api = MemoryApi()
         self.api.trusted |= {certificate_name(NODE), USER}
         self.link = DynamicLink(self.api, [ACCOUNT])
         self.clock = VirtualClock()
         self.store = store
-        settings = Settings(NODE, (), ("api",), _never if secure else None)
+        settings = Settings(NODE, (), ("api",), _never if secure else None, signatures)
         self.server = MetaServer(settings, self.link, store.database, self.clock)
 
     async def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Answer:
@@ -107,12 +108,18 @@ def decoded(answer: Answer) -> Any:
     return msgspec.json.decode(answer.body)
 
 
-def play(folder: Path, test: Callable[[Site], Awaitable[None]], *, secure: bool = False) -> None:
+def play(
+    folder: Path,
+    test: Callable[[Site], Awaitable[None]],
+    *,
+    secure: bool = False,
+    signatures: Signatures | None = None,
+) -> None:
     """Run a test; called again with the same folder, it is a restart of the agent on the same disk."""
 
     async def main() -> None:
         store = open_store(folder / "edgecore.db", 0.0, InlineDatabase.open)
-        site = Site(store, secure=secure)
+        site = Site(store, secure=secure, signatures=signatures)
         ready = [asyncio.Event(), asyncio.Event()]
         tasks = [
             asyncio.create_task(site.link.controller.run(ready[0].set)),

@@ -189,9 +189,9 @@ class MetaServer(Section, frozen=True):
     server: str = "127.0.0.1:10550"
     """IP:port."""
     tls_ca_file: str = _CA
-    """CA that clients are checked with, PEM."""
+    """CA of a serving certificate that is given without its chain, PEM; for pods and root to trust."""
     tls_cert_file: str = _CERTIFICATE
-    """Serving certificate, PEM."""
+    """Serving certificate, PEM; where it is the node's own, MetaServer makes one by itself."""
     tls_private_key_file: str = _KEY
     """Its private key, PEM."""
     service_account_issuers: tuple[str, ...] = ("https://kubernetes.default.svc.cluster.local",)
@@ -199,7 +199,7 @@ class MetaServer(Section, frozen=True):
     api_audiences: tuple[str, ...] | None = None
     """The issuers when empty."""
     service_account_key_files: tuple[str, ...] | None = None
-    """Public keys that service account tokens are checked with."""
+    """Keys (PEM) that sign tokens of service accounts; a token of theirs is known without the cloud, too."""
     dummy_server: str = "169.254.30.10:10550"
     """Link-local IP:port on which pods with a network of their own reach the server."""
 

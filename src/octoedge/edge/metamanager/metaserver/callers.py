@@ -1,6 +1,7 @@
 """Who asks, and what he was allowed to read when the cloud could last be asked.
 
     bearer token of a pod of this node ──► its service account      (verified by the store, also offline)
+    a token signed by a key that is given (serviceAccountKeyFiles), of a pod that is here ──► the same
     another token                      ──► TokenReview by the cloud
     the node's own client certificate  ──► the node
     plain HTTP on loopback             ──► the node, as in KubeEdge
@@ -20,16 +21,19 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from octoedge.api.meta import view
+from octoedge.edge.metamanager import records
 from octoedge.edge.metamanager.metaserver import rows
 from octoedge.edge.metamanager.metaserver.cloud import AWAY, Cloud
 from octoedge.edge.metamanager.metaserver.policies import Policies
 from octoedge.errors import ApiError, StoreError
 from octoedge.protocol.application import Key
 from octoedge.protocol.handshake import certificate_name
+from octoedge.protocol.resource import Resource
 from octoedge.runtime.clock import Clock
 from octoedge.store.sqlite import Database
 
@@ -62,6 +66,19 @@ class _Known:
     """On the wall clock; only a token that the store has holds longer."""
 
 
+class Signatures(Protocol):
+    """Keys of those who sign service accounts' tokens, and the issuers that they may name."""
+
+    @property
+    def issuers(self) -> Collection[str]:
+        """Who may be named as the one who gave a token out."""
+        ...
+
+    def verified(self, token: str) -> dict[str, Any] | None:
+        """What a token says, when one of the keys has signed it."""
+        ...
+
+
 def unauthorized(why: str = "Unauthorized") -> ApiError:
     """401: who asks is not known."""
     return ApiError(401, "Unauthorized", why)
@@ -70,7 +87,10 @@ def unauthorized(why: str = "Unauthorized") -> ApiError:
 class Callers:
     """Knows callers by their credentials."""
 
-    def __init__(self, database: Database, cloud: Cloud, clock: Clock, audiences: Collection[str]) -> None:
+    def __init__(
+        self, database: Database, cloud: Cloud, clock: Clock, audiences: Collection[str], signatures: Signatures | None
+    ) -> None:
+        self._signatures = signatures
         self._database = database
         self._cloud = cloud
         self._clock = clock
@@ -94,7 +114,7 @@ class Callers:
         digest = hashlib.sha256(token.encode()).digest()
         known = self._known.get(digest)
         if known is None or known.until <= self._clock.now():
-            known = self._of_store(token) or await self._review(token)
+            known = self._of_store(token) or self._of_signature(token) or await self._review(token)
             self._known[digest] = known
             while len(self._known) > _KNOWN:
                 self._known.popitem(last=False)
@@ -123,6 +143,32 @@ class Callers:
                 until = self._clock.now() + _REVIEWED_SECONDS
                 return _Known(subject.removeprefix(_ACCOUNT).replace(":", "/", 1), limit, uid, until)
         return None
+
+    def _of_signature(self, token: str) -> _Known | None:
+        """The account of a token that a given key has signed, for us, of a pod that is on this node."""
+        if self._signatures is None or not (claims := self._signatures.verified(token)):
+            return None
+        now, account, audiences = self._clock.now(), str(claims.get("sub") or ""), claims.get("aud")
+        named = (
+            {audiences}
+            if isinstance(audiences, str)
+            else set(map(str, audiences if isinstance(audiences, list) else ()))
+        )
+        begins, ends = (claims.get(one) for one in ("nbf", "exp"))
+        pod = _part(_part(claims, "kubernetes.io"), "pod")
+        if claims.get("iss") not in self._signatures.issuers or not named & self._audiences:
+            return None
+        if not isinstance(ends, int | float) or (isinstance(begins, int | float) and begins > now):
+            return None
+        place = account.removeprefix(_ACCOUNT).replace(":", "/", 1)
+        if not account.startswith(_ACCOUNT) or not self._is_here(place.partition("/")[0], pod):
+            return None
+        return _Known(place, float(ends), str(pod["uid"]), now + _REVIEWED_SECONDS)
+
+    def _is_here(self, namespace: str, pod: Mapping[str, Any]) -> bool:
+        where = Resource(namespace, "pod", str(pod.get("name") or ""))
+        stored = self._database.read_now(lambda connection: records.get(connection, where))
+        return stored is not None and bool(pod.get("uid")) and view(stored).metadata.uid == pod["uid"]
 
     async def _review(self, token: str) -> _Known:
         """By the cloud, for tokens that this node did not hand out, or has replaced since."""

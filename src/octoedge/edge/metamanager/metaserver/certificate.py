@@ -4,7 +4,8 @@
     server.crt, .key  made here once, by a CA whose key is forgotten at once: it signs nothing else, ever
     kubeconfig        for root: the node's own certificate, which MetaServer takes for the node
 
-Nothing of this needs the cloud.
+Nothing of this needs the cloud. Where the configuration names a certificate (`tlsCertFile`, `tlsPrivateKeyFile`) it is
+shown instead, and `ca.crt` holds what vouches for it: the rest of its chain, or `tlsCaFile`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 AUDIENCES = ("https://kubernetes.default.svc.cluster.local", "https://kubernetes.default.svc", "api")
 """The audiences of tokens for the Kubernetes API."""
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _NAMES = ("127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
           "kubernetes.default.svc.cluster.local")  # fmt: skip
 
@@ -65,6 +68,29 @@ class Clients:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A certificate that an administrator has for this server."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+    def trust(self, files: Files) -> None:
+        """Tell clients on this node whom to believe. Raises `ConfigError`."""
+        try:
+            chain = _CERTIFICATE.findall(self.certificate.read_text())[1:]
+            trusted = "\n".join([*chain, ""]) if chain else self.ca.read_text()
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
+            files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            durable.write(files.ca, trusted.encode())
+        except (OSError, ValueError) as error:
+            text = f"modules.metaManager.metaServer: the certificate {self.certificate} cannot be used: {error}"
+            raise ConfigError(f"{text}; tlsCertFile, tlsPrivateKeyFile and tlsCaFile belong together") from error
+        with contextlib.suppress(FileNotFoundError):
+            files.names.unlink()  # without it a certificate and its CA are made anew when this one is taken back
+
+
 def refuse_plain(host: str) -> None:
     """`ConfigError` where plain HTTP, which knows nobody, would be open to other machines."""
     if not ipaddress.ip_address(host).is_loopback:
@@ -84,12 +110,12 @@ def ensure(files: Files, addresses: Sequence[tuple[str, int]]) -> None:
             log.error("MetaServer has no certificate: %s; restart EdgeCore when that is mended", error)
 
 
-def context(files: Files, clients: Clients, address: tuple[str, int]) -> ssl.SSLContext:
+def context(files: Files, clients: Clients, address: tuple[str, int], given: Given | None = None) -> ssl.SSLContext:
     """The server's TLS. Raises `OSError` while the node has no certificate of its own yet."""
     durable.write(files.kubeconfig, _kubeconfig(files, clients, address).encode())
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.load_cert_chain(files.certificate, files.key)
+    made.load_cert_chain(*((given.certificate, given.key) if given else (files.certificate, files.key)))
     made.load_verify_locations(clients.ca)
     made.verify_mode = ssl.CERT_OPTIONAL
     return made

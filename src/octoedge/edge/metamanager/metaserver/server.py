@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from octoedge.edge.metamanager.metaserver.callers import Caller, Callers, Permissions
+from octoedge.edge.metamanager.metaserver.callers import Caller, Callers, Permissions, Signatures
 from octoedge.edge.metamanager.metaserver.cloud import AWAY, Cloud
 from octoedge.edge.metamanager.metaserver.copies import Copies
 from octoedge.edge.metamanager.metaserver.extensions import Extensions
@@ -62,6 +62,8 @@ class Settings:
     audiences: Sequence[str] = ()
     secure: Context | None = None
     """Makes the TLS context; None: plain HTTP, and whoever can reach the socket counts as the node."""
+    signatures: Signatures | None = None
+    """Where keys are given that sign tokens."""
 
 
 class MetaServer:
@@ -81,7 +83,7 @@ class MetaServer:
         permissions = Permissions(database, clock, policies)
         self._reads = Reads(self._cloud, self._replica, self.feeds, permissions, clock)
         self._writes = Writes(self._cloud)
-        self._callers = Callers(database, self._cloud, clock, settings.audiences)
+        self._callers = Callers(database, self._cloud, clock, settings.audiences, settings.signatures)
         self._clock = clock
         self._pages: dict[str, float] = {}
         self._said = SaidOnce(log)
