@@ -55,7 +55,7 @@ _WAY_SECONDS = 4.0
 _LONG = 4 / 3
 """So many heartbeats without a word are a long silence."""
 _PROOF_SECONDS = 3.0
-"""For the cloud's answer, once the address has changed."""
+"""For the cloud's answer, once the address has changed or a keepalive was left unanswered."""
 
 
 @runtime_checkable
@@ -116,20 +116,27 @@ class Session:
         return why
 
     async def _live(self) -> None:
-        """A keepalive at once and every heartbeat; a ping whenever the cloud was silent for one.
+        """A keepalive at once and every heartbeat; a ping when nothing came although something should have.
 
-        A cloud of ours answers keepalives; from a Go cloud only the ping tells a half-open link. Either is noticed
-        within three heartbeats. While the store does not keep up, nothing is read, no pong either: then the silence is
-        ours.
+        A cloud of ours answers keepalives, so its silence says enough, and an idle link carries nothing more; from a Go
+        cloud only the ping tells a half-open link. Either is noticed within three heartbeats. While the store does not
+        keep up, nothing is read, no pong either: then the silence is ours.
         """
         loop = asyncio.get_running_loop()
+        answered = self._uplink.agreed(handshake.BEATS)
         while True:
+            began = loop.time()
             await self._uplink.send(Keepalive(body=b'"ping"'))
-            silent = not self._storing and loop.time() - self._heard >= self._heartbeat
-            if silent and isinstance(self._connection.inner, Pingable):
-                await self._connection.inner.ping(self._heartbeat)
-                self._hear()
+            if not answered and loop.time() - self._heard >= self._heartbeat:
+                await self._ask(self._heartbeat)
             await asyncio.sleep(self._heartbeat)
+            if answered and self._heard < began:
+                await self._ask(_PROOF_SECONDS)
+
+    async def _ask(self, seconds: float) -> None:
+        if not self._storing and isinstance(self._connection.inner, Pingable):
+            await self._connection.inner.ping(seconds)
+            self._hear()
 
     def _hear(self) -> None:
         """The cloud said something. After a long silence it may have given the node up, and does not say so."""

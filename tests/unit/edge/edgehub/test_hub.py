@@ -24,7 +24,7 @@ from octoedge.errors import (
     StoreCorrupt,
     TokenError,
 )
-from octoedge.protocol import codec, routes
+from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.message import Header, Message, Route
 from octoedge.protocol.payloads import EventInsert, Keepalive, ObjectQuery, ObjectUpdate, Payload
 from octoedge.protocol.resource import Resource
@@ -363,9 +363,9 @@ def test_only_a_cloud_of_ours_answers_events() -> None:
 class Silent:
     """A connection whose other end has vanished: nothing comes, pings are not answered."""
 
-    def __init__(self, answers_pings: bool) -> None:
+    def __init__(self, answers_pings: bool, headers: dict[str, str] | None = None) -> None:
         self.answers_pings = answers_pings
-        self.peer = Peer(address="half open")
+        self.peer = Peer(address="half open", headers=headers or {})
         self._closed = asyncio.Event()
 
     async def send(self, data: bytes) -> None:
@@ -404,6 +404,51 @@ def test_a_half_open_link_is_noticed_within_three_heartbeats(answers: bool) -> N
             group.create_task(supervisor.run())
             await asyncio.sleep(46)
             assert len(dials) == (1 if answers else 2)
+            supervisor.stop()
+
+    run(main())
+
+
+def test_a_cloud_that_answers_keepalives_is_pinged_only_when_it_does_not() -> None:
+    ours = {handshake.FEATURES.lower(): handshake.BEATS}
+
+    class Answering(Silent):
+        def __init__(self, until: float) -> None:
+            super().__init__(answers_pings=False, headers=ours)
+            self._until = until
+            self._answers: asyncio.Queue[bytes] = asyncio.Queue()
+            self.pings: list[float] = []
+
+        async def send(self, data: bytes) -> None:
+            now = asyncio.get_running_loop().time()
+            if now < self._until:
+                answer = routes.answer(codec.decode(data), b"OK", message_id="", timestamp=0)
+                asyncio.get_running_loop().call_later(0.001, self._answers.put_nowait, codec.encode(answer))
+
+        async def receive(self) -> bytes:
+            return await self._answers.get()
+
+        async def ping(self, timeout: float) -> None:
+            self.pings.append(asyncio.get_running_loop().time())
+            await super().ping(timeout)
+
+    async def main() -> None:
+        made: list[Answering] = []
+
+        async def dial() -> Connection:
+            made.append(Answering(until=1000))
+            return made[-1]
+
+        hub = EdgeHub(dial, Uplink(VirtualClock()), None, None)  # type: ignore[arg-type]
+        hub.needs = ()
+        supervisor = Supervisor([hub])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(supervisor.run())
+            await asyncio.sleep(1000)
+            assert made[0].pings == []
+            await asyncio.sleep(45)
+            assert len(made[0].pings) == 1
+            assert len(made) > 1, "within three heartbeats"
             supervisor.stop()
 
     run(main())
