@@ -38,7 +38,7 @@ def _judge(what: str, many: int | None = None, **options: object) -> tuple[int, 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    ("what", "many"), [("modbus", 1000), ("http", 1000), ("opcua", 100), ("mqtt", 300), ("virtual", 1000)]
+    ("what", "many"), [("modbus", 1000), ("http", 1000), ("opcua", 100), ("mqtt", 300), ("ble", 20), ("virtual", 1000)]
 )
 def test_the_mappers_in_the_box_pass(what: str, many: int) -> None:
     failed, said = _judge(what, many)

@@ -9,6 +9,7 @@ octoedge-mapper simulate modbus --port 5502   a thermometer on a real Modbus ser
 octoedge-mapper simulate http --port 8088     an energy meter on a real HTTP server
 octoedge-mapper simulate opcua --port 4840    a pump on a real OPC UA server
 octoedge-mapper simulate mqtt --port 1883     a valve at the MQTT broker of this port
+octoedge-mapper simulate ble                  sensors behind a BlueZ without a radio, on a D-Bus of its own
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -156,11 +158,22 @@ async def _simulate_mqtt(arguments: argparse.Namespace) -> None:
     await simulator.Valve().run(f"tcp://{arguments.host}:{arguments.port}")
 
 
+async def _simulate_ble(_arguments: argparse.Namespace) -> None:
+    from octoedge.mappers.ble import bluez, simulator
+
+    with tempfile.TemporaryDirectory(prefix="octoedge-ble-") as folder:
+        sensor = simulator.Sensor()
+        print(f"a sensor at {sensor.peripheral.address}; Ctrl-C ends it. For the mapper:")
+        print(f"export DBUS_SYSTEM_BUS_ADDRESS={simulator.address(Path(folder))}", flush=True)
+        await simulator.serve(bluez.Bluez(), [sensor], Path(folder))
+
+
 _SIMULATORS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]] = {
     "modbus": _simulate_modbus,
     "http": _simulate_http,
     "opcua": _simulate_opcua,
     "mqtt": _simulate_mqtt,
+    "ble": _simulate_ble,
 }
 
 

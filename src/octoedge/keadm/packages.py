@@ -57,8 +57,8 @@ PRESENT: dict[str, Callable[[], bool]] = {
 }
 """How each package is recognised: by what is needed from it, wherever that came from."""
 FAKETIME = "faketime/libfaketimeMT.so.1"
-FOR_TESTS = {"curl": _has("curl"), "libfaketime": lambda: faketime() is not None}
-"""What the tests need on top: the README's commands, and processes whose clock is wrong."""
+FOR_TESTS = {"curl": _has("curl"), "libfaketime": lambda: faketime() is not None, "dbus": _has("dbus-daemon")}
+"""What the tests need on top: the README's commands, processes whose clock is wrong, a bus for Bluetooth."""
 
 
 def faketime() -> Path | None:

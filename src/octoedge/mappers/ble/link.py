@@ -1,0 +1,182 @@
+"""The link to one Bluetooth LE device.
+
+Settings of a device: `macAddress`; `adapter` (hci0, where there are several); `timeout` in seconds until it must have
+been found and connected (10). Of a property (visitor): `characteristicUUID`, what its bytes mean (`convert`), and
+`notify`: the device tells by itself when the value changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bleak import BleakClient
+from bleak.exc import BleakError
+
+from octoedge.errors import ConfigError, DeviceError, ValueRefused
+from octoedge.mappers.ble.convert import Meaning, meaning
+from octoedge.mappers.device import Device, Property
+
+TIMEOUT = 10.0
+_ADDRESS = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}", re.IGNORECASE)
+_WHERE = "protocol.configData"
+_FOREIGN = (BleakError, OSError, EOFError, asyncio.TimeoutError)
+
+News = Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Characteristic:
+    """Where one value is and what it means."""
+
+    uuid: str
+    meaning: Meaning
+    notify: bool = False
+
+
+async def connect(device: Device) -> Link:
+    """Find the device and connect. Raises `ConfigError` with the setting's path, `DeviceError`."""
+    address, timeout = str(device.settings.get("macAddress", "")), _seconds(device.settings)
+    if not _ADDRESS.fullmatch(address):
+        raise ConfigError(f"{_WHERE}.macAddress: {address[:40]!r} is no address such as C0:FF:EE:00:00:01")
+    found: dict[str, Characteristic] = {}
+    problems: dict[str, ConfigError] = {}
+    for prop in device.properties.values():
+        try:
+            found[prop.name] = characteristic(prop)
+        except ConfigError as error:
+            problems[prop.name] = error
+    gone = asyncio.Event()
+    adapter = device.settings.get("adapter")
+    client = BleakClient(
+        address.upper(), lambda _: gone.set(), timeout=timeout, bluez={"adapter": str(adapter)} if adapter else {}
+    )
+    try:
+        await client.connect()
+    except _FOREIGN as error:
+        raise DeviceError(f"no connection to {address}: {error or type(error).__name__}") from error
+    return Link(address, client, gone, found, problems)
+
+
+def characteristic(prop: Property) -> Characteristic:
+    """What a visitor says; `ConfigError` names the field that makes no sense. Pure."""
+    where = f"properties[{prop.name}].visitors.configData"
+    said = str(prop.visitor.get("characteristicUUID", ""))
+    try:
+        name = str(uuid.UUID(f"0000{said}-0000-1000-8000-00805f9b34fb" if len(said) == 4 else said))
+    except ValueError:
+        raise ConfigError(f"{where}.characteristicUUID: {said[:60]!r} is no UUID") from None
+    notify = str(prop.visitor.get("notify", False)).lower() in ("true", "1", "1.0")
+    return Characteristic(name, meaning(prop.visitor, prop.type, where), notify)
+
+
+class Link:
+    """One device."""
+
+    def __init__(
+        self, address: str, client: BleakClient, gone: asyncio.Event, characteristics: Mapping[str, Characteristic],
+        problems: Mapping[str, ConfigError],
+    ) -> None:  # fmt: skip
+        self._address = address
+        self._client = client
+        self._gone = gone
+        self._characteristics = characteristics
+        self._problems = problems
+        self._told: dict[str, bytes] = {}
+        """Characteristic → what it told by itself last."""
+
+    async def close(self) -> None:
+        """No longer needed."""
+        try:
+            await self._client.disconnect()
+        except _FOREIGN as error:
+            raise DeviceError(f"disconnecting from {self._address}: {error or type(error).__name__}") from error
+
+    async def listen(self, news: News) -> None:
+        """Take what the device tells by itself, until it is gone: `DeviceError`."""
+        names: dict[str, list[str]] = {}
+        for name, one in self._characteristics.items():
+            if one.notify:
+                names.setdefault(one.uuid, []).append(name)
+        for which, told in names.items():
+            await self._ask("listening to", which, self._client.start_notify(which, self._taker(which, told, news)))
+        await self._gone.wait()
+        raise DeviceError(f"{self._address} is disconnected")
+
+    async def read(self, wanted: Sequence[Property]) -> dict[str, Any]:
+        """Values by property; each characteristic is read once, and what tells by itself is not asked."""
+        raw: dict[str, bytes | DeviceError | ValueRefused] = dict(self._told)
+        found: dict[str, Any] = {}
+        for prop in wanted:
+            one = self._characteristics.get(prop.name)
+            if one is None:
+                found[prop.name] = self._problems[prop.name]
+                continue
+            if one.uuid not in raw:
+                raw[one.uuid] = await self._bytes(one.uuid)
+            found[prop.name] = _decoded(one, raw[one.uuid])
+        return found
+
+    async def write(self, prop: Property, value: Any) -> None:
+        """Set a property, and wait for the device's answer."""
+        one = self._characteristics.get(prop.name)
+        if one is None:
+            raise self._problems[prop.name]
+        raw = one.meaning.encode(value)
+        await self._ask("writing", one.uuid, self._client.write_gatt_char(one.uuid, raw, response=True))
+        self._told.pop(one.uuid, None)
+
+    async def get(self, which: str) -> bytes:
+        """The bytes of a characteristic."""
+        return bytes(await self._ask("reading", which, self._client.read_gatt_char(which)))
+
+    async def set(self, which: str, raw: bytes) -> None:
+        """Set the bytes of a characteristic."""
+        await self._ask("writing", which, self._client.write_gatt_char(which, raw, response=True))
+
+    async def _bytes(self, which: str) -> bytes | DeviceError | ValueRefused:
+        try:
+            return await self.get(which)
+        except (DeviceError, ValueRefused) as error:
+            if self._gone.is_set():
+                raise DeviceError(f"{self._address} is disconnected") from error
+            return DeviceError(str(error))
+
+    async def _ask(self, doing: str, which: str, asking: Any) -> Any:
+        try:
+            return await asking
+        except _FOREIGN as error:
+            text = f"{doing} {which} of {self._address}: {error or type(error).__name__}"
+            refused = any(word in str(error) for word in ("NotPermitted", "not permitted", "NotSupported", "not found"))
+            raise (ValueRefused if refused else DeviceError)(text) from error
+
+    def _taker(self, which: str, names: list[str], news: News) -> Callable[[Any, bytearray], None]:
+        def take(_: Any, raw: bytearray) -> None:
+            self._told[which] = bytes(raw)
+            news(names)
+
+        return take
+
+
+def _decoded(one: Characteristic, raw: bytes | DeviceError | ValueRefused) -> Any:
+    if not isinstance(raw, bytes):
+        return raw
+    try:
+        return one.meaning.decode(raw)
+    except DeviceError as error:
+        return error
+
+
+def _seconds(settings: Mapping[str, Any]) -> float:
+    said = settings.get("timeout", TIMEOUT)
+    try:
+        seconds = float(said)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds <= 60:
+        raise ConfigError(f"{_WHERE}.timeout: {str(said)[:40]!r} is no number of seconds up to 60")
+    return seconds
