@@ -28,6 +28,8 @@ SHOWN_BY = {
     "octoedge export /root/export": "tests/integration/test_export.py",
     "octoedge capture edge-1": "tests/e2e/test_capture.py",
     "octoedge replay file.jsonl": "tests/e2e/test_capture.py, tests/wire/test_replay.py",
+    "kubectl annotate device thermometer octoedge.io/telemetry": "tests/unit/edge/devicetwin/test_telemetry.py",
+    "octoedge device history thermometer": "tests/e2e/test_telemetry.py",
     "keadm reset edge": "tests/e2e/test_keadm.py",
     "keadm reset cloud": "tests/e2e/test_keadm.py",
     "keadm init --kube-config=/root/.kube/config": "tests/e2e/test_keadm.py",

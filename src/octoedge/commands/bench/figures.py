@@ -98,6 +98,10 @@ FIGURES: tuple[Figure, ...] = (
     Figure("cloud_rate", "… 1,000 devices report at once → in the API, devices", "1/s", None, 500),
     Figure("devices_1000_private", "… agent memory with 1,000 devices, private, after a restart", "MiB", None, None),
     Figure("devices_1000_cpu", "… idle CPU with 1,000 devices", "CPU s/min", None, 0.3),
+    Figure("telemetry_rate", "telemetry: values into the cloud's store, per core, batches of 60", "1/s", None, 100_000),
+    Figure("telemetry_wire", "… on the wire, a value", "bytes", None, 2),
+    Figure("telemetry_stored", "… in the store, a value", "bytes", None, 2),
+    Figure("telemetry_query", "… a day at a value a second is read", "s", None, 0.1),
     Figure("metaserver_idle", "MetaServer adds, idle, private", "MiB", None, 2),
     Figure("metaserver_watches", "… with 50 watches of different things", "MiB", None, 6),
     Figure("metaserver_after", "… 1,000 watches opened and dropped: stays with the allocator, once", "MiB", None, None),
@@ -118,5 +122,6 @@ LARGER_IS_BETTER = frozenset(
         "dmi_rate",
         "metaserver_events",
         "cloud_rate",
+        "telemetry_rate",
     }
 )

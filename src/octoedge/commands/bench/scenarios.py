@@ -26,6 +26,7 @@ from octoedge.commands.bench.metaserver import default_modules, metaserver
 from octoedge.commands.bench.process import cpu_seconds, memory, traffic
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.streaming import flat_out, streams
+from octoedge.commands.bench.telemetry import telemetry
 from octoedge.commands.bench.world import DEADLINE, PORT_OFFSET, World, is_ready, pod
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.errors import DeadlineError
@@ -166,6 +167,7 @@ def alone(messages_wanted: int) -> tuple[tuple[str, Callable[[], Awaitable[Sampl
         ("control plane alone", control_plane_alone),
         ("fleet of 1,000 nodes", fleet),
         ("messages under random kills", partial(messages, messages_wanted)),
+        ("telemetry", telemetry),
     )
 
 
