@@ -98,6 +98,22 @@ def test_every_node_runs_its_pod_in_its_own_network(pods: Installation) -> None:
     assert [line.split()[0] for line in listed] == ["NAME", *NODES]
 
 
+def clouds_ports(pods: Installation) -> list[str]:
+    """Every IPv4 address of the machine, with every port on which the cloud listens for edges."""
+    shown = subprocess.run(("hostname", "-I"), check=True, capture_output=True, text=True).stdout.split()
+    ports = pods.layout.ports
+    return [f"{host}/{port}" for host in shown if ":" not in host for port in (ports.cloudhub, ports.apiserver)]
+
+
+def reached(pods: Installation, name: str, places: list[str]) -> list[str]:
+    """Those of the places that a process on the node can connect to, all tried at once."""
+    words = ["ip", "netns", "exec", pods.node(name).namespace, "timeout", "2", "bash", "-c"]
+    tries = [
+        (place, subprocess.Popen((*words, f"echo > /dev/tcp/{place}"), stderr=subprocess.DEVNULL)) for place in places
+    ]
+    return [place for place, process in tries if process.wait(20) == 0]
+
+
 def test_disconnected_nodes_go_on_and_get_everything_on_return(pods: Installation) -> None:
     cut, whole = ("edge-1", "edge-2"), "site.barn-3"
     before = {name: pod(pods, f"on-{name}") for name in NODES}
@@ -110,6 +126,7 @@ def test_disconnected_nodes_go_on_and_get_everything_on_return(pods: Installatio
     assert is_node_ready(pods, whole)
     assert {name: page(pods, name) for name in NODES} == dict.fromkeys(NODES, "first")
 
+    assert reached(pods, "edge-2", clouds_ports(pods)) == [], "by no address of the machine, nor by a route to pods"
     pods.kubectl("patch", "configmap", "page", "--type=merge", "-p", '{"data":{"index.html":"second"}}').check()
     pods.kubectl("apply", "-f", "-", stdin=manifest("late", "edge-2")).check()
     eventually(lambda: page(pods, whole), lambda text: text == "second")
@@ -125,6 +142,7 @@ def test_disconnected_nodes_go_on_and_get_everything_on_return(pods: Installatio
         pods.octoedge("node", "connect", name).check()
         assert is_node_ready(pods, name)
         eventually(partial(page, pods, name), lambda text: text == "second")
+    assert reached(pods, "edge-2", clouds_ports(pods)), "as before"
     await_ready(pods, "late")
     for name in NODES:
         after = pod(pods, f"on-{name}")

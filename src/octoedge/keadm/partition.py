@@ -1,8 +1,9 @@
 """A node without its cloud: packets between the two are dropped, both ways, and nobody is told (no FIN, no RST).
 
 A further node is cut off where its cable enters its namespace: everything between it (its pods too) and the cloud's
-ports, the API server's included. The first node shares the machine's network with the cloud; there only what goes over
-the loopback from or to CloudCore's ports for edges (hub, certificates, tunnel) is dropped, which EdgeCore alone uses.
+ports, the API server's included, at whatever address: the machine has many, and routes to pods lead to more. The first
+node shares the machine's network with the cloud; there only what goes over the loopback from or to CloudCore's ports for
+edges (hub, certificates, tunnel) is dropped, which EdgeCore alone uses.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def rules(node: Layout) -> list[Rule]:
         lo = ("-i", "lo", "-s", "127.0.0.1", "-p", "tcp")
         ways = [Rule("mangle", "PREROUTING", (*lo, side)) for side in ("--sport", "--dport")]
         return [_drop(node, way, port) for way in ways for port in edge]
-    come = Rule("mangle", "PREROUTING", ("-i", namespace.CABLE, "-s", node.cloud_address, "-p", "tcp", "--sport"))
-    go = Rule("mangle", "POSTROUTING", ("-o", namespace.CABLE, "-d", node.cloud_address, "-p", "tcp", "--dport"))
+    come = Rule("mangle", "PREROUTING", ("-i", namespace.CABLE, "-p", "tcp", "--sport"))
+    go = Rule("mangle", "POSTROUTING", ("-o", namespace.CABLE, "-p", "tcp", "--dport"))
     return [_drop(node, way, port) for way in (come, go) for port in (*edge, ports.stream, ports.apiserver)]
 
 
