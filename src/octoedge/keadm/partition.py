@@ -2,8 +2,8 @@
 
 A further node is cut off where its cable enters its namespace: everything between it (its pods too) and the cloud's
 ports, the API server's included, at whatever address: the machine has many, and routes to pods lead to more. The first
-node shares the machine's network with the cloud; there only what goes over the loopback from or to CloudCore's ports for
-edges (hub, certificates, tunnel) is dropped, which EdgeCore alone uses.
+node shares the machine's network with the cloud; there only what goes over the loopback from or to CloudCore's ports
+for edges (hub, certificates, tunnel) is dropped, which EdgeCore alone uses.
 """
 
 from __future__ import annotations
