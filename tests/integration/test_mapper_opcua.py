@@ -71,6 +71,27 @@ def test_values_are_read_in_one_request_and_written_in_the_servers_types() -> No
     asyncio.run(main())
 
 
+def test_a_server_tells_by_itself_what_changed() -> None:
+    async def main() -> None:
+        speed = Property("speed", "DOUBLE", visitor={"nodeID": "ns=2;s=Pump.Speed", "subscribe": "true"})
+        lost = Property("lost", visitor={"nodeID": "ns=2;s=Nowhere", "subscribe": True})
+        async with _pump() as port, asyncio.timeout(30):
+            settings = {"url": f"opc.tcp://127.0.0.1:{port}", "samplingInterval": 20}
+            device = Device("plant", "pump", settings=settings, properties={"speed": speed, "lost": lost})
+            link = await connect(device)
+            told: asyncio.Queue[list[str]] = asyncio.Queue()
+            listening = asyncio.get_running_loop().create_task(link.listen(lambda names: told.put_nowait(list(names))))
+            await link.set("ns=2;s=Pump.Set", 700.0)
+            while (await link.read([speed]))["speed"] != 700.0:
+                assert await told.get() == ["speed"]
+            assert "BadNodeIdUnknown" in str((await link.read([lost]))["lost"])
+            listening.cancel()
+            await asyncio.wait([listening])
+            await link.close()
+
+    asyncio.run(main())
+
+
 def test_a_server_that_is_away_or_goes_away_gives_an_error() -> None:
     async def main() -> None:
         with pytest.raises(DeviceError, match="no connection"):
@@ -89,6 +110,7 @@ def test_a_server_that_is_away_or_goes_away_gives_an_error() -> None:
     [
         {"url": "http://x"},
         {"timeout": "long"},
+        {"samplingInterval": 1},
         {"securityPolicy": "Rot13"},
         {"securityPolicy": "Basic256Sha256", "securityMode": "Maybe"},
         {"securityPolicy": "Basic256Sha256", "certificate": "/nowhere.pem", "privateKey": "/nowhere.key"},

@@ -2,14 +2,16 @@
 
 Settings of a device: `url`; `userName` and `passwordFile` (the file's first line); `securityPolicy` (None,
 Basic256Sha256, Aes128Sha256RsaOaep, Aes256Sha256RsaPss) with `securityMode` (Sign, SignAndEncrypt), `certificate` and
-`privateKey` (files); `timeout` in seconds (4). Of a property (visitor): `nodeID`, such as `ns=2;s=Pump3.Run`.
+`privateKey` (files); `timeout` in seconds (4). Of a property (visitor): `nodeID`, such as `ns=2;s=Pump3.Run`, and
+`subscribe`: the server tells by itself when the value changes, looking every so many milliseconds (`samplingInterval`
+of the device, 100); without it the value is asked for on the property's beat.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,16 @@ _REFUSED = (
 _FOREIGN = (ua.UaError, OSError, asyncio.TimeoutError, ConnectionError)
 
 
+_SERVER_STATE = ua.NodeId(2259)
+_LOOK_SECONDS = 2.0
+"""How often a server that only tells by itself is asked whether it is there."""
+
+News = Callable[[Sequence[str]], None]
+
+
 async def connect(device: Device) -> Link:
     """Connect to the server. Raises `ConfigError` with the setting's path, `DeviceError`."""
+    sampling = _sampling(device.settings)
     client = await _client(device.settings)
     nodes: dict[str, ua.NodeId] = {}
     problems: dict[str, ConfigError] = {}
@@ -47,22 +57,56 @@ async def connect(device: Device) -> Link:
         with contextlib.suppress(*_FOREIGN):
             await client.disconnect()
         raise DeviceError(f"no connection to {device.settings['url']}: {error or type(error).__name__}") from error
-    return Link(client, nodes, problems)
+    told = {name for name, prop in device.properties.items() if name in nodes and _flag(prop.visitor.get("subscribe"))}
+    return Link(client, nodes, problems, told, sampling)
 
 
 class Link:
     """One OPC UA server."""
 
-    def __init__(self, client: Client, nodes: Mapping[str, ua.NodeId], problems: Mapping[str, ConfigError]) -> None:
+    def __init__(
+        self, client: Client, nodes: Mapping[str, ua.NodeId], problems: Mapping[str, ConfigError],
+        subscribe: frozenset[str] | set[str] = frozenset(), sampling: float = 100.0,
+    ) -> None:  # fmt: skip
         self._client = client
         self._nodes = nodes
         self._problems = problems
         self._types: dict[ua.NodeId, ua.VariantType] = {}
+        self._subscribe: dict[ua.NodeId, list[str]] = {}
+        for name in sorted(subscribe):
+            self._subscribe.setdefault(nodes[name], []).append(name)
+        self._sampling = sampling
+        self._told: dict[ua.NodeId, Any] = {}
+        """Node → what the server told by itself last."""
+        self._news: News = lambda _: None
 
     async def close(self) -> None:
         """No longer needed."""
         with contextlib.suppress(*_FOREIGN):
             await self._client.disconnect()
+
+    async def listen(self, news: News) -> None:
+        """Take what the server tells by itself, until it is gone: `DeviceError`."""
+        if not self._subscribe:
+            await asyncio.Event().wait()
+        self._news = news
+        try:
+            subscription = await self._client.create_subscription(self._sampling, self)
+            for node in self._subscribe:
+                with contextlib.suppress(ua.UaStatusCodeError):  # then it is asked for, and says why itself
+                    await subscription.subscribe_data_change(self._client.get_node(node))
+        except _FOREIGN as error:
+            raise DeviceError(
+                f"subscribing to {len(self._subscribe)} nodes: {error or type(error).__name__}"
+            ) from error
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            await self._values([_SERVER_STATE])
+
+    def datachange_notification(self, node: Any, _value_told: Any, data: Any) -> None:
+        """What asyncua calls when the server tells a value."""
+        self._told[node.nodeid] = _value(node.nodeid, data.monitored_item.Value)
+        self._news(self._subscribe.get(node.nodeid, []))
 
     async def get(self, node: str) -> Any:
         """The value of a node."""
@@ -76,9 +120,14 @@ class Link:
         await self._write(ua.NodeId.from_string(node), value)
 
     async def read(self, wanted: Sequence[Property]) -> dict[str, Any]:
-        """Values by property, all in one request."""
-        known = [prop.name for prop in wanted if prop.name in self._nodes]
+        """Values by property, all that must be asked for in one request."""
         found: dict[str, Any] = {prop.name: self._problems.get(prop.name) for prop in wanted}
+        known = []
+        for name in (prop.name for prop in wanted if prop.name in self._nodes):
+            if self._nodes[name] in self._told:
+                found[name] = self._told[self._nodes[name]]
+            else:
+                known.append(name)
         values = await self._values([self._nodes[name] for name in known]) if known else []
         return {**found, **dict(zip(known, values, strict=True))}
 
@@ -87,6 +136,7 @@ class Link:
         if prop.name not in self._nodes:
             raise self._problems[prop.name]
         await self._write(self._nodes[prop.name], value)
+        self._told.pop(self._nodes[prop.name], None)
 
     async def _values(self, nodes: list[ua.NodeId]) -> list[Any]:
         try:
@@ -153,6 +203,21 @@ async def _password(settings: Mapping[str, Any]) -> str:
     except OSError as error:
         raise ConfigError(f"{_WHERE}.passwordFile: {file[:100]!r} cannot be read: {error.strerror}") from error
     return text.splitlines()[0] if text else ""
+
+
+def _flag(said: Any) -> bool:
+    return str(said).lower() in ("true", "1", "1.0")
+
+
+def _sampling(settings: Mapping[str, Any]) -> float:
+    said = settings.get("samplingInterval", 100.0)
+    try:
+        milliseconds = float(said)
+    except (TypeError, ValueError):
+        milliseconds = 0.0
+    if not 10 <= milliseconds <= 3_600_000:
+        raise ConfigError(f"{_WHERE}.samplingInterval: {str(said)[:40]!r} is no number of milliseconds from 10")
+    return milliseconds
 
 
 def _seconds(settings: Mapping[str, Any]) -> float:

@@ -13,7 +13,7 @@ class OpcuaRig(TcpRig, protocol="opcua"):
     """A pump; every device has a session of its own."""
 
     points = (
-        Point("speed", "DOUBLE", {"nodeID": "ns=2;s=Pump.Speed"}),
+        Point("speed", "DOUBLE", {"nodeID": "ns=2;s=Pump.Speed", "subscribe": True}),
         Point("set", "DOUBLE", {"nodeID": "ns=2;s=Pump.Set"}, True, "0", "3000", ("900", "1200.5")),
         Point("run", "BOOLEAN", {"nodeID": "ns=2;s=Pump.Run"}, True, wishes=("false", "true")),
     )
