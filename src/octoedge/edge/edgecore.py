@@ -311,7 +311,7 @@ def _metaserver(config: EdgeCoreConfig, uplink: Uplink, store: Opened, clock: Cl
     own = address("modules.metaManager.metaServer.server", given.server)
     if not config.feature_gates.get("requireAuthorization"):
         certificate.refuse_plain(own[0])
-        return MetaServer(Settings(node, (own,)), uplink, store.database, clock)
+        return MetaServer(Settings(node, (own,), shown=own), uplink, store.database, clock)
     pods = address("modules.metaManager.metaServer.dummyServer", given.dummy_server)
     files = certificate.Files(_metaserver_folder(config))
     clients = certificate.Clients(Path(hub.tls_ca_file), Path(hub.tls_cert_file), Path(hub.tls_private_key_file))
@@ -332,7 +332,7 @@ def _metaserver(config: EdgeCoreConfig, uplink: Uplink, store: Opened, clock: Cl
         from octoedge.edge.metamanager.metaserver.signatures import KeyFiles
 
         signatures = KeyFiles(given.service_account_key_files, given.service_account_issuers)
-    settings = Settings(node, tuple({own, pods}), audiences, secure, signatures)
+    settings = Settings(node, tuple({own, pods}), audiences, secure, signatures, pods)
     return MetaServer(settings, uplink, store.database, clock)
 
 

@@ -30,11 +30,12 @@ class _CloudEnd:
 
     connected: Collection[str] = (NODE,)
 
-    def __init__(self, deliver: Callable[[Message], None]) -> None:
+    def __init__(self, deliver: Callable[[Message], None], go_edge: bool) -> None:
         self._deliver = deliver
+        self._go_edge = go_edge
 
     def ours(self, node: str) -> bool:
-        return node == NODE
+        return node == NODE and not self._go_edge
 
     def offer(self, node: str, item: Item) -> None:
         raise AssertionError(f"nothing is offered to {node}: {item}")
@@ -58,10 +59,12 @@ class Api(Protocol):
 class DynamicLink:
     """Implements the edge's `ports.Link`."""
 
-    def __init__(self, api: Api, accounts: Collection[str] = ()) -> None:
+    def __init__(self, api: Api, accounts: Collection[str] = (), *, go_edge: bool = False) -> None:
         self.accounts = set(accounts)
         """`<namespace>/<name>` of the service accounts that pods of the node run as."""
-        self.controller = DynamicController(api.client(), _CloudEnd(self._deliver), VirtualClock(), self._runs_as)
+        self.controller = DynamicController(
+            api.client(), _CloudEnd(self._deliver, go_edge), VirtualClock(), self._runs_as
+        )
         self.asked: list[p.Payload] = []
         self.pushed: list[p.Payload] = []
         """What came without a question."""

@@ -23,6 +23,7 @@ from octoedge.testing.kube import MemoryApi
 from octoedge.transport.http_server import Answer, Request
 
 MAPS = "/api/v1/namespaces/default/configmaps"
+SHOWN = ("10.88.77.1", 10550)
 ACCOUNT, USER = "default/reader", "system:serviceaccount:default:reader"
 
 
@@ -35,7 +36,7 @@ class Site:
         self.link = DynamicLink(self.api, [ACCOUNT])
         self.clock = VirtualClock()
         self.store = store
-        settings = Settings(NODE, (), ("api",), _never if secure else None, signatures)
+        settings = Settings(NODE, (), ("api",), _never if secure else None, signatures, SHOWN)
         self.server = MetaServer(settings, self.link, store.database, self.clock)
 
     async def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Answer:

@@ -21,6 +21,7 @@ from octoedge.cloud.dynamiccontroller.requests import Requests
 from octoedge.cloud.dynamiccontroller.shared import Watches, What
 from octoedge.cloud.ports import Downlink
 from octoedge.errors import ApiError, MessageError, TransportError, bad_request
+from octoedge.kube import apiaddress
 from octoedge.kube.client import Client, SpeakingAs
 from octoedge.kube.selector import parse_fields, parse_labels
 from octoedge.protocol import application as a
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 PAYLOADS = (p.ApplicationRequest, p.WatchSync)
 _PER_NODE = 256
+_METASERVER = ("127.0.0.1", 10550)
+"""Where KubeEdge has it, whatever an edge's configuration says."""
 _FOLLOW_SECONDS, _NODE_SECONDS = 240.0, 1800.0
 """The longest that a question for changes waits, an account's and a node's own; the edge asks again.
 
@@ -127,7 +130,14 @@ class DynamicController:
         if asked.verb == "watch" and caller is not None:
             await self._listen(node, caller, asked)
             return None
-        return await self._requests.carry_out(asked, caller)
+        return self._as_there(node, asked.key, await self._requests.carry_out(asked, caller))
+
+    def _as_there(self, node: str, key: str, body: bytes | None) -> bytes | None:
+        """An edge of KubeEdge is told that the API is its MetaServer; ours know better where that is."""
+        if not body or a.is_discovery(key) or self._downlink.ours(node):
+            return body
+        about = a.parse_key(key)
+        return apiaddress.shown_at(body, about.group, about.plural, _METASERVER)
 
     async def _follow(self, caller: SpeakingAs | None, asked: a.Application) -> bytes:
         options = a.option_as(asked, _Following)
@@ -153,10 +163,16 @@ class DynamicController:
 
         async def list_all(key: a.Key, labels: str, fields: str) -> bytes:
             option = msgspec.json.encode({"labelSelector": labels, "fieldSelector": fields})
-            return await self._requests.carry_out(a.make(node, str(key), "list", option=option), caller) or b""
+            listed = await self._requests.carry_out(a.make(node, str(key), "list", option=option), caller)
+            return self._as_there(node, str(key), listed) or b""
 
         assert self._group is not None
-        listener = Listener(what, self.watches, list_all, lambda payload: self._push(node, payload))
+
+        def push(payload: p.Payload) -> None:
+            body = self._as_there(node, str(key), payload.body) or b""
+            self._push(node, msgspec.structs.replace(payload, body=body))
+
+        listener = Listener(what, self.watches, list_all, push)
         self._listeners.add(self._group, node, asked.id, listener)
 
     def _synchronize(self, node: str, message: Message, payload: p.Payload) -> None:

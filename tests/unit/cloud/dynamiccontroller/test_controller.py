@@ -35,11 +35,11 @@ async def ask(link: DynamicLink, key: str, verb: str, option: Any = None, **more
     return msgspec.json.decode(body) if body else None
 
 
-def play(test: Callable[[DynamicLink, MemoryApi], Awaitable[None]], *trusted: str) -> None:
+def play(test: Callable[[DynamicLink, MemoryApi], Awaitable[None]], *trusted: str, go_edge: bool = False) -> None:
     async def main() -> None:
         api = MemoryApi()
         api.trusted |= set(trusted or ("system:node:edge-1", USER))
-        link = DynamicLink(api, [ACCOUNT])
+        link = DynamicLink(api, [ACCOUNT], go_edge=go_edge)
         ready = asyncio.Event()
         task = asyncio.create_task(link.controller.run(ready.set))
         await ready.wait()
@@ -294,3 +294,31 @@ def test_a_node_without_any_right_reads_the_slices_of_headless_services_and_no_o
             assert caught.value.code == 403
 
     play(test, USER)
+
+
+@pytest.mark.parametrize("go_edge", [True, False])
+def test_an_edge_of_kubeedge_is_told_that_the_api_is_its_metaserver(go_edge: bool) -> None:
+    slices = Kind("endpointslices", "EndpointSlice", "discovery.k8s.io", "v1")
+    key = "/discovery.k8s.io/v1/endpointslices/default/{}"
+
+    def shown(obj: Any) -> Any:
+        return obj["endpoints"][0]["addresses"], obj["ports"][0]["port"]
+
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        about = {"name": "kubernetes", "namespace": "default"}
+        body = {
+            "kind": "EndpointSlice",
+            "apiVersion": "discovery.k8s.io/v1",
+            "metadata": about,
+            "endpoints": [{"addresses": ["192.0.2.1"]}],
+            "ports": [{"name": "https", "port": 6443}],
+        }
+        await api.client().create(slices, "default", msgspec.json.encode(body))
+        expected = (["127.0.0.1"], 10550) if go_edge else (["192.0.2.1"], 6443)
+        assert shown(await ask(link, key.format("kubernetes"), "get")) == expected
+        assert shown((await ask(link, key.format("null"), "list"))["items"][0]) == expected
+        await ask(link, key.format("null"), "watch")
+        await asyncio.sleep(5)
+        assert [shown(msgspec.json.decode(one.body)) for one in link.pushed] == [expected]
+
+    play(test, go_edge=go_edge)

@@ -10,6 +10,7 @@ import msgspec
 from octoedge.edge.metamanager.metaserver.policies import Policies
 from octoedge.edge.ports import Link
 from octoedge.errors import ApiError, DeadlineError, MessageError, OfflineError, forbidden
+from octoedge.kube import apiaddress
 from octoedge.protocol import application as a
 from octoedge.protocol import payloads as p
 from octoedge.protocol.application import Key
@@ -27,7 +28,10 @@ AWAY = (OfflineError, DeadlineError)
 class Cloud:
     """The way to the Kubernetes API."""
 
-    def __init__(self, node: str, link: Link, policies: Policies | None = None) -> None:
+    def __init__(
+        self, node: str, link: Link, policies: Policies | None = None, shown: tuple[str, int] | None = None
+    ) -> None:
+        self._shown = shown
         self.node = node
         self._link = link
         self._policies = policies
@@ -66,9 +70,16 @@ class Cloud:
         asked = a.make(self.node, key, verb, option=options, body=body, subresource=subresource, account=account)
         try:
             async with asyncio.timeout(seconds), self._slots:
-                return await self._answer(asked, seconds)
+                return self._here(key, await self._answer(asked, seconds))
         except TimeoutError as error:
             raise DeadlineError(f"{verb} {key}: the cloud gave no answer in {seconds:g} s") from error
+
+    def _here(self, key: str, body: bytes) -> bytes:
+        """What says where the API is says that it is here."""
+        if self._shown is None or "/endpoint" not in key or a.is_discovery(key):
+            return body
+        about = a.parse_key(key)
+        return apiaddress.shown_at(body, about.group, about.plural, self._shown)
 
     def _judge(self, account: str, verb: str, key: str, sub: str) -> None:
         """A CloudCore of KubeEdge's makes every request in a name of its own: this node is the last who can refuse."""
@@ -89,7 +100,7 @@ class Cloud:
             "timeoutSeconds": seconds,
         }
         asked = a.make(self.node, str(key), a.FOLLOW, option=msgspec.json.encode(options), account=account)
-        body = await self._answer(asked, seconds + _SPARE_SECONDS)
+        body = self._here(str(key), await self._answer(asked, seconds + _SPARE_SECONDS))
         try:
             return msgspec.json.decode(body, type=a.Batch)
         except msgspec.DecodeError as error:

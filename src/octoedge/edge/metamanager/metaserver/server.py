@@ -64,6 +64,8 @@ class Settings:
     """Makes the TLS context; None: plain HTTP, and whoever can reach the socket counts as the node."""
     signatures: Signatures | None = None
     """Where keys are given that sign tokens."""
+    shown: tuple[str, int] | None = None
+    """Where clients are told that the API is."""
 
 
 class MetaServer:
@@ -75,7 +77,7 @@ class MetaServer:
     def __init__(self, settings: Settings, link: Link, database: Database, clock: Clock) -> None:
         self._settings = settings
         policies = Policies(database)
-        self._cloud = Cloud(settings.node, link, policies)
+        self._cloud = Cloud(settings.node, link, policies, settings.shown)
         self._replica = Replica(database, clock)
         self.feeds = Feeds(self._cloud, self._replica, clock.now)
         self.copies = Copies(self.feeds, self._replica)

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from octoedge.errors import not_found
+from octoedge.kube.kinds import Kind
 from octoedge.protocol.handshake import certificate_name
 from octoedge.testing.dynamiclink import NODE
-from octoedge.testing.metaserver import ACCOUNT, MAPS, USER, Site, Watching, decoded, play
+from octoedge.testing.metaserver import ACCOUNT, MAPS, SHOWN, USER, Site, Watching, decoded, play
 from octoedge.transport.http_server import Answer, Request
 
 PART = "kubernetes.io"
@@ -315,3 +316,27 @@ def test_a_pod_may_not_release_or_restart_anything(tmp_path: Path) -> None:
         assert not pods.restarted
 
     play(tmp_path, test, secure=True)
+
+
+def test_the_api_is_said_to_be_here(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        kind = Kind("endpointslices", "EndpointSlice", "discovery.k8s.io", "v1")
+        about = {"name": "kubernetes", "namespace": "default"}
+        body = {
+            "metadata": about,
+            "endpoints": [{"addresses": ["192.0.2.1"]}],
+            "ports": [{"name": "https", "port": 6443}],
+        }
+        await site.api.client().create(kind, "default", msgspec.json.encode(body))
+        slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+        for away in (False, True):
+            if away:
+                site.link.cut()
+            for found in (
+                decoded(await site.ask(slices))["items"][0],
+                decoded(await site.ask(f"{slices}/kubernetes")),
+            ):
+                assert found["endpoints"][0]["addresses"] == [SHOWN[0]]
+                assert found["ports"][0]["port"] == SHOWN[1]
+
+    play(tmp_path, test)
