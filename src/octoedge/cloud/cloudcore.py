@@ -54,6 +54,7 @@ from octoedge.protocol.resource import parse
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
+from octoedge.runtime.memory import GivesBack
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.transport.capturing import CaptureSocket
 from octoedge.transport.connection import Peer
@@ -116,7 +117,7 @@ class CloudCore:
         modules: list[Module] = [self._authority, tokens, *both, *policies, sync, upstream, self.hub]
         modules += [of_devices] if of_devices else []
         modules += [dynamic] if dynamic else []
-        modules += [self._telemetry] if self._telemetry else []
+        modules += _telemetry_modules(config, self._telemetry)
         if listen:
             modules += self._listeners(client, clock)
         self._supervisor = Supervisor(modules)
@@ -180,7 +181,7 @@ class CloudCore:
             clock.now,
         )
         self.monitor = Monitor(self._config.common_config.monitor_server.bind_address, readings)
-        listeners: list[Module] = [self.monitor, ledger, *self._sockets(readings, clock)]
+        listeners: list[Module] = [GivesBack(), self.monitor, ledger, *self._sockets(readings, clock)]
         if hub.enable:
             listeners.append(self.https)
         if hub.enable and hub.websocket.enable:
@@ -219,8 +220,7 @@ class CloudCore:
         status = StatusSocket(path, lambda: health(readings))
         capture = CaptureSocket(path, "cloud", self.hub.tap, clock, held, now)
         telemetry = self._telemetry
-        desk = [Desk(path, lambda: telemetry.database)] if telemetry else []
-        return [status, capture, *desk]
+        return [status, capture, *([Desk(path, lambda: telemetry.database)] if telemetry else [])]
 
 
 class AuthorityModule:
@@ -325,6 +325,15 @@ def _devices(config: CloudCoreConfig, client: Client, sessions: Sessions, clock:
     if not config.modules.device_controller.enable:
         return None
     return devices.Downstream(client, sessions, clock, mirror=config.octoedge.device_status_twins)
+
+
+def _telemetry_modules(config: CloudCoreConfig, intake: Intake | None) -> list[Module]:
+    exports = config.octoedge.telemetry.exports
+    if intake is None or not exports:
+        return [intake] if intake is not None else []
+    from octoedge.cloud.telemetry.exports import Exports
+
+    return [intake, Exports(exports, lambda: intake.database)]
 
 
 def _telemetry(

@@ -9,6 +9,8 @@ from octoedge.api.config.check import level, positive
 from octoedge.api.config.cloudcore import CloudCoreConfig, CloudHub, CloudTelemetry, Doors
 
 _DOOR = re.compile(r"(\*\.)?[0-9A-Za-z]([0-9A-Za-z.:-]*[0-9A-Za-z])?")
+_WEB = ("http://", "https://")
+_EXPORTS = {"influxdb": _WEB, "http": _WEB, "mqtt": ("tcp://", "mqtt://", "ssl://", "tls://", "mqtts://", "unix://")}
 
 
 def cloudcore_problems(config: CloudCoreConfig) -> list[str]:
@@ -47,6 +49,15 @@ def _telemetry(telemetry: CloudTelemetry) -> list[str]:
         problems.append(f"octoedge.telemetry.directory must be an absolute path, not {telemetry.directory!r}")
     for key, value in (("maxMiB", telemetry.max_mib), ("maxDays", telemetry.max_days)):
         problems += positive(f"octoedge.telemetry.{key}", value)
+    names = [export.name for export in telemetry.exports]
+    for number, export in enumerate(telemetry.exports):
+        where = f"octoedge.telemetry.exports[{number}]"
+        if not export.name or names.count(export.name) > 1:
+            problems.append(f"{where}.name must be there, and no other's: {export.name!r}")
+        if export.kind not in _EXPORTS:
+            problems.append(f"{where}.kind must be one of {', '.join(_EXPORTS)}, not {export.kind!r}")
+        elif not export.url.startswith(_EXPORTS[export.kind]):
+            problems.append(f"{where}.url must begin with one of {' '.join(_EXPORTS[export.kind])}, not {export.url!r}")
     return problems
 
 

@@ -337,6 +337,25 @@ class KeptLogs(Section, frozen=True):
     """Days after which a log that got nothing new is forgotten."""
 
 
+class TelemetryExport(Section, frozen=True):
+    """Another system that gets every stored value, at least once, from where it stopped."""
+
+    name: str = ""
+    """Under which is remembered how far it has come; another name begins with all that is stored."""
+    kind: str = "influxdb"
+    """`influxdb` (line protocol over HTTP), `http` (lines of JSON, POST) or `mqtt` (JSON, quality 1)."""
+    url: str = ""
+    """`http://influx:8086/api/v2/write?org=ORG&bucket=BUCKET`, `https://…`, `tcp://broker:1883`, `ssl://…`."""
+    topic: str = "octoedge/{namespace}/{device}/{property}"
+    """Of `mqtt`."""
+    username: str = ""
+    """Of `mqtt`; its password is in `tokenFile`."""
+    token_file: str = ""
+    """File with the token that is shown (`Authorization: Token …` to InfluxDB, else `Bearer …`), or the password."""
+    ca_file: str = ""
+    """CA of an encrypted broker, PEM; empty: the machine's own."""
+
+
 class CloudTelemetry(Section, frozen=True):
     """Values of device properties that Devices ask to have kept (annotation `octoedge.io/telemetry`)."""
 
@@ -347,6 +366,8 @@ class CloudTelemetry(Section, frozen=True):
     """MiB of all values together; the oldest go first."""
     max_days: int = 30
     """Days after which values are forgotten."""
+    exports: tuple[TelemetryExport, ...] = ()
+    """Where values go on to."""
 
 
 class Doors(Section, frozen=True):
