@@ -54,6 +54,7 @@ from octoedge.protocol.resource import parse
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
+from octoedge.runtime.memory import GivesBack
 from octoedge.runtime.supervisor import Module, Supervisor
 from octoedge.transport.capturing import CaptureSocket
 from octoedge.transport.connection import Peer
@@ -180,7 +181,7 @@ class CloudCore:
             clock.now,
         )
         self.monitor = Monitor(self._config.common_config.monitor_server.bind_address, readings)
-        listeners: list[Module] = [self.monitor, ledger, *self._sockets(readings, clock)]
+        listeners: list[Module] = [GivesBack(), self.monitor, ledger, *self._sockets(readings, clock)]
         if hub.enable:
             listeners.append(self.https)
         if hub.enable and hub.websocket.enable:

@@ -8,8 +8,6 @@ everything else                    a resource path, by the table of verbs
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import logging
 import socket
 import ssl
@@ -35,6 +33,7 @@ from octoedge.runtime.address import is_address, is_local
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
+from octoedge.runtime.memory import trim
 from octoedge.store.sqlite import Database
 from octoedge.transport.http_server import MAX_HEAD, Answer, HttpServer, Request
 
@@ -219,15 +218,6 @@ class MetaServer:
             finally:
                 self.http.close()
             await asyncio.sleep(backoff.next())
-
-
-def trim() -> None:
-    """Give free memory back to the kernel, where the C library can (glibc)."""
-    import ctypes  # only here: it costs 0.4 MiB, and most nodes never see a crowd
-
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def address(key: str, text: str) -> tuple[str, int]:
