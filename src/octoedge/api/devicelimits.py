@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Callable
 
-from octoedge.api.devices import ModelProperty
+from octoedge.api.devices import Device, DeviceModel, ModelProperty
 
 _NUMBERS = frozenset({"int", "integer", "float", "double"})
 _BOOLEANS = frozenset({"true", "t", "on", "1", "false", "f", "off", "0"})
@@ -31,6 +31,22 @@ def unfit(prop: ModelProperty | None, value: str) -> str:
             if limit and outside(float(limit)):
                 return f"{value[:40]} is outside of the model's range, {prop.minimum or '…'} to {prop.maximum or '…'}"
     return ""
+
+
+def causes(device: Device, model: DeviceModel) -> list[str]:
+    """What the Device asks for that its model does not know or allow, as sentences."""
+    found = []
+    for prop in device.spec.properties or ():
+        of_model, wish = model.property(prop.name), prop.desired.value
+        if of_model is None:
+            found.append(f"property {prop.name[:63]!r} is none of DeviceModel {device.model_name!r}; nothing reads it")
+        elif wish and (why := unfit(of_model, wish) or _mistyped(of_model, wish)):
+            found.append(f"the desired value {wish[:40]!r} of property {prop.name[:63]!r} is not applied: {why}")
+    return found
+
+
+def _mistyped(prop: ModelProperty, value: str) -> str:
+    return "" if of_type(prop, value) else f"no value of type {prop.type}"
 
 
 def of_type(prop: ModelProperty, value: str) -> bool:

@@ -19,6 +19,7 @@ from octoedge.api.meta import view
 from octoedge.cloud.devicecontroller import membership
 from octoedge.cloud.devicecontroller.facts import Facts, facts, matters
 from octoedge.cloud.devicecontroller.statuses import Statuses
+from octoedge.cloud.devicecontroller.wishes import Wishes
 from octoedge.cloud.ports import Downlink, LastChanges, Live, Wanted
 from octoedge.errors import ApiError, MessageError, TransportError
 from octoedge.kube.client import Client, path
@@ -50,6 +51,7 @@ class Downstream:
         self._downlink = downlink
         self._clock = clock
         self.statuses = Statuses(client, mirror=mirror)
+        self._wishes = Wishes(client, clock, self._object)
         self._facts: dict[Key, Facts] = {}
         self._of_node: dict[str, set[Key]] = {}
         self._of_model: dict[Key, set[Key]] = {}
@@ -70,6 +72,7 @@ class Downstream:
                 group.create_task(informer.run(), name=f"informer {informer.kind.plural}")
                 await informer.wait_synced()
             group.create_task(self.statuses.run(), name="DeviceStatuses")
+            group.create_task(self._wishes.run(), name="wishes of devices")
             self._known = True
             log.info("%d devices of %d models known", len(self.devices), len(self.models))
             ready()
@@ -156,6 +159,8 @@ class Downstream:
         self._said.over(f"device {now.id}", "it can be read")
         mattered = self._changes.note(old, new)
         self._remember(now)
+        if mattered or before is None:
+            self._wishes.look(now.key)
         if before is None or before.uid != now.uid:
             self.statuses.ensure(now)
         elif before.node and before.node != now.node:
@@ -202,6 +207,8 @@ class Downstream:
         elif self._changes.note(old, new):
             for node in nodes:
                 self._offer(node, resource, first=old is None)
+            for device in self._of_model.get(key, ()):
+                self._wishes.look(device)
 
     def _offer(self, node: str, resource: Resource, *, first: bool) -> None:
         entry = self._entry(resource)
@@ -232,10 +239,15 @@ class Downstream:
         self._changes.forget(last.uid)
         self._unindex(last)
         self.statuses.forget(last)
+        self._wishes.look(last.key)
 
     def _unindex(self, known: Facts) -> None:
         _discard(self._of_node, known.node, known.key)
         _discard(self._of_model, (known.namespace, known.model), known.key)
+
+    def _object(self, kind: str, key: Key) -> bytes | None:
+        entry = self._entry(Resource(key[0], kind, key[1]))
+        return entry.raw if entry is not None else None
 
     def _entry(self, resource: Resource) -> Entry | None:
         informer = self._informers.get(resource.type)
