@@ -21,6 +21,7 @@ from octoedge.commands.bench.crowd import crowd, runtime_alone
 from octoedge.commands.bench.devices import devices
 from octoedge.commands.bench.faults import faults
 from octoedge.commands.bench.fleet import fleet
+from octoedge.commands.bench.mappers import mappers
 from octoedge.commands.bench.messages import messages
 from octoedge.commands.bench.metaserver import default_modules, metaserver
 from octoedge.commands.bench.process import cpu_seconds, memory, traffic
@@ -168,6 +169,7 @@ def alone(messages_wanted: int) -> tuple[tuple[str, Callable[[], Awaitable[Sampl
         ("fleet of 1,000 nodes", fleet),
         ("messages under random kills", partial(messages, messages_wanted)),
         ("telemetry", telemetry),
+        ("mappers", mappers),
     )
 
 

@@ -32,7 +32,7 @@ class Rig:
     """Subclass it with `protocol=`; this one is a device that cannot be spoilt."""
 
     protocol: ClassVar[str] = ""
-    points: ClassVar[tuple[Point, ...]] = ()
+    points: tuple[Point, ...] = ()
     spoils: ClassVar[frozenset[str]] = frozenset()
     """Of slow, absent, nonsense: what it can do."""
     many: int = 1000
