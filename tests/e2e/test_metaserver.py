@@ -6,7 +6,8 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
   - {name: main, image: "octoedge.local/hello:1", imagePullPolicy: Never, command: [sleep, "3600"]}
+"""
+
+LATER = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: later}
 """
 
 
@@ -138,3 +145,40 @@ def test_kubectl_on_the_node_and_in_a_pod_with_and_without_the_cloud(site: Insta
     found = eventually(lambda: ask(site, pod, "get", "configmaps"), lambda done: done.status == 0)
     assert "told" in found.out
     assert "kubernetes" in ask(site, root, "get", "services").check()
+
+
+@contextmanager
+def watching(installation: Installation, kubeconfig: Path, file: Path) -> Iterator[Callable[[], list[str]]]:
+    """kubectl that watches ConfigMaps; gives the lines so far, each an event and a name."""
+    command = ["kubectl", "--kubeconfig", kubeconfig, "get", "configmaps", "--no-headers"]
+    with file.open("w") as out:
+        process = subprocess.Popen(
+            [*command, "--watch", "--output-watch-events"], env=installation.environment, stdout=out, stderr=out
+        )
+    try:
+        yield lambda: [" ".join(line.split()[:2]) for line in file.read_text().splitlines()]
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_who_lists_and_watches_misses_nothing_through_an_outage(site: Installation, tmp_path: Path) -> None:
+    site.kubectl("apply", "-f", "-", stdin=OBJECTS).check()
+    await_ready(site, "client")
+    pod = pods_kubeconfig(site, tmp_path)
+    with watching(site, pod, tmp_path / "events") as events:
+        eventually(lambda: "ADDED told" in events(), bool)
+        for name in ("cloudcore", "apiserver"):
+            site.daemon(name).stop(10)
+        eventually(lambda: ask(site, pod, "get", "configmaps"), lambda done: "the cloud is away" in done.err)
+        for _ in range(3):
+            assert "told" in ask(site, pod, "get", "configmaps").check()
+        for name in ("apiserver", "cloudcore"):
+            site.daemon(name).start()
+        eventually(lambda: site.kubectl("apply", "-f", "-", stdin=LATER).status == 0, bool)
+        eventually(lambda: "ADDED later" in events(), bool)
+        assert {"configmap/told", "configmap/later"} <= set(ask(site, pod, "get", "cm", "-o", "name").check().split())
+        site.kubectl("delete", "configmap", "later").check()
+        eventually(lambda: "DELETED later" in events(), bool)
+        assert "DELETED told" not in events()
+        assert events().count("ADDED told") == 1

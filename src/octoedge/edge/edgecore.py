@@ -131,7 +131,9 @@ def build(config: EdgeCoreConfig, config_file: Path | None = None, clock: Clock 
     edged = _edged(config, metamanager, receiver, clock) if edged_on else None
     if edged is not None:
         if metaserver is not None:
-            metaserver.extensions.pods = edged
+            from octoedge.edge.edgestream.logs import log_request
+
+            metaserver.extensions.pods, metaserver.extensions.parse = edged, log_request
         modules.append(edged)
         _add_local_api(modules, config, edged)
     if config.modules.edge_stream.enable:

@@ -406,6 +406,14 @@ class LocalPods(Protocol):
         """End the containers of that pod; they start anew by the pod's restart policy. Raises `ApiError` 404."""
         ...
 
+    def containers(self, namespace: str, name: str) -> list[str]:
+        """The names of its containers. Raises `ApiError` 404."""
+        ...
+
+    async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
+        """As `ContainerLogs`."""
+        ...
+
 
 class NodePages(Protocol):
     """Edged, as EdgeStream sees it where plain pages of the kubelet are asked for (/pods, /stats/summary, …)."""

@@ -262,6 +262,13 @@ class Edged:
             if container.alive:
                 await self._runtime.stop_container(container.id, _RESTART_SECONDS)
 
+    def containers(self, namespace: str, name: str) -> list[str]:
+        """`LocalPods` for MetaServer."""
+        pod = self.pods.named(namespace, name)
+        if pod is None:
+            raise not_found("pods", f"{namespace}/{name}")
+        return [one.name for one in pod.spec.containers]
+
     @property
     def health(self) -> str:
         """How the container runtime is, in words; empty when it is well."""

@@ -131,7 +131,7 @@ class MetaServer:
         target = parse_path(request.path)
         if target is None:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
-        extension = self.extensions.find(request)
+        extension = self.extensions.find(request, root=not caller.account)
         if extension is not None:
             if caller.account:
                 raise ApiError(403, "Forbidden", f"service account {caller.account} is not root of this machine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from octoedge.edge.edgestream.logs import log_request
+from octoedge.edge.ports import LogRequest
 from octoedge.errors import not_found
 from octoedge.kube.kinds import Kind
 from octoedge.protocol.handshake import certificate_name
@@ -255,6 +258,7 @@ class Pods:
     def __init__(self) -> None:
         self.held = ["shop/waits"]
         self.restarted: list[str] = []
+        self.asked: list[LogRequest] = []
 
     def release(self, namespace: str, name: str) -> int:
         if f"{namespace}/{name}" not in self.held:
@@ -271,6 +275,20 @@ class Pods:
         if name != "web":
             raise not_found("pods", f"{namespace}/{name}")
         self.restarted.append(f"{namespace}/{name}")
+
+    def containers(self, namespace: str, name: str) -> list[str]:
+        if name not in ("web", "two"):
+            raise not_found("pods", f"{namespace}/{name}")
+        return ["main"] if name == "web" else ["a", "b"]
+
+    async def logs(self, request: LogRequest) -> AsyncIterator[bytes]:
+        self.asked.append(request)
+        return _chunks(b"one\n", b"two \xff\n")
+
+
+async def _chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 async def say(site: Site, path: str, body: str, **headers: str) -> Answer:
@@ -340,3 +358,44 @@ def test_the_api_is_said_to_be_here(tmp_path: Path) -> None:
                 assert found["ports"][0]["port"] == SHOWN[1]
 
     play(tmp_path, test)
+
+
+def test_root_reads_logs_also_without_the_cloud_and_runs_nothing_here(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        site.link.cut()
+        pods = site.server.extensions.pods = Pods()
+        site.server.extensions.parse = log_request
+        log = "/api/v1/namespaces/shop/pods/{}/log"
+        answer = decoded(await site.ask(log.format("web") + "?tailLines=5"))
+        assert answer == {"errMessages": [], "logMessages": ["one\ntwo \ufffd\n"]}
+        assert pods.asked == [LogRequest("shop", "web", "main", tail_lines=5)]
+        for path, agent in ((log.format("web"), "kubectl/v1.32"), (log.format("web") + "?follow=true", "curl")):
+            text = await site.ask(path, user_agent=agent)
+            assert not isinstance(text.body, bytes)
+            assert [chunk async for chunk in text.body] == [b"one\n", b"two \xff\n"]
+        assert "choose one of: [a b]" in decoded(await site.ask(log.format("two")))["message"]
+        assert (await site.ask(log.format("two") + "?container=b")).status == 200
+        assert (await site.ask(log.format("none"))).status == 404
+        assert (await site.ask(log.format("web") + "?tailLines=x")).status == 400
+        assert (await site.ask(log.format("web").replace("log", "exec"), "POST")).status == 403
+        refused = await say(site, "/api/v1/taskupgrade/confirm-upgrade", "")
+        assert (refused.status, "node tasks are not implemented" in decoded(refused)["message"]) == (400, True)
+
+    play(tmp_path, test)
+
+
+def test_a_pod_reads_no_log_past_the_api_server(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await hand_out(site, jwt())
+        await told_rights(site, "*")
+        pods = site.server.extensions.pods = Pods()
+        site.server.extensions.parse = log_request
+        site.link.cut()
+        for path in ("log", "exec"):
+            for method in ("GET", "POST"):
+                where = f"/api/v1/namespaces/shop/pods/web/{path}"
+                assert (await site.ask(where, method, authorization=f"Bearer {jwt()}")).status in (403, 503)
+                assert (await site.ask(where, method)).status == 401
+        assert not pods.asked
+
+    play(tmp_path, test, secure=True)
