@@ -37,6 +37,8 @@ PAYLOADS = (TelemetryBatch,)
 _WORKERS = 16
 _PER_NODE = 4
 """Batches of a node that may wait; an edge of ours sends one at a time."""
+_STREAMS = 20_000
+"""Of one node: whoever has its certificate cannot fill the disk with names."""
 _TIDY_SECONDS = 600.0
 _DAY_MS = 86_400_000
 
@@ -138,11 +140,22 @@ class Intake:
         refused: dict[str, str] = {}
         now = milliseconds(self._clock)
         for section in sections:
-            if node in (store.owner(connection, section), self._owner_of(*wire.split(section.device))):
-                store.take(connection, node, section, now)
+            why = self._refuses(connection, node, section)
+            if why:
+                refused[section.stream] = why
             else:
-                refused[section.stream] = f"device {section.device} is not one of node {node}"
+                store.take(connection, node, section, now)
         return refused
+
+    def _refuses(self, connection: sqlite3.Connection, node: str, section: wire.Section) -> str:
+        """Why the node may not say this; empty when it may."""
+        if store.owner(connection, section) == node:
+            return ""
+        if self._owner_of(*wire.split(section.device)) != node:
+            return f"device {section.device} is not one of node {node}"
+        if store.streams_of(connection, node) >= _STREAMS:
+            return f"node {node} has sent {_STREAMS} streams already"
+        return ""
 
     async def _tidy(self) -> None:
         if self._settings.path.exists():

@@ -30,6 +30,7 @@ MIGRATIONS = (
     CREATE TABLE block (
         stream INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL, begin INTEGER NOT NULL,
         end INTEGER NOT NULL, came INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (stream, first));
+    CREATE INDEX stream_node ON stream (node);
     CREATE INDEX block_time ON block (stream, end);
     CREATE INDEX block_age ON block (came);
     CREATE TABLE gap (
@@ -78,6 +79,11 @@ def owner(connection: sqlite3.Connection, section: Section) -> str:
     """The node that has sent this stream before; empty when it is new."""
     row = _stream(connection, section)
     return row[2] if row else ""
+
+
+def streams_of(connection: sqlite3.Connection, node: str) -> int:
+    """How many streams a node has sent."""
+    return int(connection.execute("SELECT count(*) FROM stream WHERE node = ?", (node,)).fetchone()[0])
 
 
 def take(connection: sqlite3.Connection, node: str, section: Section, now: int) -> None:
@@ -146,8 +152,8 @@ def accounts(connection: sqlite3.Connection, node: str = "") -> list[Account]:
         "SELECT id, namespace, device, property, epoch, node, settled, numbered, told, again, forgotten, "
         "forgotten_upto FROM stream WHERE ? IN ('', node) ORDER BY 2, 3, 4, id", (node,),
     ).fetchall()  # fmt: skip
-    latest = {row[1:4]: row[0] for row in rows}
-    return [_account(connection, row, latest=latest[row[1:4]] == row[0]) for row in rows]
+    latest = {row[1:4] + row[5:6]: row[0] for row in rows}  # of each node: a Device may have moved
+    return [_account(connection, row, latest=latest[row[1:4] + row[5:6]] == row[0]) for row in rows]
 
 
 def forget(connection: sqlite3.Connection, before: int, most_bytes: int) -> int:

@@ -97,6 +97,14 @@ def test_what_waits_on_the_node_is_no_gap_until_its_outbox_begins_anew(connectio
     assert second.gaps == []
 
 
+def test_a_device_that_moved_leaves_what_waits_on_its_old_node(connection: sqlite3.Connection) -> None:
+    store.take(connection, "edge-1", section(1, 10, numbered=25), 0)
+    store.take(connection, "edge-2", section(1, 5, epoch="f"), 0)
+    first, second = store.accounts(connection)
+    assert (first.waiting, first.gaps, second.gaps) == (15, [], [])
+    assert store.streams_of(connection, "edge-1") == 1
+
+
 def test_small_batches_become_few_blocks(connection: sqlite3.Connection) -> None:
     for first in range(1, 20_001, 5):
         store.take(connection, "edge-1", section(first, first + 4), 0)
