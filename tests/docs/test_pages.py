@@ -33,6 +33,7 @@ SHOWN_BY = {
     "keadm reset edge": "tests/e2e/test_keadm.py",
     "keadm reset cloud": "tests/e2e/test_keadm.py",
     "keadm init --kube-config=/root/.kube/config": "tests/e2e/test_keadm.py",
+    "octoedge-mapper new boiler": "tests/integration/test_mapper_kit.py",
     '   sed "s#/opt/octoedge#': "test_systemd_takes_the_unit",
 }
 """Blocks without a note, by how they begin."""
@@ -105,9 +106,10 @@ def test_every_page_is_in_the_index() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd judges units")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    file = tmp_path / "octoedge.service"
-    file.write_text((ROOT / "examples/octoedge.service").read_text().replace("/opt/octoedge", str(ROOT)))
+@pytest.mark.parametrize("unit", ["octoedge.service", "devices/mapper.service"])
+def test_systemd_takes_the_unit(unit: str, tmp_path: Path) -> None:
+    file = tmp_path / Path(unit).name
+    file.write_text((ROOT / "examples" / unit).read_text().replace("/opt/octoedge", str(ROOT)))
     done = subprocess.run(("systemd-analyze", "verify", file), capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
 
