@@ -150,7 +150,7 @@ def test_kubectl_on_the_node_and_in_a_pod_with_and_without_the_cloud(site: Insta
 @contextmanager
 def watching(installation: Installation, kubeconfig: Path, file: Path) -> Iterator[Callable[[], list[str]]]:
     """kubectl that watches ConfigMaps; gives the lines so far, each an event and a name."""
-    command = ["kubectl", "--kubeconfig", kubeconfig, "get", "configmaps", "--no-headers"]
+    command = ["kubectl", "--kubeconfig", str(kubeconfig), "get", "configmaps", "--no-headers"]
     with file.open("w") as out:
         process = subprocess.Popen(
             [*command, "--watch", "--output-watch-events"], env=installation.environment, stdout=out, stderr=out
