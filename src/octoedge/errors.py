@@ -9,6 +9,7 @@ OctoedgeError
 │   └── RouteError             a message that no row of the route table knows
 ├── TransportError             the way to the other side
 │   ├── ConnectError           it could not be opened
+│   │   └── NameUnresolved     no name server knew the other side's address
 │   ├── ConnectionRefusedByPeer   the peer refused us: certificate, identity, node limit
 │   └── ConnectionClosed       it was open and is no longer
 ├── PkiError                   certificates and tokens
@@ -71,6 +72,10 @@ class TransportError(OctoedgeError):
 
 class ConnectError(TransportError):
     """A connection could not be opened."""
+
+
+class NameUnresolved(ConnectError):
+    """The name of the other side has no address now: it is unknown, or no name server answers."""
 
 
 class ConnectionRefusedByPeer(ConnectError):

@@ -26,6 +26,7 @@ from octoedge.protocol.codec import MAX_BYTES
 from octoedge.transport import rfc6455
 from octoedge.transport.connection import Peer
 from octoedge.transport.leaf import show_alone
+from octoedge.transport.reach import reach
 from octoedge.transport.rfc6455 import Close, FrameError, FrameReader, Message, Opcode, Ping, Pong, Upgraded
 
 _READ_BYTES = 64 * 1024
@@ -76,10 +77,10 @@ async def connect(endpoint: Endpoint) -> WebSocketConnection:
     host, port, path = _address(endpoint.url)
     try:
         async with asyncio.timeout(endpoint.timeout):
+            context = _context(endpoint)
             reader, writer = await asyncio.open_connection(
-                host,
-                port,
-                ssl=_context(endpoint),
+                sock=await reach(host, port),
+                ssl=context,
                 server_hostname=tls_name(host),
                 limit=_READ_BYTES,
                 ssl_handshake_timeout=endpoint.timeout,

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import msgspec
 
 from octoedge.errors import ConfigError, ConnectError
+from octoedge.transport.reach import reach
 from octoedge.transport.websocket import tls_name
 
 _MAX_HEAD = 16 * 1024
@@ -57,7 +58,11 @@ async def get(
     try:
         async with asyncio.timeout(limits.seconds):
             reader, writer = await asyncio.open_connection(
-                host, port, ssl=context, server_hostname=tls_name(host), limit=_MAX_HEAD, ssl_shutdown_timeout=1.0
+                sock=await reach(host, port),
+                ssl=context,
+                server_hostname=tls_name(host),
+                limit=_MAX_HEAD,
+                ssl_shutdown_timeout=1.0,
             )
             try:
                 return await _exchange(reader, writer, _request(host, port, path, body, headers or {}), limits)

@@ -24,7 +24,7 @@ from octoedge.edge.edgehub.enrolment import Enrolment
 from octoedge.edge.edgehub.session import Dropped, Session
 from octoedge.edge.edgehub.uplink import Uplink
 from octoedge.edge.ports import Inbound
-from octoedge.errors import ConnectionRefusedByPeer, PkiError, TokenError, TransportError
+from octoedge.errors import ConnectionRefusedByPeer, NameUnresolved, PkiError, TokenError, TransportError
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 from octoedge.transport.connection import Connection, Dial
@@ -91,6 +91,8 @@ class EdgeHub:
         self._wake = asyncio.Event()
         self._lost_at: float | None = None
         self._fast, self._slow = self._patience()
+        # A name that is not found costs the cloud nothing: no need to become slow.
+        self._nameless = Backoff(first=1.0, limit=2.0, jitter=0.5, rng=self._rng)
         self.state = State.ENROLLING
         self.since = 0.0
         """Monotonic time of the last change of `state`."""
@@ -144,6 +146,8 @@ class EdgeHub:
             return self._slow.next()
         except TransportError as error:
             self._complain(error)
+            if isinstance(error, NameUnresolved):
+                return self._nameless.next()
             return self._pause(refused=isinstance(error, ConnectionRefusedByPeer))
         return await self._serve(connection)
 
