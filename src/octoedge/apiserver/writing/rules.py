@@ -49,7 +49,7 @@ _MAY_BE_EMPTY = ("endpoints", "drivers")
 def _zero_is_fine(field: Field, value: Any) -> bool:
     if isinstance(value, bool):
         return True
-    return field.name in ("weight", "defaultMode", "value", "apiGroup") and value is not None
+    return field.name in ("weight", "defaultMode", "value", "apiGroup", "lun", "revision") and value is not None
 
 
 def _enumerated(field: Field, value: Any, path: str) -> list[Cause]:
