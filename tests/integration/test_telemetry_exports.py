@@ -21,9 +21,9 @@ from octoedge.testing.mosquitto import Mosquitto
 from octoedge.transport.mqtt_packets import Published
 
 
-async def add(database: Database, first: int, last: int) -> None:
+async def add(database: Database, first: int, last: int, name: str = "t") -> None:
     column = pack([number * 1000 for number in range(first, last + 1)], [str(n) for n in range(first, last + 1)])
-    section = Section("default/th", "t", "e", first, last, [], column)
+    section = Section("default/th", name, "e", first, last, [], column)
     await database.write(lambda connection: store.take(connection, "edge-1", section, 0))
 
 
@@ -38,10 +38,11 @@ async def exporting(database: Database, export: TelemetryExport) -> AsyncIterato
 
 
 class Server:
-    """Remembers what it is sent; refuses the first requests."""
+    """Remembers what it is sent; is away for the first requests, and refuses those with a word."""
 
-    def __init__(self, refusals: int) -> None:
+    def __init__(self, refusals: int, refuses: str = "") -> None:
         self.refusals = refusals
+        self.refuses = refuses
         self.requests: list[tuple[str, str, str]] = []
         self.url = ""
 
@@ -50,6 +51,8 @@ class Server:
         if self.refusals:
             self.refusals -= 1
             return web.Response(status=503, text="not now")
+        if self.refuses and self.refuses in body:
+            return web.Response(status=400, text="a field has another type")
         self.requests.append((request.path_qs, request.headers.get("Authorization", ""), body))
         return web.Response(status=204)
 
@@ -93,6 +96,24 @@ def test_a_web_server_gets_all_over_a_refusal_and_a_restart(tmp_path: Path, kind
             assert len(lines) == 12_003
             assert {head for _, head, _ in server.requests} == {"Token secret"}
             assert {path for path, _, _ in server.requests} == {"/write?org=o&precision=ms"}
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_is_refused_holds_up_no_other_and_keeps_its_place(tmp_path: Path) -> None:
+    async def main() -> None:
+        database = Database.open(tmp_path / "telemetry.db", store.MIGRATIONS)
+        server = Server(0, refuses="poison")
+        await add(database, 1, 10, "poison")
+        await add(database, 1, 10, "good")
+        async with server.serving():
+            async with exporting(database, TelemetryExport(name="x", kind="influxdb", url=server.url)):
+                await comes_true(lambda: len(server.requests) == 1)
+            server.refuses = ""
+            async with exporting(database, TelemetryExport(name="x", kind="influxdb", url=server.url)):
+                await comes_true(lambda: len(server.requests) == 2)
+        database.close()
+        assert [body.partition(",")[0] for _, _, body in server.requests] == ["good", "poison"]
 
     asyncio.run(main())
 

@@ -33,6 +33,15 @@ _MOST = 5000
 """Values in one request."""
 _SECONDS = 30.0
 _MAX_ANSWER = 2048
+_REFUSALS = frozenset({400, 413, 415, 422})
+"""Statuses that are about the values, not about who sends them or when."""
+
+
+_Behind = tuple[int, str, str, int, int]
+
+
+class _Refused(TransportError):
+    """The other system does not take these values, whatever comes after them."""
 
 
 class Exports:
@@ -71,28 +80,38 @@ class Exports:
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def _round(self, export: TelemetryExport) -> bool:
-        """Hand over some values of each stream that has new ones; whether there were any."""
+        """Hand over some values of each stream that has new ones; whether there were any.
+
+        A stream that the other system refuses holds up no other one; its refusal is raised at the end.
+        """
         try:
             database = self._database()
         except StoreError:
             return False  # no node has sent any yet
+        refusal: _Refused | None = None
         found = await database.read(lambda connection: _behind(connection, export.name))
-        for key, device, name, number, settled in found:
-            upto, times, texts = await database.read(
-                lambda connection, key=key, number=number: store.after(connection, key, number, _MOST)  # type: ignore[misc]
-            )
-            values = [Value(device, name, time, text) for time, text in zip(times, texts, strict=True)]
-            if values:
-                await _SENDERS[export.kind](export, values)
-            await database.write(
-                lambda connection, key=key, at=upto if values else settled: connection.execute(  # type: ignore[misc]
-                    "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (export.name, key, at)
-                )
-            )
+        for behind in found:
+            try:
+                await self._hand_over(database, export, behind)
+            except _Refused as error:
+                refusal = error
+        if refusal is not None:
+            raise refusal
         return bool(found)
 
+    async def _hand_over(self, database: Database, export: TelemetryExport, behind: _Behind) -> None:
+        key, device, name, number, settled = behind
+        upto, times, texts = await database.read(lambda connection: store.after(connection, key, number, _MOST))
+        values = [Value(device, name, time, text) for time, text in zip(times, texts, strict=True)]
+        if values:
+            await _SENDERS[export.kind](export, values)
+        row = (export.name, key, upto if values else settled)
+        await database.write(
+            lambda connection: connection.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", row)
+        )
 
-def _behind(connection: sqlite3.Connection, export: str) -> list[tuple[int, str, str, int, int]]:
+
+def _behind(connection: sqlite3.Connection, export: str) -> list[_Behind]:
     """(stream, device, property, number of the last value exported, … that is stored) where there is more to export."""
     return connection.execute(
         "SELECT id, namespace || '/' || device, property, coalesce(number, 0), settled FROM stream "
@@ -124,7 +143,8 @@ async def _post(url: str, body: bytes, kind: str, token: str) -> None:
     ):
         if answer.status >= 300:
             words = (await answer.content.read(_MAX_ANSWER)).decode(errors="replace").strip()
-            raise TransportError(f"{url.partition('?')[0]} answers {answer.status} {words[:300]}")
+            error = _Refused if answer.status in _REFUSALS else TransportError
+            raise error(f"{url.partition('?')[0]} answers {answer.status} {words[:300]}")
 
 
 async def _mqtt(export: TelemetryExport, values: Sequence[Value]) -> None:
