@@ -416,6 +416,24 @@ def test_no_device_is_refused_for_what_comes_later_or_was_taken_before(tmp_path:
     play(tmp_path, story)
 
 
+def test_who_writes_a_property_that_the_model_does_not_have_is_warned(tmp_path: Path) -> None:
+    async def warned(at: World, method: str, path: str, body: Json | None = None) -> str:
+        url = f"https://127.0.0.1:{at.port}{DEVICES}/{path}"
+        async with at.session.request(method, url, json=body, ssl=at.tls) as answer:
+            assert answer.status < 300, await answer.text()
+            return str(answer.headers.get("Warning", ""))
+
+    async def story(at: World) -> None:
+        assert await warned(at, "POST", "devices", boiler(colour="red")) == "", "its model is not there"
+        await at.ask("POST", f"{DEVICES}/devicemodels", PROBE)
+        said = "299 - \"property 'colour' is none of DeviceModel 'probe'; nothing reads it\""
+        assert await warned(at, "PUT", "devices/boiler", await changed(at, colour="blue")) == said
+        assert await warned(at, "GET", "devices/boiler") == ""
+        assert await warned(at, "PUT", "devices/boiler", await changed(at, setpoint="50")) == ""
+
+    play(tmp_path, story)
+
+
 async def changed(at: World, **wishes: str) -> Json:
     _, now = await at.ask("GET", f"{DEVICES}/devices/boiler")
     return {**now, "spec": boiler(**wishes)["spec"]}

@@ -39,10 +39,20 @@ def causes(device: Device, model: DeviceModel) -> list[str]:
     for prop in device.spec.properties or ():
         of_model, wish = model.property(prop.name), prop.desired.value
         if of_model is None:
-            found.append(f"property {prop.name[:63]!r} is none of DeviceModel {device.model_name!r}; nothing reads it")
+            found.append(_unknown(prop.name, device))
         elif wish and (why := unfit(of_model, wish) or _mistyped(of_model, wish)):
             found.append(f"the desired value {wish[:40]!r} of property {prop.name[:63]!r} is not applied: {why}")
     return found
+
+
+def unknown(device: Device, model: DeviceModel) -> list[str]:
+    """Properties of the Device that its model does not have, as sentences."""
+    names = (prop.name for prop in device.spec.properties or ())
+    return [_unknown(name, device) for name in names if model.property(name) is None]
+
+
+def _unknown(name: str, device: Device) -> str:
+    return f"property {name[:63]!r} is none of DeviceModel {device.model_name!r}; nothing reads it"
 
 
 def _mistyped(prop: ModelProperty, value: str) -> str:

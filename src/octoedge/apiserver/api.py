@@ -8,6 +8,7 @@ request → authorize → discovery, OpenAPI, health     (paths that are no reso
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from octoedge.apiserver.access.authorization import VERBS, Attributes, Authorize
 from octoedge.apiserver.access.rbac.escalation import Guard
 from octoedge.apiserver.access.reviews import Reviews
 from octoedge.apiserver.access.tokens import ISSUER, Tokens
-from octoedge.apiserver.behaviours.behaviour import behaviour_of, no_warnings
+from octoedge.apiserver.behaviours.behaviour import behaviour_of, behaviour_of_custom, no_warnings
 from octoedge.apiserver.behaviours.scale import Scales
 from octoedge.apiserver.behaviours.subresources import Subresources
 from octoedge.apiserver.discovery import Discovery, version
@@ -32,7 +33,7 @@ from octoedge.apiserver.schema.openapi import OpenApi
 from octoedge.apiserver.serving.health import Health
 from octoedge.apiserver.serving.negotiation import PARTIAL, TABLES, Form, negotiate
 from octoedge.apiserver.serving.requests import Answer, Pieces, Request, Response, Stream, User, json_answer, success
-from octoedge.apiserver.store.backend import Backend
+from octoedge.apiserver.store.backend import Backend, View
 from octoedge.apiserver.writing.deletion import DeleteOptions, Deletion
 from octoedge.apiserver.writing.rest import Place, Rest
 from octoedge.errors import ApiError, bad_request
@@ -284,15 +285,19 @@ class Api:
 
     def _one(self, request: Request, kind: Kind, item: Item, code: int = 200, found: Findings | None = None) -> Answer:
         form = _form(request)
-        if found is not None and kind.custom is None:
+        if found is not None:
             found.warnings += self._warnings(kind, item)
         headers = _warning_headers(found)
         body = self._renderer(request, kind, form).one(item)
         return Answer(body, code, form.content_type, headers)
 
     def _warnings(self, kind: Kind, item: Item) -> list[str]:
+        obj = functools.partial(msgspec.json.decode, item.data)
+        if kind.custom is not None:
+            beside = behaviour_of_custom(kind.resource).warnings_beside
+            return beside(obj(), View(self._backend)) if beside is not None else []
         warn = behaviour_of(kind.resource).warnings
-        return warn(msgspec.json.decode(item.data)) if warn is not no_warnings else []
+        return warn(obj()) if warn is not no_warnings else []
 
     def _renderer(self, request: Request, kind: Kind, form: Form) -> Renderer:
         plain = self._plain_renderer(request, kind, form)

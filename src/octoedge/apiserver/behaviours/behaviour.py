@@ -104,6 +104,8 @@ class Behaviour:
     """By subresource."""
     warnings: Callable[[Json], list[str]] = no_warnings
     """What the writer of an object should know although it was stored."""
+    warnings_beside: Callable[[Json, View], list[str]] | None = None
+    """The same, where it takes other objects to know."""
 
 
 def _prepare_pod(obj: Json) -> None:
@@ -165,7 +167,9 @@ def _spec(
 
 _DATA = Behaviour(check=rules.data, check_update=rules.data_update)
 _CUSTOM = Behaviour(status_metadata=False, counts_generations=True, conditional_only=True)
-_CUSTOM_OF = {devices.RESOURCE: replace(_CUSTOM, admit=devices.admit, carry=devices.carry)}
+_CUSTOM_OF = {
+    devices.RESOURCE: replace(_CUSTOM, admit=devices.admit, carry=devices.carry, warnings_beside=devices.warnings)
+}
 """What KubeEdge's admission webhooks do for its kinds, and more."""
 _BINDING = Behaviour(
     name_rule=rbac.path_segment,

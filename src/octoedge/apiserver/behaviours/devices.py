@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from octoedge.api import devices as api
-from octoedge.api.devicelimits import of_type, unfit
+from octoedge.api.devicelimits import of_type, unfit, unknown
 from octoedge.apiserver.store.backend import View
 from octoedge.apiserver.writing.metadata import Cause, refuse, wrong
 from octoedge.errors import MessageError
@@ -21,6 +21,7 @@ Json = dict[str, Any]
 
 RESOURCE = f"devices.{api.GROUP}"
 _MODELS = f"devicemodels.{api.GROUP}"
+_MOST_WARNINGS = 10
 
 
 def admit(obj: Json, view: View) -> None:
@@ -31,6 +32,18 @@ def admit(obj: Json, view: View) -> None:
 def carry(new: Json, old: Json, view: View) -> None:
     """A changed Device. Raises `ApiError` 422."""
     _check(new, old, view)
+
+
+def warnings(obj: Json, view: View) -> list[str]:
+    """What the writer of a Device should know although it was stored: its properties that the model does not have."""
+    if obj.get("apiVersion") != api.API_VERSION:
+        return []
+    try:
+        device = api.read(msgspec.json.encode(obj), api.Device)
+        item = view.get(_MODELS, device.metadata.namespace, device.model_name)
+        return unknown(device, api.read(item.data, api.DeviceModel))[:_MOST_WARNINGS] if item is not None else []
+    except MessageError:
+        return []  # stored before its schema said more
 
 
 def _check(new: Json, old: Json | None, view: View) -> None:
