@@ -70,6 +70,8 @@ class DynamicLink:
         """What came without a question."""
         self.ours = True
         """Whether the cloud says that it is an Octoedge."""
+        self.says: bytes | None = None
+        """What a cloud that is not to be believed answers to everything."""
         self._ids = itertools.count(1)
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._up, self._down = asyncio.Event(), asyncio.Event()
@@ -122,7 +124,8 @@ class DynamicLink:
         try:
             self.controller.receive(NODE, message, routes.classify(routes.Direction.UP, message))
             async with asyncio.timeout(timeout):
-                return await waiting
+                reply = await waiting
+                return reply if self.says is None else Reply(reply.message, self.says)
         except TimeoutError as error:
             raise DeadlineError("no answer") from error
         finally:

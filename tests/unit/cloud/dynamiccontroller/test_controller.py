@@ -322,3 +322,31 @@ def test_an_edge_of_kubeedge_is_told_that_the_api_is_its_metaserver(go_edge: boo
         assert [shown(msgspec.json.decode(one.body)) for one in link.pushed] == [expected]
 
     play(test, go_edge=go_edge)
+
+
+def test_what_a_watch_costs_the_api_in_an_hour() -> None:
+    """The watch is one for all; each who follows it costs a list, and every four minutes a question of rights."""
+
+    async def follow(link: DynamicLink, account: str) -> None:
+        after = (await ask(link, MAPS, "list", account=account))["metadata"]["resourceVersion"]
+        while True:
+            after = (await ask(link, MAPS, a.FOLLOW, {"resourceVersion": after}, account=account))["version"]
+
+    async def test(link: DynamicLink, api: MemoryApi) -> None:
+        link.accounts |= {f"default/reader-{number}" for number in range(20)}
+        api.trusted |= {f"system:serviceaccount:{one.replace('/', ':')}" for one in link.accounts}
+        await make_map(api, "one")
+        counts = []
+        for watchers in (1, 20):
+            before = len(api.requests)
+            tasks = [asyncio.create_task(follow(link, f"default/reader-{number}")) for number in range(watchers)]
+            await asyncio.sleep(3600)
+            assert len(link.controller.watches) == 1
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            counts.append(len(api.requests) - before)
+            await asyncio.sleep(300)
+        assert counts == [16, 16 * 20], "one list, and fifteen times whether he may"
+
+    play(test)

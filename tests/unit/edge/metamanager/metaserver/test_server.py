@@ -399,3 +399,41 @@ def test_a_pod_reads_no_log_past_the_api_server(tmp_path: Path) -> None:
         assert not pods.asked
 
     play(tmp_path, test, secure=True)
+
+
+def bytes_of(answer: Answer) -> bytes:
+    return answer.body if isinstance(answer.body, bytes) else b""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "ID": st.text(max_size=5),
+                "Status": st.sampled_from(["Approved", "Rejected", "InApplying", "Failed", ""]),
+                "Reason": st.text(max_size=10),
+                "RespBody": st.one_of(
+                    st.none(), st.binary(max_size=40).map(lambda one: base64.b64encode(one).decode())
+                ),
+                "Error": st.fixed_dictionaries(
+                    {}, optional={"ErrStatus": st.dictionaries(st.text(max_size=5), st.none())}
+                ),
+            },
+        ).map(msgspec.json.encode),
+    )
+)
+def test_no_answer_of_a_cloud_breaks_it(tmp_path: Path, body: bytes) -> None:
+    async def test(site: Site) -> None:
+        await site.make("one")
+        assert await site.names() == ["one"]
+        site.link.says = body
+        for path in (MAPS, f"{MAPS}/one", "/api", f"{MAPS}?watch=true&timeoutSeconds=1"):
+            answer = await site.ask(path)
+            assert answer.status != 500 or b"this node failed" not in bytes_of(answer)
+            if not isinstance(answer.body, bytes):
+                await answer.body.aclose()
+
+    play(tmp_path, test)
