@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -46,8 +47,13 @@ _SOON, _LATE = 1.0, 10.0
 
 async def play(story: Story) -> list[Difference]:
     """Play the edge's part; what our cloud said otherwise."""
+    with tempfile.TemporaryDirectory(prefix="octoedge-replay-") as folder:
+        return await _played(story, folder)
+
+
+async def _played(story: Story, folder: str) -> list[Difference]:
     async with asyncio.TaskGroup() as group:
-        stage = _Stage(story, group)
+        stage = _Stage(story, group, folder)
         task = group.create_task(stage.core.run(), name="cloudcore")
         await stage.core.ready()
         await stage.play()
@@ -81,7 +87,7 @@ class _Patching(MemoryClient):
 
 
 class _Stage:
-    def __init__(self, story: Story, group: asyncio.TaskGroup) -> None:
+    def __init__(self, story: Story, group: asyncio.TaskGroup, folder: str) -> None:
         self._story = story
         self._group = group
         self._api = MemoryApi()
@@ -101,9 +107,8 @@ class _Stage:
             if said.way == DOWN and not said.message.header.parent_msg_id:
                 self._told[said.message.route.resource].append(said.at)
         self._by_id = {said.message.header.msg_id: said for said in story.said if said.way == DOWN}
-        self.core = CloudCore(
-            parse_cloudcore(b"{}", "replay"), _Patching(self._api), VirtualClock(story.epoch), listen=False
-        )
+        config = parse_cloudcore(f"octoedge: {{telemetry: {{directory: '{folder}'}}}}".encode(), "replay")
+        self.core = CloudCore(config, _Patching(self._api), VirtualClock(story.epoch), listen=False)
 
     async def play(self) -> None:
         await self._warm_up()
