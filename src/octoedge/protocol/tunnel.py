@@ -35,9 +35,11 @@ LOG_ENDS = "Octoedge-Log-Ends"
 PINGS = "Octoedge-Ping-Seconds"
 """Header of request and answer: the edge pings so rarely only (`RARELY`); a Go cloud does not answer it, and is pinged
 every 5 s as by a Go edge. On a metered link these pings were most of what an idle node cost."""
-RARELY = 33.0
-"""Seconds. With 10 for the answer, a link that is dead without a word is noticed within three heartbeats of 15 s."""
-NOTICED_SECONDS = 45.0
+RARELY = 60.0
+"""Seconds. A link that is dead without a word is noticed by the channel, within three heartbeats, and the tunnel is
+asked as soon as the channel is back; these pings are for a tunnel that died alone, and keep NATs' memories awake."""
+NOTICED_SECONDS = 75.0
+"""So long without a word the cloud takes such a tunnel for open; who wants to use it has it asked first."""
 
 MAX_DATA = 1024 * 1024
 """Bytes of data in one message at most; KubeEdge drops the rest."""
