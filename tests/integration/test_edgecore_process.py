@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +30,7 @@ from octoedge.cloud.cloudcore import CloudCore
 from octoedge.pki import token as tokens
 from octoedge.runtime.clock import SystemClock
 from octoedge.testing.kube import MemoryApi
+from octoedge.testing.names import NameServer
 
 CONFIG = """# a comment that stays
 database: {{dataSource: "{home}/edgecore.db"}}
@@ -107,6 +111,10 @@ class World:
             common_config=replace(config.common_config, monitor_server=monitor),
         )
 
+    def command(self) -> list[str]:
+        """What is started as the edge."""
+        return [sys.executable, "-m", "octoedge.commands.edgecore", "--config", str(self.config_file)]
+
     def mint(self, core: CloudCore, seconds: int = 3600) -> str:
         return core.authority.mint(expires=int(time.time()) + seconds)
 
@@ -114,11 +122,7 @@ class World:
     async def edge(self) -> AsyncIterator[Edge]:
         log = (self.folder / "edgecore.log").open("ab")
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "octoedge.commands.edgecore",
-            "--config",
-            str(self.config_file),
+            *self.command(),
             stdout=log,
             stderr=log,
         )
@@ -302,3 +306,84 @@ def test_a_wrong_configuration_is_named(tmp_path: Path) -> None:
             assert "Traceback" not in edge.log()
 
     play(test)
+
+
+NAME = "cloud.octoedge.test"
+SERVER = f"127.{os.getpid() % 200 + 20}.53.1"
+"""A name server of this test process alone, known to its edges only: they have a mount namespace."""
+
+
+def _namespaces() -> bool:
+    return (
+        os.geteuid() == 0
+        and bool(shutil.which("unshare"))
+        and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
+    )
+
+
+class Named(World):
+    """A cloud that edges know by name."""
+
+    def configure(self, token: str) -> None:
+        super().configure(token)
+        text = self.config_file.read_text()
+        for before in ("https://127.0.0.1", '"127.0.0.1'):
+            text = text.replace(before, before.replace("127.0.0.1", NAME))
+        self.config_file.write_text(text)
+
+    def _cloud_config(self) -> CloudCoreConfig:
+        config = super()._cloud_config()
+        hub = replace(config.modules.cloud_hub, dns_names=(NAME,))
+        return replace(config, modules=replace(config.modules, cloud_hub=hub))
+
+    def command(self) -> list[str]:
+        resolver = self.folder / "resolv.conf"
+        resolver.write_text(f"nameserver {SERVER}\n")
+        script = f'mount --bind "{resolver}" /etc/resolv.conf && exec "$@"'
+        return ["unshare", "-m", "sh", "-c", script, "sh", *super().command()]
+
+
+@pytest.mark.skipif(not _namespaces(), reason="needs root and mount namespaces")
+def test_a_node_boots_while_no_name_server_answers_and_is_back_soon_after_one_does(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = Named(tmp_path)
+        endpoint = asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: NameServer(NAME), local_addr=(SERVER, 53)
+        )
+        transport, names = await endpoint
+        try:
+            async with world.cloud() as core:
+                world.configure(world.mint(core))
+                async with world.edge() as edge:
+                    before = await edge.until(online)
+                names.silent = True
+                async with world.edge() as edge:
+                    names.asked.clear()
+                    await _boots_alone(edge, names, str(before["store"]))
+                    names.silent = False
+                    began = time.monotonic()
+                    await edge.until(online, 30)
+                    assert time.monotonic() - began < 12  # at most 3 s between two questions on a quiet machine
+                    names.silent = True
+                async with world.edge() as edge:
+                    await edge.until(lambda status: status["hub"])
+                    edge.process.terminate()
+                    assert await edge.end(10) == 0, "what hangs in the resolver does not hold up the end"
+        finally:
+            transport.close()
+
+    play(test)
+
+
+async def _boots_alone(edge: Edge, names: NameServer, store: str) -> None:
+    """It says what is wrong, and its own door answers while the resolver hangs."""
+    async with asyncio.timeout(30):
+        await names.asked.wait()
+    status = await edge.until(lambda status: status["hub"] == "connecting")
+    assert (status["connected"], status["store"]) == (False, store)
+    for _ in range(20):
+        began = time.monotonic()
+        await edge.status()
+        assert time.monotonic() - began < 2
+    await edge.until(lambda status: NAME in status["trouble"], 60)
+    assert edge.process.returncode is None
