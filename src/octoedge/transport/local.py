@@ -55,16 +55,14 @@ async def serve(path: Path, answer: Answer) -> None:
 
 
 def _bound(path: Path) -> socket.socket:
-    """A socket with its mode from the first moment on; no other task runs while the process has this umask."""
+    """A socket with its mode from the first moment on. The umask is that of every thread, and others make files."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
     try:
+        os.fchmod(made.fileno(), 0o600)  # of what `bind` makes: Linux takes the socket's own mode
         made.bind(os.fspath(path))
     except OSError:
         made.close()
         raise
-    finally:
-        os.umask(before)
     return made
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -48,6 +50,32 @@ def test_everyone_gets_one_line(tmp_path: Path) -> None:
 
     during(path, test)
     assert not path.exists()
+
+
+def test_what_other_threads_make_meanwhile_has_its_own_mode(tmp_path: Path) -> None:
+    over = threading.Event()
+    modes: set[int] = set()
+
+    def make() -> None:
+        while not over.is_set():
+            made = Path(tempfile.mkdtemp(dir=tmp_path)) / "volume"
+            made.mkdir(mode=0o755)
+            modes.add(made.stat().st_mode & 0o700)
+
+    async def main() -> None:
+        for _ in range(500):
+            server = await listen(tmp_path / "edgecore.sock", lambda reader, writer: asyncio.sleep(0))
+            server.close()
+            await asyncio.sleep(0)
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    try:
+        asyncio.run(main())
+    finally:
+        over.set()
+        maker.join()
+    assert modes <= {0o700}
 
 
 def test_a_path_that_is_too_long_costs_the_socket_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
