@@ -126,13 +126,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _prepare(broker: Own, config: Path) -> None:
     """Write the configuration; end one that an EdgeCore which was killed has left."""
     broker.folder.mkdir(parents=True, exist_ok=True)
-    owner = broker.user
-    for name, data in broker.access.files().items():
+    files = broker.access.files()
+    for name, data in files.items():
         durable.write(broker.folder / name, data, 0o600)
-        shutil.chown(broker.folder / name, owner)
     if broker.access.asks:
         broker.folder.chmod(0o700)
-        shutil.chown(broker.folder, owner)
+    if broker.access.asks and os.geteuid() == 0:  # else it runs as who we are
+        for path in (*(broker.folder / name for name in files), broker.folder):
+            shutil.chown(path, broker.user)
     config.write_text(broker.config)
     with contextlib.suppress(OSError, ValueError):
         pid = int((broker.folder / _PID).read_text())
