@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ROUNDS = 3
 """So many rounds without any answer end a connection."""
+DISCONNECT_SECONDS = 5.0
 NEWS_SECONDS = 0.05
 """Between readings of what comes by itself."""
 MAX_REASON = 200
@@ -158,7 +159,8 @@ class Work:
         finally:
             self._link = None
             try:
-                await asyncio.shield(_guarded(mapper.disconnect(link)))
+                away = asyncio.shield(_guarded(mapper.disconnect(link)))
+                await _within(DISCONNECT_SECONDS, away, "disconnecting: no end")
             except (OctoedgeError, TimeoutError) as error:
                 log.debug("device %s: disconnecting: %s", device.id, error)
 

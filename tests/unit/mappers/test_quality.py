@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from octoedge.commands.mapper import main
+from octoedge.mappers.kit import run
 from octoedge.mappers.mapper import ENTRY_POINTS
 
 DECLARED: dict[str, Any] = yaml.safe_load(files("octoedge.mappers").joinpath("quality.yaml").read_text())
@@ -34,3 +35,11 @@ def test_a_simulator_that_is_declared_is_there(protocol: str, capsys: pytest.Cap
         main(["simulate", "--help"])
     there = protocol in capsys.readouterr().out.partition("}")[0]
     assert there == (DECLARED["mappers"][protocol]["simulator"] == "done")
+
+
+@pytest.mark.parametrize("protocol", DECLARED["mappers"])
+def test_what_stands_bad_servers_has_a_rig_that_can_be_spoilt(protocol: str) -> None:
+    rig = run.rig_for(protocol)
+    can = {"slow", "absent", "nonsense"} <= rig.spoils
+    assert can == (DECLARED["mappers"][protocol]["bad-server-tested"] == "done")
+    assert any(len(point.wishes) > 1 for point in rig.points)

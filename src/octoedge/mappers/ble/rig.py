@@ -28,7 +28,7 @@ class BleRig(Rig, protocol="ble"):
 
     def __init__(self) -> None:
         self._bluez = Bluez()
-        self._folder = Path(tempfile.mkdtemp(prefix="octoedge-ble-"))
+        self._folder = Path()
         self._sensors = [Sensor(number + 1) for number in range(self.many + 1)]
         self._there = True
 
@@ -39,12 +39,9 @@ class BleRig(Rig, protocol="ble"):
         return {"DBUS_SYSTEM_BUS_ADDRESS": address(self._folder)}
 
     async def run(self, ready: asyncio.Event) -> None:
-        try:
+        with tempfile.TemporaryDirectory(prefix="octoedge-ble-") as folder:
+            self._folder = Path(folder)
             await serve(self._bluez, self._sensors, self._folder, ready=ready)
-        finally:
-            for file in self._folder.iterdir():
-                file.unlink()
-            self._folder.rmdir()
 
     async def value(self, name: str) -> str | None:
         return str(self._sensors[0].target.value) if name == "target" else None

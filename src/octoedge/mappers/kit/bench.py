@@ -66,7 +66,7 @@ class Bench:
                 *command, *options, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **self.rig.environment()},
             )  # fmt: skip
-        await self.edge.until(lambda: self.edge.registered > before, self.seconds, "the mapper registers")
+        await self.edge.until(lambda: self.edge.registered > before, SECONDS, "the mapper registers")
 
     async def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End the mapper's process."""

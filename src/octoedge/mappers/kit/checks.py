@@ -14,6 +14,7 @@ from octoedge.mappers.kit.rig import Point
 
 FLAPS = 6
 _FLAP_SECONDS = 0.2
+_SETTLE_SECONDS = 1.0
 _SLOW_SECONDS = 0.2
 _FOR_EVER = 3600.0
 _NONSENSE_SECONDS = 2.0
@@ -82,8 +83,9 @@ async def _absent(bench: Bench) -> None:
     await bench.rig.there(False)
     try:
         await bench.state_is("offline", "a device that is away")
+        await asyncio.sleep(_SETTLE_SECONDS)  # what was on its way still comes
         count = bench.edge.values
-        await asyncio.sleep(5 * _FLAP_SECONDS)
+        await asyncio.sleep(_SETTLE_SECONDS)
         if bench.edge.values != count:
             raise DeviceError("values are reported of a device that is away")
         for point in _settable(bench)[:1]:
