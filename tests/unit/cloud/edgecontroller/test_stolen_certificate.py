@@ -21,6 +21,7 @@ from octoedge.cloud.edgecontroller.authorize import of_another
 from octoedge.cloud.edgecontroller.downstream import Downstream
 from octoedge.cloud.edgecontroller.requests import HANDLERS, Requests
 from octoedge.cloud.edgecontroller.upstream import Enforcement, Upstream
+from octoedge.cloud.telemetry.intake import PAYLOADS as OF_TELEMETRY
 from octoedge.errors import RouteError
 from octoedge.pki import x509
 from octoedge.protocol import payloads as p
@@ -59,7 +60,7 @@ def _upward() -> list[routes.Row]:
 
 
 def test_every_row_towards_the_cloud_has_a_judge() -> None:
-    judged = set(HANDLERS) | set(OF_DEVICES) | set(OF_METASERVER) | CHANNEL
+    judged = set(HANDLERS) | set(OF_DEVICES) | set(OF_METASERVER) | set(OF_TELEMETRY) | CHANNEL
     assert {row.payload for row in _upward()} <= judged
 
 
