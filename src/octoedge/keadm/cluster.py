@@ -112,6 +112,8 @@ class NodeState:
     ready: bool
     version: str
     why: str
+    pressure: tuple[str, ...] = ()
+    """What it runs out of, as `DiskPressure`: new pods stay away meanwhile."""
 
 
 def node_state(admin: Path, name: str) -> NodeState:
@@ -123,10 +125,12 @@ def node_condition(node: dict[str, Any]) -> NodeState:
     """The Ready condition of a Node object."""
     status = node.get("status", {})
     version = status.get("nodeInfo", {}).get("kubeletVersion", "")
+    known = {str(one.get("type")): one.get("status") for one in status.get("conditions", [])}
+    pressure = tuple(name for name, value in known.items() if name.endswith("Pressure") and value == "True")
     for condition in status.get("conditions", []):
         if condition.get("type") == "Ready":
             why = f"{condition.get('reason', '')}: {condition.get('message', '')}".strip(": ")
-            return NodeState(condition.get("status") == "True", version, why)
+            return NodeState(condition.get("status") == "True", version, why, pressure)
     return NodeState(ready=False, version=version, why="it has not reported yet")
 
 

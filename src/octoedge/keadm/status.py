@@ -187,4 +187,5 @@ def _channel(cloud: Layout, node: Layout, *, cut: bool) -> tuple[bool, str]:
 
 def _node(cloud: Layout, node: Layout) -> tuple[bool, str]:
     state = cluster.node_state(cloud.kubeconfig, node.node)
-    return (True, f"{node.node} Ready, {state.version}") if state.ready else (False, f"{node.node}: {state.why}")
+    short = f"; {', '.join(state.pressure)}: new pods stay away" if state.pressure else ""
+    return (True, f"{node.node} Ready, {state.version}{short}") if state.ready else (False, f"{node.node}: {state.why}")

@@ -82,4 +82,13 @@ def test_a_node_that_is_not_ready_says_why() -> None:
 
 def test_a_node_that_never_reported() -> None:
     assert node_condition(node()).why == "it has not reported yet"
+
+
+def test_what_a_ready_node_runs_out_of_is_told() -> None:
+    pressures = [{"type": "MemoryPressure", "status": "False"}, {"type": "DiskPressure", "status": "True"}]
+    state = node_condition({"status": {"conditions": [*pressures, {"type": "Ready", "status": "True"}]}})
+    assert (state.ready, state.pressure) == (True, ("DiskPressure",))
+
+
+def test_a_node_without_a_status_is_not_ready() -> None:
     assert not node_condition({}).ready
