@@ -176,6 +176,8 @@ class Work:
                 listening = group.create_task(_guarded(listen(self._news)), name=f"news of {self.device.id}")
                 await self._rounds(backoff)
                 listening.cancel()
+                # What fails while a group ends leaves its parent cancelled in Python 3.11.
+                await asyncio.wait([listening])
         except* OctoedgeError as errors:
             why = first_of(errors)
         if why is not None:
