@@ -32,11 +32,14 @@ ASKED_AGAIN = {
 OF_KUBEEDGE = {p.NodeStatusInsert, p.NodeStatusReport, p.PodStatusReport, p.EventUpdate, p.EventPatch}
 """Understood from edges of KubeEdge; ours says it in another way."""
 
+KEPT_ELSEWHERE = {p.TelemetryBatch}
+"""On disk until it is confirmed too, in telemetry's own database (`unit/edge/telemetry`)."""
+
 
 def test_every_message_that_goes_up_is_kept_or_can_be_asked_again() -> None:
     up = {row.payload for row in ROWS if row.direction is Direction.UP}
     kept = {payload for payload, _, _ in REPORTS.values()}
-    assert up == kept | ASKED_AGAIN | OF_KUBEEDGE
+    assert up == kept | ASKED_AGAIN | OF_KUBEEDGE | KEPT_ELSEWHERE
     assert {row_of(payload).confirm for payload in kept} == {Confirm.REPLY}
 
 
