@@ -15,14 +15,14 @@ import asyncio
 import hashlib
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from octoedge.api.core import Pod, TokenProjection
-from octoedge.edge.edged import csivolume, ownership
+from octoedge.edge.edged import csiheld, csivolume, ownership
 from octoedge.edge.edged.csiapi import (
     Able,
     CsiError,
@@ -32,8 +32,9 @@ from octoedge.edge.edged.csiapi import (
     UnpublishRequest,
     UnstageRequest,
 )
-from octoedge.edge.edged.csidoor import DATA, CsiFailed
+from octoedge.edge.edged.csidoor import DATA, SET_UP, TEAR_DOWN, CsiFailed
 from octoedge.edge.edged.csidrivers import Drivers, Registered
+from octoedge.edge.edged.csiheld import Held, HeldVolumes
 from octoedge.edge.edged.csivolume import EPHEMERAL, PERSISTENT, UNKNOWN, CsiVolume, DriverRules
 from octoedge.edge.edged.layout import Layout, make_private, write_file
 from octoedge.edge.edged.objects import Objects, ObjectUnavailable
@@ -48,22 +49,6 @@ _REPUBLISH = 60.0
 _TOKENS = "csi.storage.k8s.io/serviceAccount.tokens"
 _STATS_SECONDS = 3.0
 _NO_DRIVER = "driver name {} not found in the list of registered CSI drivers"
-
-
-class _Held(msgspec.Struct, frozen=True):
-    """A volume that a pod holds; the kubelet's file with some more in it."""
-
-    name: str = msgspec.field(name="specVolID")
-    handle: str = msgspec.field(name="volumeHandle")
-    driver: str = msgspec.field(name="driverName")
-    node: str = msgspec.field(name="nodeName")
-    attachment: str = msgspec.field(name="attachmentID", default="")
-    mode: str = msgspec.field(name="volumeLifecycleMode", default=PERSISTENT)
-    published: bool = False
-    """Whether all is done; until then each step is repeated."""
-    claim: str = ""
-    volume: str = ""
-    """The pod's name of it."""
 
 
 class Csi:
@@ -88,6 +73,7 @@ class Csi:
         self.drivers = drivers
         self._below = below
         self._changed = changed
+        self._held = HeldVolumes(layout)
         self._locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def mount(self, pod: Pod, volume: str, wish: CsiVolume) -> Path:
@@ -115,31 +101,33 @@ class Csi:
 
     async def release(self, uid: str) -> None:
         """Take back all that a pod holds. Raises `CsiFailed` while a driver does not let go."""
-        for file in _files(self._layout.pod(uid)):
-            held = _read(file)
-            if held is None:
-                continue  # Nothing was asked of a driver before this was whole.
+        for file, held in self._held.of(uid):
             async with self._alone(held.driver, held.handle):
                 await self._take_back(held, file)
             if held.attachment:
                 self._changed()
 
-    def attached_in_use(self) -> list[str]:
-        """Attached volumes that pods here hold: they must not be detached (volumesInUse of the node)."""
-        held = (_read(file) for folder in self._pod_folders() for file in _files(folder))
-        return sorted({f"kubernetes.io/csi/{one.driver}^{one.handle}" for one in held if one and one.attachment})
+    def attached_in_use(self) -> list[str] | None:
+        """Attached volumes that pods here hold: they must not be detached (volumesInUse of the node).
+
+        None when that is not certain, for the disk does not say: then what the cloud knows stands.
+        """
+        found, certain = self._held.shown()
+        if not certain:
+            return None
+        return sorted({f"kubernetes.io/csi/{one.driver}^{one.handle}" for one in found.values() if one.attachment})
 
     async def stats(self) -> dict[str, list[dict[str, Any]]]:
         """How full volumes are, by pod uid; those whose driver does not say are left out."""
-        held = [(file, one) for folder in self._pod_folders() for file in _files(folder) if (one := _read(file))]
-        found = await asyncio.gather(*(self._usage(file, one) for file, one in held))
+        held, _ = self._held.shown()
+        found = await asyncio.gather(*(self._usage(file, one) for file, one in held.items()))
         by_pod: dict[str, list[dict[str, Any]]] = {}
-        for (file, _), shown in zip(held, found, strict=True):
+        for file, shown in zip(held, found, strict=True):
             if shown:
                 by_pod.setdefault(file.parents[3].name, []).append(shown)
         return by_pod
 
-    async def _usage(self, file: Path, held: _Held) -> dict[str, Any]:
+    async def _usage(self, file: Path, held: Held) -> dict[str, Any]:
         known = self.drivers.find(held.driver)
         if known is None or Able.STATS not in known.abilities or not held.published:
             return {}
@@ -165,7 +153,7 @@ class Csi:
         known = self._driver(wish)
         attachment = csivolume.attachment_name(wish, self._node) if _attaches(wish, rules) else ""
         claim = f"{pod.metadata.namespace}/{wish.claim}" if wish.claim else ""
-        held = _Held(wish.name, wish.handle, wish.driver, self._node, attachment, wish.mode, claim=claim, volume=volume)
+        held = Held(wish.name, wish.handle, wish.driver, self._node, attachment, wish.mode, claim=claim, volume=volume)
         make_private(folder)
         write_file(folder / DATA, msgspec.json.encode(held), 0o600)
         if attachment:
@@ -206,32 +194,32 @@ class Csi:
             str(folder / "mount"),
             csivolume.capability(wish, known.abilities, ownership.fs_group(pod)),
             wish.read_only,
-            await self._secret(wish, wish.publish_secret, "MountVolume.SetUp"),
+            await self._secret(wish, wish.publish_secret, SET_UP),
             {**wish.context, **about, **await self._service_tokens(pod, wish, rules)},
         )
         try:
             await known.driver.publish(request)
         except CsiError as error:
-            raise CsiFailed("MountVolume.SetUp", wish.name, error) from error
+            raise CsiFailed(SET_UP, wish.name, error) from error
 
-    async def _take_back(self, held: _Held, file: Path) -> None:
+    async def _take_back(self, held: Held, file: Path) -> None:
         """Unpublish, and unstage with the last pod; then nothing is held."""
         known, folder = self.drivers.find(held.driver), file.parent
         staging = self._staging(held.driver, held.handle)
-        others = any(other != file for other in self._holders(held))
+        others = any(other != file for other in self._held.holders(held))
         if known is None:
             if self._below(folder) or (not others and self._below(staging)):
-                raise CsiFailed("UnmountVolume.TearDown", held.name, _NO_DRIVER.format(held.driver))
+                raise CsiFailed(TEAR_DOWN, held.name, _NO_DRIVER.format(held.driver))
             log.warning("volume %s is let go without its driver %s: nothing of it is mounted", held.name, held.driver)
         else:
             await self._give_back(held, known, folder, staging, last=not others)
         _forget(file, () if others else (staging, staging.parent))
 
-    async def _give_back(self, held: _Held, known: Registered, folder: Path, staging: Path, *, last: bool) -> None:
+    async def _give_back(self, held: Held, known: Registered, folder: Path, staging: Path, *, last: bool) -> None:
         try:
             await known.driver.unpublish(UnpublishRequest(held.handle, str(folder / "mount")))
         except CsiError as error:
-            raise CsiFailed("UnmountVolume.TearDown", held.name, error) from error
+            raise CsiFailed(TEAR_DOWN, held.name, error) from error
         if last and held.mode == PERSISTENT and Able.STAGE in known.abilities:
             try:
                 await known.driver.unstage(UnstageRequest(held.handle, str(staging)))
@@ -242,7 +230,7 @@ class Csi:
         known = self.drivers.find(wish.driver)
         if known is None:
             text = f"kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: {_NO_DRIVER.format(wish.driver)}"
-            raise CsiFailed("MountVolume.SetUp", wish.name, text)
+            raise CsiFailed(SET_UP, wish.name, text)
         return known
 
     async def _rules(self, driver: str) -> DriverRules:
@@ -255,7 +243,7 @@ class Csi:
         except (OfflineError, DeadlineError):
             return UNKNOWN
         except msgspec.ValidationError as error:
-            raise CsiFailed("MountVolume.SetUp", driver, f"CSIDriver {driver} cannot be read: {error}") from error
+            raise CsiFailed(SET_UP, driver, f"CSIDriver {driver} cannot be read: {error}") from error
 
     async def _attached(self, wish: CsiVolume, rules: DriverRules) -> dict[str, str]:
         """What the attacher says, once the volume is attached; nothing for drivers that attach nothing."""
@@ -291,7 +279,7 @@ class Csi:
             try:
                 status = await self._tokens.status(pod, source)
             except ObjectUnavailable as error:
-                raise CsiFailed("MountVolume.SetUp", wish.name, error) from error
+                raise CsiFailed(SET_UP, wish.name, error) from error
             tokens[wanted.audience] = {key: str(status.get(key)) for key in ("token", "expirationTimestamp")}
         return {_TOKENS: msgspec.json.encode(tokens).decode()} if tokens else {}
 
@@ -299,22 +287,11 @@ class Csi:
         return self._layout.csi(driver) / hashlib.sha256(handle.encode()).hexdigest() / "globalmount"
 
     def _is_published(self, folder: Path) -> bool:
-        held = _read(folder / DATA)
+        held = csiheld.read(folder / DATA, SET_UP)
         return held is not None and held.published and bool(self._below(folder / "mount"))
 
     def _folder(self, pod: Pod, wish: CsiVolume) -> Path:
         return self._layout.volume(pod.metadata.uid, "csi", wish.name)
-
-    def _holders(self, held: _Held) -> Iterator[Path]:
-        """The files of all pods that hold the same volume."""
-        for folder in self._pod_folders():
-            for file in _files(folder):
-                other = _read(file)
-                if other is not None and (other.driver, other.handle) == (held.driver, held.handle):
-                    yield file
-
-    def _pod_folders(self) -> Iterator[Path]:
-        return self._layout.pods.glob("*/")
 
     def _alone(self, driver: str, handle: str) -> asyncio.Lock:
         """One step at a time with a volume."""
@@ -343,15 +320,4 @@ def _check_mode(wish: CsiVolume, rules: DriverRules) -> None:
     modes = rules.volume_lifecycle_modes or [PERSISTENT]
     if wish.mode not in modes:
         text = f"volume mode {wish.mode!r} not supported by driver {wish.driver} (only supports {modes}, as its "
-        raise CsiFailed("MountVolume.SetUp", wish.name, text + "CSIDriver object says, or the lack of one)")
-
-
-def _files(pod_folder: Path) -> list[Path]:
-    return sorted(pod_folder.glob(f"volumes/kubernetes.io~csi/*/{DATA}"))
-
-
-def _read(file: Path) -> _Held | None:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=_Held)
-    except (OSError, msgspec.DecodeError):
-        return None
+        raise CsiFailed(SET_UP, wish.name, text + "CSIDriver object says, or the lack of one)")

@@ -58,7 +58,8 @@ class Attached(msgspec.Struct, frozen=True):
 
     node_ids: dict[str, str] = {}
     topology: dict[str, str] = {}
-    in_use: list[str] = []
+    in_use: list[str] | None = []
+    """None: not certain; what the cloud knows stands."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -163,7 +164,8 @@ def patch(status: NodeStatus, attached: Attached | None = None) -> bytes:
         said["metadata"] = {"annotations": {NODE_IDS: ids}}
         if attached.topology:
             said["metadata"]["labels"] = attached.topology
-        said["status"] = {**msgspec.to_builtins(said["status"]), "volumesInUse": attached.in_use}
+        if attached.in_use is not None:
+            said["status"] = {**msgspec.to_builtins(said["status"]), "volumesInUse": attached.in_use}
     return msgspec.json.encode(said)
 
 

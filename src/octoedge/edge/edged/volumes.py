@@ -192,20 +192,23 @@ class Volumes:
 
     async def _refresh_csi(self, pod: Pod, volume: Volume) -> None:
         """Publish anew where the driver wants that."""
-        wish = None
-        if volume.csi is not None:
-            wish = _inline(volume, pod)
-        elif (volume.persistent_volume_claim or volume.ephemeral) is not None and self._csi.holds(pod.metadata.uid):
-            try:
-                place = await self._claims.place(pod, volume)
-            except ClaimFailed:
-                return  # It is mounted; who took the claim away has his reasons.
-            wish = _csi_of(place) if place.kind == "csi" else None
-        if wish is not None:
-            try:
+        try:
+            wish = await self._held_csi(pod, volume)
+            if wish is not None:
                 await self._csi.open().refresh(pod, wish)
-            except CsiFailed as error:
-                raise VolumeFailed(str(error)) from error
+        except CsiFailed as error:
+            raise VolumeFailed(str(error)) from error
+
+    async def _held_csi(self, pod: Pod, volume: Volume) -> CsiVolume | None:
+        if volume.csi is not None:
+            return _inline(volume, pod)
+        if (volume.persistent_volume_claim or volume.ephemeral) is None or not self._csi.holds(pod.metadata.uid):
+            return None
+        try:
+            place = await self._claims.place(pod, volume)
+        except ClaimFailed:
+            return None  # It is mounted; who took the claim away has his reasons.
+        return _csi_of(place) if place.kind == "csi" else None
 
     async def _inline_nfs(self, pod: Pod, volume: Volume, _facts: Facts) -> Mounted:
         source = volume.nfs

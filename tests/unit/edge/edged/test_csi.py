@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from octoedge.api.core import CsiSource, LocalReference, Pod, view
 from octoedge.edge.edged import csiapi as c
 from octoedge.edge.edged import csivolume, nodestatus
 from octoedge.edge.edged.csiapi import Able, AccessMode, CsiError
+from octoedge.edge.edged.csidoor import CsiFailed
+from octoedge.edge.edged.csiheld import HeldVolumes, read
 from octoedge.edge.edged.csivolume import EPHEMERAL, CsiVolume, DriverRules
 from octoedge.edge.edged.edged import Edged
+from octoedge.edge.edged.layout import Layout
 from octoedge.protocol.resource import CLUSTER, Resource
 from octoedge.testing.clock import run
 from octoedge.testing.csi import DirectoryDriver
@@ -408,3 +413,95 @@ def test_requests_are_what_the_public_field_numbers_say() -> None:
         b"\x2a\x0c\x12\x06\x0a\x01x\x12\x01f\x1a\x02\x08\x01" b"\x30\x01" b"\x3a\x06\x0a\x01s\x12\x01s"
         b"\x42\x06\x0a\x01v\x12\x01v"
     )  # fmt: skip
+
+
+IN_USE = f"kubernetes.io/csi/{NAME}^handle-1"
+
+
+@contextmanager
+def unreadable(file: Path) -> Iterator[None]:
+    """In place of the file is what no read gets through, not even root's."""
+    aside = file.with_name("aside")
+    file.rename(aside)
+    file.mkdir()
+    yield
+    file.rmdir()
+    aside.rename(file)
+
+
+def data(desk: Desk, name: str) -> Path:
+    return desk.root / f"pods/uid-{name}/volumes/kubernetes.io~csi/pv-1/vol_data.json"
+
+
+async def attached(desk: Desk) -> None:
+    name = csivolume.attachment_name(CsiVolume("pv-1", NAME, "handle-1"), NODE)
+    attachment: Json = {"metadata": {"name": name, "namespace": "default"}, "status": {"attached": True}}
+    await desk.world.metadata.put("volumeattachment", attachment)
+
+
+def test_a_volume_is_not_unstaged_while_a_disk_does_not_say_who_else_holds_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        desk = Desk(tmp_path)
+        await desk.rules(attachRequired=False)
+        await desk.claim()
+        async with desk.edged() as edged:
+            await desk.come(edged)
+            await desk.runs(claiming("one"))
+            await desk.runs(claiming("two"))
+            with unreadable(data(desk, "two")):
+                await desk.world.metadata.put("pod", deleting(claiming("one"), 1))
+                await asyncio.sleep(60)
+                assert desk.driver.requests("unpublish") == []
+                assert desk.driver.requests("unstage") == []
+                assert data(desk, "one").exists()
+                assert list(await edged.storage.csi.stats()) == ["uid-one"]
+            await desk.world.metadata.until_deleted("uid-one")
+            assert len(desk.driver.requests("unpublish")) == 1
+            assert desk.driver.requests("unstage") == []
+            assert list(await edged.storage.csi.stats()) == ["uid-two"]
+            await desk.ends(claiming("two"))
+            assert len(desk.driver.requests("unstage")) == 1
+
+    run(main())
+
+
+def test_what_is_attached_stays_in_use_while_the_disk_does_not_say_also_over_a_restart(tmp_path: Path) -> None:
+    async def main() -> None:
+        desk = Desk(tmp_path)
+        await desk.claim()
+        await attached(desk)
+        metadata = desk.world.metadata
+        async with desk.edged() as edged:
+            await desk.come(edged)
+            await desk.runs(claiming())
+            with unreadable(data(desk, "web")):
+                assert edged.storage.csi.open().attached_in_use() == [IN_USE]
+                await edged.storage.csi.stats()
+        with unreadable(data(desk, "web")):
+            before = len(metadata.node_statuses)
+            async with desk.edged() as edged:
+                await desk.come(edged)
+                assert edged.storage.csi.open().attached_in_use() is None
+                assert await edged.storage.csi.stats() == {}
+                await asyncio.sleep(30)
+                said = metadata.node_statuses[before:]
+                assert said
+                assert not any("volumesInUse" in status for status in said)
+        async with desk.edged() as edged:
+            await desk.come(edged)
+            await metadata.until_status("uid-web", is_running)
+            assert edged.storage.csi.open().attached_in_use() == [IN_USE]
+
+    run(main())
+
+
+def test_only_a_file_that_is_not_there_says_that_nothing_is_held(tmp_path: Path) -> None:
+    assert read(tmp_path / "pv-1/vol_data.json", "Step") is None
+    (tmp_path / "pv-1/vol_data.json").mkdir(parents=True)
+    with pytest.raises(CsiFailed, match=r'^Step failed for volume "pv-1" : .*vol_data.json: Is a directory; look at'):
+        read(tmp_path / "pv-1/vol_data.json", "Step")
+
+
+def test_a_node_without_pods_holds_nothing(tmp_path: Path) -> None:
+    held = HeldVolumes(Layout(tmp_path / "nothing", tmp_path / "logs"))
+    assert (held.of("uid"), held.shown()) == ([], ({}, True))
