@@ -1,7 +1,8 @@
 """`octoedge`: the command for a person. Each subcommand is a module, imported only when it is asked for.
 
 A subcommand module has `add_arguments(parser)` and `run(arguments) -> int`; the ones that are daemons take the rest of
-the line as it is, by `main(arguments) -> int`.
+the line as it is, by `main(arguments) -> int`. They are in this room, one module each by its name, but for `replay`: it
+is made of the worlds that tests are made of, and is `octoedge.testing.replay.command`.
 """
 
 from __future__ import annotations
