@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 PATIENCE = 30.0
 """Seconds after the start for which a cluster name that was never heard of is answered with "try again"."""
 
+_REMEDY = "see who has the port (ss -lunp), or choose another address: octoedge.edgeDNS.listen in EdgeCore's config"
+
 _SLICES = (("discovery.k8s.io", "v1", "endpointslices"), {"labels": HEADLESS})
 _ALIASES = (("", "v1", "services"), {"fields": "spec.type=ExternalName"})
 _FOLLOWED = (_SLICES, _ALIASES)
@@ -126,6 +128,8 @@ class EdgeDns:
                         dummy.ensure(host)
                 await serve(self.server, self._settings.listen, listens)
             except OSError as error:
-                self._trouble = f"EdgeDNS cannot listen on {where}: {error}; pods resolve no names until it can"
-                self._said.trouble(f"EdgeDNS on {where}", f"cannot listen: {error}; trying again")
+                self._trouble = (
+                    f"EdgeDNS cannot listen on {where}: {error}; pods resolve no names until it can; {_REMEDY}"
+                )
+                self._said.trouble(f"EdgeDNS on {where}", f"cannot listen: {error}; trying again; {_REMEDY}")
             await asyncio.sleep(backoff.next())

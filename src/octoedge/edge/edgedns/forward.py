@@ -55,6 +55,11 @@ class Resolvers:
             self._servers, self._seen = [], (0, 0)
         return list(self._servers)
 
+    def named(self) -> str:
+        """Which they are, and where that was read, for who has to put it right."""
+        hosts = ", ".join(server.host for server in self._servers)
+        return f"{hosts} of {self._file}" if hosts else f"{self._file} names none that could be asked"
+
     def prefer(self, server: Server) -> None:
         """It has answered."""
         if server in self._servers and self._servers[0] != server:
@@ -113,7 +118,7 @@ class Forwarder:
                 return answer
             found = answer
         if not found:
-            raise DeadlineError("none of the node's name servers answers")
+            raise DeadlineError(f"none of the node's name servers answers: {self._servers.named()}")
         return found
 
 
