@@ -1,7 +1,7 @@
 """`octoedge device history|plot NAME PROPERTY`: what a property said, from the store that CloudCore keeps.
 
 octoedge device history thermometer temperature --since 1h -o csv
-octoedge device plot thermometer temperature --since 1d -o temperature.svg
+octoedge device plot thermometer temperature --since 1d -o temperature.svg        (or .png)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from octoedge.commands.capture import seconds
@@ -26,7 +27,9 @@ def add_arguments(history: argparse.ArgumentParser, drawn: argparse.ArgumentPars
     history.add_argument(
         "-o", "--output", choices=("text", "json", "csv"), default="text", help="for a person, or a program"
     )
-    drawn.add_argument("-o", "--output", metavar="FILE.svg", type=Path, help="a file instead of the terminal")
+    drawn.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="a picture instead of the terminal: FILE.svg or FILE.png"
+    )
     for action in (history, drawn):
         action.add_argument("name", metavar="NAME")
         action.add_argument("property", metavar="PROPERTY")
@@ -72,14 +75,29 @@ def draw(arguments: argparse.Namespace) -> int:
         size = shutil.get_terminal_size()
         print(plot.braille(points, title, size.columns, min(size.lines - 4, 20)))
         return 0
-    if arguments.output.suffix != ".svg":
-        raise InstallError(f"{arguments.output} is no .svg file; a browser shows SVG, and any tool makes a PNG of it")
+    picture = _PICTURES.get(arguments.output.suffix.lower())
+    if picture is None:
+        raise InstallError(f"{arguments.output} is none of {', '.join(_PICTURES)}; name the file so")
+    data = picture(points, title)
     try:
-        arguments.output.write_text(plot.svg(points, title))
+        arguments.output.write_bytes(data)
     except OSError as error:
         raise InstallError(f"{arguments.output} cannot be written: {error.strerror}") from error
     print(arguments.output)
     return 0
+
+
+def _svg(points: plot.Points, title: str) -> bytes:
+    return plot.svg(points, title).encode()
+
+
+def _png(points: plot.Points, title: str) -> bytes:
+    from octoedge.keadm import plotpng
+
+    return plotpng.png(points, title)
+
+
+_PICTURES: dict[str, Callable[[plot.Points, str], bytes]] = {".svg": _svg, ".png": _png}
 
 
 def _asked(arguments: argparse.Namespace) -> telemetry.History:

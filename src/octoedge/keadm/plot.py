@@ -1,4 +1,7 @@
-"""Curves of numbers over time, without a library: in a terminal by braille dots, or as SVG. Pure."""
+"""Curves of numbers over time, without a library: in a terminal by braille dots, or as SVG. Pure.
+
+The same picture as PNG is drawn by `keadm.plotpng`, which needs a library.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille sign by row and column."""
 _BRAILLE = 0x2800
 _SWITCH = {"true": 1.0, "false": 0.0}
-_WIDTH, _HEIGHT, _LEFT, _TOP = 800, 300, 70, 40
+WIDTH, HEIGHT, LEFT, TOP = 800, 300, 70, 40
+"""Of the field with the curve; around it are title, numbers and times."""
+PAGE = (WIDTH + LEFT + 20, HEIGHT + TOP + 40)
+GRID, CURVE = "#ddd", "#0072b2"
 _MOST = 4000
 """Points of an SVG; more are drawn as the lowest and highest of their neighbours."""
 
@@ -34,8 +40,8 @@ def points(times: Sequence[int], texts: Sequence[str]) -> Points:
 
 def braille(given: Points, title: str, width: int, height: int) -> str:
     """A chart of so many columns and lines of text, at least a few."""
-    low, high = _range(given)
-    labels = [_label(high), _label(low)]
+    low, high = span(given)
+    labels = [number_text(high), number_text(low)]
     margin = max(map(len, labels)) + 1
     columns, rows = max(10, width - margin - 1), max(4, height)
     begin, end = given[0][0], given[-1][0]
@@ -51,52 +57,59 @@ def braille(given: Points, title: str, width: int, height: int) -> str:
     for number, row in enumerate(signs):
         label = labels[0] if number == 0 else labels[1] if number == rows - 1 else ""
         lines.append(f"{label:>{margin}}┤{''.join(chr(_BRAILLE + sign) for sign in row)}")
-    first, last = _moment(begin), _moment(end)
+    first, last = time_text(begin), time_text(end)
     lines.append(f"{'':<{margin}} {first}{last:>{max(1, columns - len(first))}}")
     return "\n".join(lines)
 
 
 def svg(given: Points, title: str) -> str:
     """A picture that any browser shows."""
-    low, high = _range(given)
+    low, high = span(given)
     begin, end = given[0][0], given[-1][0]
 
     def place(time: int, value: float) -> str:
-        x = _LEFT + (time - begin) / max(1, end - begin) * _WIDTH
-        return f"{x:.1f},{_y(value, low, high):.1f}"
+        x = LEFT + (time - begin) / max(1, end - begin) * WIDTH
+        return f"{x:.1f},{height_of(value, low, high):.1f}"
 
-    curve = " ".join(place(time, value) for time, value in _thinned(given))
-    grid = "".join(_grid(low + (high - low) * part / 4, low, high) for part in range(5))
-    bottom = _TOP + _HEIGHT + 20
+    curve = " ".join(place(time, value) for time, value in thinned(given))
+    grid = "".join(_grid(value, low, high) for value in grid_of(low, high))
+    bottom = TOP + HEIGHT + 20
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH + _LEFT + 20} {_HEIGHT + _TOP + 40}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PAGE[0]} {PAGE[1]}" '
         f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-        f'<text x="{_LEFT}" y="24" font-size="16">{escape(title)}</text>{grid}'
-        f'<polyline points="{curve}" fill="none" stroke="#0072b2" stroke-width="1.5"/>'
-        f'<text x="{_LEFT}" y="{bottom}">{_moment(begin)}</text>'
-        f'<text x="{_LEFT + _WIDTH}" y="{bottom}" text-anchor="end">{_moment(end)}</text></svg>\n'
+        f'<text x="{LEFT}" y="24" font-size="16">{escape(title)}</text>{grid}'
+        f'<polyline points="{curve}" fill="none" stroke="{CURVE}" stroke-width="1.5"/>'
+        f'<text x="{LEFT}" y="{bottom}">{time_text(begin)}</text>'
+        f'<text x="{LEFT + WIDTH}" y="{bottom}" text-anchor="end">{time_text(end)}</text></svg>\n'
     )
 
 
 def _grid(value: float, low: float, high: float) -> str:
-    y = _y(value, low, high)
+    y = height_of(value, low, high)
     return (
-        f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>'
-        f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_label(value)}</text>'
+        f'<line x1="{LEFT}" x2="{LEFT + WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>'
+        f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number_text(value)}</text>'
     )
 
 
-def _y(value: float, low: float, high: float) -> float:
-    return _TOP + (high - value) / (high - low) * _HEIGHT
+def grid_of(low: float, high: float) -> list[float]:
+    """The values that have a line across the field."""
+    return [low + (high - low) * part / 4 for part in range(5)]
 
 
-def _range(given: Points) -> tuple[float, float]:
+def height_of(value: float, low: float, high: float) -> float:
+    """Where a value is, from the top of the page."""
+    return TOP + (high - value) / (high - low) * HEIGHT
+
+
+def span(given: Points) -> tuple[float, float]:
     """Lowest and highest, apart from each other."""
     low, high = min(value for _, value in given), max(value for _, value in given)
     return (low, high) if high > low else (low - 1, high + 1)
 
 
-def _thinned(given: Points) -> Points:
+def thinned(given: Points) -> Points:
+    """As many points as a picture can show, the extremes among them."""
     if len(given) <= _MOST:
         return given
     step = math.ceil(len(given) / (_MOST // 2))
@@ -118,9 +131,11 @@ def _line(before: tuple[int, int] | None, to: tuple[int, int]) -> list[tuple[int
     ]
 
 
-def _label(value: float) -> str:
+def number_text(value: float) -> str:
+    """As it stands beside the field."""
     return f"{value:.6g}"
 
 
-def _moment(time: int) -> str:
+def time_text(time: int) -> str:
+    """As it stands below the field."""
     return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
