@@ -40,10 +40,20 @@ class Account(msgspec.Struct, frozen=True):
         return sum(last - first + 1 for first, last, _ in self.gaps)
 
 
+class Unsent(msgspec.Struct, frozen=True):
+    """Values that an export did not hand on; they are in the store all the same."""
+
+    export: str
+    stream: str
+    why: str
+    count: int
+
+
 class Audit(msgspec.Struct, frozen=True):
     """All streams."""
 
     accounts: list[Account]
+    unsent: list[Unsent] = []
 
     @property
     def well(self) -> bool:
@@ -62,6 +72,10 @@ class Audit(msgspec.Struct, frozen=True):
             ]
             if account.duplicates:
                 lines.append(f"{account.stream}: {_count(account.duplicates)} stored twice")
+        lines += [
+            f"{one.stream}: {_count(one.count)} not sent on by the export {one.export}: {one.why}"
+            for one in self.unsent
+        ]
         return "\n".join(lines)
 
     def rows(self) -> str:

@@ -10,7 +10,8 @@ from octoedge.api.config.cloudcore import CloudCoreConfig, CloudHub, CloudTeleme
 
 _DOOR = re.compile(r"(\*\.)?[0-9A-Za-z]([0-9A-Za-z.:-]*[0-9A-Za-z])?")
 _WEB = ("http://", "https://")
-_EXPORTS = {"influxdb": _WEB, "http": _WEB, "mqtt": ("tcp://", "mqtt://", "ssl://", "tls://", "mqtts://", "unix://")}
+_BROKER = ("tcp://", "mqtt://", "ssl://", "tls://", "mqtts://", "unix://")
+_EXPORTS = {"influxdb": _WEB, "prometheus": _WEB, "http": _WEB, "mqtt": _BROKER}
 
 
 def cloudcore_problems(config: CloudCoreConfig) -> list[str]:

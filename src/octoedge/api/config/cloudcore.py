@@ -343,13 +343,15 @@ class TelemetryExport(Section, frozen=True):
     name: str = ""
     """Under which is remembered how far it has come; another name begins with all that is stored."""
     kind: str = "influxdb"
-    """`influxdb` (line protocol over HTTP), `http` (lines of JSON, POST) or `mqtt` (JSON, quality 1)."""
+    """`influxdb` (line protocol over HTTP), `prometheus` (remote write), `http` (lines of JSON, POST) or `mqtt` (JSON,
+    quality 1)."""
     url: str = ""
-    """`http://influx:8086/api/v2/write?org=ORG&bucket=BUCKET`, `https://…`, `tcp://broker:1883`, `ssl://…`."""
+    """`http://influx:8086/api/v2/write?org=ORG&bucket=BUCKET`, `http://prometheus:9090/api/v1/write`,
+    `https://…`, `tcp://broker:1883`, `ssl://…`."""
     topic: str = "octoedge/{namespace}/{device}/{property}"
     """Of `mqtt`."""
     username: str = ""
-    """Of `mqtt`; its password is in `tokenFile`."""
+    """Of the broker, or of a web door that asks for user and password; the password is in `tokenFile`."""
     token_file: str = ""
     """File with the token that is shown (`Authorization: Token …` to InfluxDB, else `Bearer …`), or the password."""
     ca_file: str = ""

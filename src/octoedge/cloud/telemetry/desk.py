@@ -2,7 +2,8 @@
 
 ask      one line: {"what": "audit", "node": ""} · {"what": "names"} ·
          {"what": "history", "device": "default/thermometer", "property": …, "since": ms, "until": ms}
-answer   one line: {"accounts": […]} · {"names": […]} · {"times": […], "values": […], "cut": …} · {"error": …}
+answer   one line: {"accounts": […], "unsent": […]} · {"names": […]} ·
+         {"times": […], "values": […], "cut": …} · {"error": …}
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from octoedge.cloud.telemetry import store
+from octoedge.cloud.telemetry import store, unsent
 from octoedge.errors import OctoedgeError
 from octoedge.protocol.telemetry import LATEST
 from octoedge.store.sqlite import Database
@@ -85,7 +86,10 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _audit(database: Database, asked: Asked) -> Any:
-    return {"accounts": await database.read(lambda connection: store.accounts(connection, asked.node))}
+    return {
+        "accounts": await database.read(lambda connection: store.accounts(connection, asked.node)),
+        "unsent": await database.read(lambda connection: unsent.found(connection, asked.node)),
+    }
 
 
 async def _names(database: Database, _: Asked) -> Any:

@@ -1,26 +1,28 @@
 """Exports: what the store has goes on to other systems, each from where it stopped, also after a restart.
 
-    store ──beyond the cursor──► values ──► influxdb, http or mqtt ──taken──► cursor, in the store
+    store ──beyond the cursor──► values ──► influxdb, prometheus, http or mqtt ──taken──► cursor, in the store
 
 The cursor moves when the other system has taken the values, so each gets every value at least once: after a crash the
-last ones may come again, with the same times. What it refuses is said, and tried again: nothing is left out.
+last ones may come again, with the same times. What it refuses is said, and tried again: nothing is left out. Prometheus
+is the exception, by its own rules: what is no number is not for it, what it refuses is not sent twice. Both is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-import aiohttp
+import msgspec
 
 from octoedge.api.config.cloudcore import TelemetryExport
-from octoedge.cloud.telemetry import formats, store
+from octoedge.cloud.telemetry import formats, remotewrite, store, unsent, web
 from octoedge.cloud.telemetry.formats import Value
-from octoedge.errors import ConfigError, ConnectionClosed, OctoedgeError, StoreError, TransportError, first_of
+from octoedge.errors import ConfigError, ConnectionClosed, OctoedgeError, StoreError, first_of
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 from octoedge.store.sqlite import Database
@@ -32,16 +34,15 @@ _LOOK_SECONDS = 5.0
 _MOST = 5000
 """Values in one request."""
 _SECONDS = 30.0
-_MAX_ANSWER = 2048
-_REFUSALS = frozenset({400, 413, 415, 422})
-"""Statuses that are about the values, not about who sends them or when."""
-
 
 _Behind = tuple[int, str, str, int, int]
 
 
-class _Refused(TransportError):
-    """The other system does not take these values, whatever comes after them."""
+class _Left(msgspec.Struct, frozen=True):
+    """What a sender did not hand over, and does not wish to try again."""
+
+    counts: Mapping[str, int] = {}
+    refusal: str = ""
 
 
 class Exports:
@@ -54,6 +55,8 @@ class Exports:
         self._exports = exports
         self._database = database
         self._said = SaidOnce(log)
+        self._given_up: set[tuple[str, int]] = set()
+        """(export, stream) of refusals that were said."""
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Export until cancelled."""
@@ -67,11 +70,11 @@ class Exports:
         while True:
             try:
                 moved = await self._round(export)
-            except (OctoedgeError, OSError, TimeoutError, aiohttp.ClientError) as error:
+            except (OctoedgeError, OSError, TimeoutError) as error:
                 self._said.trouble(
                     f"export {export.name}", f"{str(error) or 'no answer in time'}; values wait in the store"
                 )
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(max(backoff.next(), error.seconds if isinstance(error, web.NotNow) else 0.0))
                 continue
             backoff.reset()
             if moved:
@@ -88,12 +91,12 @@ class Exports:
             database = self._database()
         except StoreError:
             return False  # no node has sent any yet
-        refusal: _Refused | None = None
+        refusal: web.Refused | None = None
         found = await database.read(lambda connection: _behind(connection, export.name))
         for behind in found:
             try:
                 await self._hand_over(database, export, behind)
-            except _Refused as error:
+            except web.Refused as error:
                 refusal = error
         if refusal is not None:
             raise refusal
@@ -103,12 +106,24 @@ class Exports:
         key, device, name, number, settled = behind
         upto, times, texts = await database.read(lambda connection: store.after(connection, key, number, _MOST))
         values = [Value(device, name, time, text) for time, text in zip(times, texts, strict=True)]
-        if values:
-            await _SENDERS[export.kind](export, values)
+        left_out = (await _SENDERS[export.kind](export, values) if values else None) or _Left()
+        if left_out.refusal:
+            self._say_given_up(export, key, f"{device} {name}", left_out.refusal)
         row = (export.name, key, upto if values else settled)
-        await database.write(
-            lambda connection: connection.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", row)
-        )
+
+        def move(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", row)
+            unsent.add(connection, export.name, key, left_out.counts)
+
+        await database.write(move)
+
+    def _say_given_up(self, export: TelemetryExport, key: int, stream: str, refusal: str) -> None:
+        if (export.name, key) not in self._given_up:
+            self._given_up.add((export.name, key))
+            log.warning(
+                "export %s: %s: %s; these values are given up, `octoedge telemetry audit` counts them and later ones",
+                export.name, stream, refusal,
+            )  # fmt: skip
 
 
 def _behind(connection: sqlite3.Connection, export: str) -> list[_Behind]:
@@ -127,24 +142,24 @@ async def _influxdb(export: TelemetryExport, values: Sequence[Value]) -> None:
         if "precision=" in parts.query
         else "&".join(filter(None, (parts.query, urlencode({"precision": "ms"}))))
     )
-    await _post(urlunsplit(parts._replace(query=query)), formats.influx(values), "text/plain", _token(export, "Token "))
+    headers = {"Content-Type": "text/plain", **_authorization(export, "Token ")}
+    await web.post(urlunsplit(parts._replace(query=query)), formats.influx(values), headers)
 
 
 async def _http(export: TelemetryExport, values: Sequence[Value]) -> None:
-    await _post(export.url, formats.lines(values), "application/x-ndjson", _token(export, "Bearer "))
+    headers = {"Content-Type": "application/x-ndjson", **_authorization(export, "Bearer ")}
+    await web.post(export.url, formats.lines(values), headers)
 
 
-async def _post(url: str, body: bytes, kind: str, token: str) -> None:
-    headers = {"Content-Type": kind, **({"Authorization": token} if token else {})}
-    timeout = aiohttp.ClientTimeout(total=_SECONDS)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as session,
-        session.post(url, data=body, headers=headers) as answer,
-    ):
-        if answer.status >= 300:
-            words = (await answer.content.read(_MAX_ANSWER)).decode(errors="replace").strip()
-            error = _Refused if answer.status in _REFUSALS else TransportError
-            raise error(f"{url.partition('?')[0]} answers {answer.status} {words[:300]}")
+async def _prometheus(export: TelemetryExport, values: Sequence[Value]) -> _Left:
+    """What is refused (older than what is there, most often) is refused for ever: remote write forbids a second try."""
+    request = remotewrite.written(values)
+    if request.samples:
+        try:
+            await web.post(export.url, request.body, {**remotewrite.HEADERS, **_authorization(export, "Bearer ")})
+        except web.Refused as error:
+            return _Left({**request.left_out, unsent.REFUSED: request.samples}, str(error))
+    return _Left(request.left_out)
 
 
 async def _mqtt(export: TelemetryExport, values: Sequence[Value]) -> None:
@@ -177,6 +192,15 @@ async def _pump(client: mqtt.MqttClient) -> None:
         client.acknowledge(message)
 
 
+def _authorization(export: TelemetryExport, scheme: str) -> dict[str, str]:
+    """The header: user and password where there is a user, else the token."""
+    if export.username:
+        pair = f"{export.username}:{_token(export, '')}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    token = _token(export, scheme)
+    return {"Authorization": token} if token else {}
+
+
 def _token(export: TelemetryExport, scheme: str) -> str:
     """The secret, read each time: who renews it writes the file anew."""
     if not export.token_file:
@@ -187,8 +211,9 @@ def _token(export: TelemetryExport, scheme: str) -> str:
         raise ConfigError(f"octoedge.telemetry.exports: {export.token_file}: {error.strerror}") from error
 
 
-_SENDERS: dict[str, Callable[[TelemetryExport, Sequence[Value]], Awaitable[None]]] = {
+_SENDERS: dict[str, Callable[[TelemetryExport, Sequence[Value]], Awaitable[_Left | None]]] = {
     "influxdb": _influxdb,
+    "prometheus": _prometheus,
     "http": _http,
     "mqtt": _mqtt,
 }

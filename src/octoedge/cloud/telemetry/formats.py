@@ -1,11 +1,13 @@
 """Values as other systems read them. Pure.
 
 influxdb   temperature,namespace=default,device=thermometer value=21.5 1790000000000         (line protocol, ms)
+prometheus see `remotewrite`
 http, mqtt {"device":"default/thermometer","property":"temperature","time":1790000000000,"value":"21.5"}
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -55,9 +57,18 @@ def _influx_line(value: Value) -> str:
     return f"{value.property.translate(_MEASUREMENT)},{tags} {_influx_field(value.value)} {value.time}"
 
 
+def number(text: str) -> float | None:
+    """The number that a value is; None for other texts, and for what no number can hold."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    found = float(text)
+    return found if math.isfinite(found) else None
+
+
 def _influx_field(text: str) -> str:
-    if _NUMBER.fullmatch(text):
-        return f"value={float(text)!r}" if abs(float(text)) < float("inf") else f'text="{text}"'
+    found = number(text)
+    if found is not None:
+        return f"value={found!r}"
     if text in ("true", "false"):
         return f"state={text}"
     return f'text="{text.translate(_TEXT)}"'

@@ -39,6 +39,11 @@ MIGRATIONS = (
     CREATE TABLE cursor (
         export TEXT NOT NULL, stream INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (export, stream));
     """,
+    """
+    CREATE TABLE unsent (
+        export TEXT NOT NULL, stream INTEGER NOT NULL, why TEXT NOT NULL, number INTEGER NOT NULL,
+        PRIMARY KEY (export, stream, why));
+    """,
 )
 _UNSAID = "the node had them confirmed by another store, or by this one before it was lost or set back"
 _READ_MOST = 1_000_000

@@ -16,7 +16,7 @@ from octoedge.transport.connection import Peer
 @pytest.mark.parametrize(
     ("export", "says"),
     [
-        ("{name: a, kind: kafka, url: 'tcp://x'}", "influxdb, http, mqtt"),
+        ("{name: a, kind: kafka, url: 'tcp://x'}", "influxdb, prometheus, http, mqtt"),
         ("{name: a, kind: http, url: 'tcp://x'}", "http:// https://"),
         ("{kind: http, url: 'http://x'}", r"exports\[0\].name"),
         ("{name: a, kind: http, url: 'http://x'}, {name: a, kind: http, url: 'http://y'}", r"exports\[1\].name"),
