@@ -94,8 +94,10 @@ def test_pull_secrets_are_used_and_a_wrong_password_is_told(site: Installation, 
 
 
 def _waiting(site: Installation, name: str) -> dict[str, str]:
-    found: dict[str, str] = pod(site, name)["status"]["containerStatuses"][0]["state"]["waiting"]
-    return found
+    """Why the pod's container waits; an empty reason until its node has said anything."""
+    told = pod(site, name)["status"].get("containerStatuses", [])
+    found: dict[str, str] = told[0]["state"].get("waiting", {}) if told else {}
+    return {"reason": "", **found}
 
 
 def test_archives_of_every_kind_are_brought(site: Installation, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import time
 from pathlib import Path
@@ -46,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     path = _socket(arguments)
     file = arguments.output or Path(f"capture-{arguments.node or 'all'}-{time.strftime('%Y%m%d-%H%M%S')}.jsonl")
+    # A shell starts what runs in its background with interrupts ignored; a capture is to end by one all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.socket(socket.AF_UNIX) as asking:
         _ask(asking, path, arguments)
         with _made(file) as written:
