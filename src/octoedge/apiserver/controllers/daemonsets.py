@@ -18,7 +18,8 @@ from octoedge.apiserver.controllers.replicasets import pause_after_failures
 from octoedge.apiserver.controllers.revisions import LABEL, cut_revisions, digest_of, keep_revisions
 from octoedge.apiserver.controllers.turn import Hands, Turn
 from octoedge.apiserver.scheduling.placing.nodes import selects, tolerates
-from octoedge.apiserver.scheduling.placing.pod import PlacedPod, wants
+from octoedge.apiserver.scheduling.placing.pod import wants
+from octoedge.apiserver.scheduling.placing.podview import PlacedPod
 from octoedge.apiserver.writing.ownership import is_leaving
 from octoedge.kube.read import Item
 

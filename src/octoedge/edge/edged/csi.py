@@ -32,8 +32,8 @@ from octoedge.edge.edged.csiapi import (
     UnpublishRequest,
     UnstageRequest,
 )
-from octoedge.edge.edged.csidoor import DATA, SET_UP, TEAR_DOWN, CsiFailed
 from octoedge.edge.edged.csidrivers import Drivers, Registered
+from octoedge.edge.edged.csifiles import DATA, SET_UP, TEAR_DOWN, CsiFailed
 from octoedge.edge.edged.csiheld import Held, HeldVolumes
 from octoedge.edge.edged.csivolume import EPHEMERAL, PERSISTENT, UNKNOWN, CsiVolume, DriverRules
 from octoedge.edge.edged.layout import Layout, make_private, write_file

@@ -5,51 +5,14 @@ Most nodes have neither; what they pay is this file. `Csi` itself is in `csi`, w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from octoedge.edge.edged.csifiles import SET_UP, TEAR_DOWN, CsiFailed, inside, volumes_of
 from octoedge.edge.edged.layout import Layout
-from octoedge.errors import OctoedgeError
 
 if TYPE_CHECKING:
     from octoedge.edge.edged.csi import Csi
-
-DATA = "vol_data.json"
-"""Beside each volume: what is held."""
-SET_UP, TEAR_DOWN = "MountVolume.SetUp", "UnmountVolume.TearDown"
-"""Steps, as the kubelet calls them."""
-_PLUGIN = "volumes/kubernetes.io~csi"
-
-
-class CsiFailed(OctoedgeError):
-    """A volume cannot be had; `step` is the kubelet's name of what failed."""
-
-    def __init__(self, step: str, volume: str, why: object) -> None:
-        super().__init__(f'{step} failed for volume "{volume}" : {why}')
-
-
-def unreadable(step: str, path: Path, error: OSError) -> CsiFailed:
-    """The disk does not say what is held: then a step that depends on it must wait."""
-    why = f"what is held cannot be read from {path}: {error.strerror or error}; look at the node's disk (dmesg)"
-    return CsiFailed(step, path.parent.name, why)
-
-
-def inside(folder: Path, step: str) -> list[Path]:
-    """The directories in one, which need not be there. Raises `CsiFailed` when that cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise unreadable(step, folder, error) from error
-
-
-def volumes_of(pod_folder: Path, step: str) -> list[Path]:
-    """The directories of a pod's CSI volumes. Raises `CsiFailed` when they cannot be read."""
-    return inside(pod_folder / _PLUGIN, step)
 
 
 class CsiDoor:

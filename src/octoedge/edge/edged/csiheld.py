@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from octoedge.edge.edged.csidoor import DATA, TEAR_DOWN, CsiFailed, inside, unreadable, volumes_of
+from octoedge.edge.edged.csifiles import DATA, TEAR_DOWN, CsiFailed, inside, unreadable, volumes_of
 from octoedge.edge.edged.csivolume import PERSISTENT
 from octoedge.edge.edged.layout import Layout
 from octoedge.runtime.logs import SaidOnce

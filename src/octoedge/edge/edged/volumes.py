@@ -23,7 +23,8 @@ from octoedge.api.core import KeyToPath, Pod, ProjectedPart, TokenProjection, Vo
 from octoedge.api.quantity import whole
 from octoedge.edge.edged import atomic, downward, ownership
 from octoedge.edge.edged.atomic import File, Payload
-from octoedge.edge.edged.csidoor import CsiDoor, CsiFailed
+from octoedge.edge.edged.csidoor import CsiDoor
+from octoedge.edge.edged.csifiles import CsiFailed
 from octoedge.edge.edged.downward import Facts
 from octoedge.edge.edged.layout import Layout, make_private, move, remove_tree
 from octoedge.edge.edged.mounts import Mounter, MountFailed

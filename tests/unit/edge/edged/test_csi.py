@@ -16,7 +16,7 @@ from octoedge.api.core import CsiSource, LocalReference, Pod, view
 from octoedge.edge.edged import csiapi as c
 from octoedge.edge.edged import csivolume, nodestatus
 from octoedge.edge.edged.csiapi import Able, AccessMode, CsiError
-from octoedge.edge.edged.csidoor import CsiFailed
+from octoedge.edge.edged.csifiles import CsiFailed
 from octoedge.edge.edged.csiheld import HeldVolumes, read
 from octoedge.edge.edged.csivolume import EPHEMERAL, CsiVolume, DriverRules
 from octoedge.edge.edged.edged import Edged

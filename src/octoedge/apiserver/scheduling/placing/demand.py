@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from octoedge.apiserver.scheduling.placing.podview import PlacedContainer, PlacedPod
 from octoedge.apiserver.schema.quantity import parse
-
-if TYPE_CHECKING:
-    from octoedge.apiserver.scheduling.placing.pod import PlacedContainer, PlacedPod
 
 UNIT = 10**9
 DEFAULT_MAX_PODS = 110

@@ -1,6 +1,4 @@
-"""A Pod as its placement sees it: the view of its bytes, and what is made of it once, so that deciding is quick."""
-
-# ruff: noqa: RUF012 (msgspec copies defaults)
+"""What a Pod wants of its node and its neighbours, made of its bytes once, so that deciding is quick."""
 
 from __future__ import annotations
 
@@ -10,9 +8,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from octoedge.api.core import ContainerPort, ResourceRequirements, Toleration, View, view
-from octoedge.api.meta import ObjectMeta
+from octoedge.api.core import Toleration, view
 from octoedge.apiserver.scheduling.placing.demand import Demand, demand_of
+from octoedge.apiserver.scheduling.placing.podview import PlacedPod
 from octoedge.kube.selector import Requirement, Selector, from_label_selector
 
 Json = dict[str, Any]
@@ -23,40 +21,6 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 FINISHED = ("Succeeded", "Failed")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
-
-
-class PlacedContainer(View, frozen=True):
-    resources: ResourceRequirements = ResourceRequirements()
-    ports: list[ContainerPort] = []
-    restart_policy: str = ""
-
-
-class PlacedSpec(View, frozen=True):
-    containers: list[PlacedContainer] = []
-    init_containers: list[PlacedContainer] = []
-    node_name: str = ""
-    node_selector: dict[str, str] = {}
-    affinity: dict[str, Any] | None = None
-    tolerations: list[Toleration] = []
-    topology_spread_constraints: list[dict[str, Any]] = []
-    priority: int = 0
-    preemption_policy: str = ""
-    scheduling_gates: list[Any] = []
-    overhead: dict[str, str | int | float] = {}
-    host_network: bool = False
-    volumes: list[dict[str, Any]] = []
-
-
-class PlacedStatus(View, frozen=True):
-    phase: str = ""
-    nominated_node_name: str = ""
-    start_time: str | None = None
-
-
-class PlacedPod(View, frozen=True):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: PlacedSpec = PlacedSpec()
-    status: PlacedStatus = PlacedStatus()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octoedge.apiserver.scheduling.placing.pod import PlacedPod, PlacedSpec, wants
+from octoedge.apiserver.scheduling.placing.pod import wants
+from octoedge.apiserver.scheduling.placing.podview import PlacedPod, PlacedSpec
 from octoedge.apiserver.scheduling.placing.rules import check
 from octoedge.errors import ApiError
 from octoedge.testing.controlplane import ControlPlane, simulate, template

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from octoedge.apiserver.scheduling.placing.pod import PlacedPod, PlacedSpec, wants
+from octoedge.apiserver.scheduling.placing.pod import wants
+from octoedge.apiserver.scheduling.placing.podview import PlacedPod, PlacedSpec
 from octoedge.apiserver.scheduling.placing.waiting import Waiting
 
 
