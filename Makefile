@@ -38,9 +38,9 @@ format: tools ## format the code as `make check` wants it
 	@$(BIN)/ruff format src tests
 	@$(BIN)/ruff check --fix --quiet src tests
 
-bench: python ## all figures, as a table and JSON
+bench: python ## all figures into docs/benchmarks.md, a part at a time (ONLY=word: some of them)
 	@$(OCTOEDGE) prepare --for test
-	@$(BIN)/octoedge bench
+	@$(BIN)/octoedge bench --page docs/benchmarks.md $(if $(ONLY),--only "$(ONLY)")
 
 soak: python ## random faults in simulated time, on and on (MINUTES=60; SEED=N replays one history)
 	@$(BIN)/python tools/soak.py $(if $(SEED),--seed $(SEED),--minutes $(or $(MINUTES),60))

@@ -1,39 +1,51 @@
-"""A run as a table for people, as JSON for programs, and as the page that keeps the last run."""
+"""What is known as a table for people, as JSON for programs, and as the page of the documentation."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 from octoedge.commands.bench.figures import FIGURES, LARGER_IS_BETTER, Figure
+from octoedge.commands.bench.record import Record, Row
+from octoedge.commands.bench.record import Samples as Samples
 
-Samples = dict[str, list[float]]
-
-
-def table(samples: Samples) -> str:
-    """A Markdown table of every figure that was measured: median, range, reference, aim."""
-    lines = ["| figure | unit | median | min – max (n) | KubeEdge 1.23 | aim | |", "|---|---|---:|---|---:|---:|---|"]
-    for figure in FIGURES:
-        values = samples.get(figure.key)
-        if not values:
-            continue
-        middle = median(values)
-        reference = "–" if figure.reference is None else f"{figure.reference:g}"
-        aim = "–" if figure.aim is None else f"{figure.aim:g}"
-        lines.append(
-            f"| {figure.text} | {figure.unit} | {middle:.3g} | {min(values):.3g} – {max(values):.3g} ({len(values)}) "
-            f"| {reference} | {aim} | {_verdict(figure, middle)} |"
-        )
-    return "\n".join(lines)
+_HEAD = (
+    "| figure | unit | median | min – max (n) | KubeEdge 1.23 | aim | | taken (UTC) |",
+    "|---|---|---:|---|---:|---:|---|---|",
+)
 
 
-def _verdict(figure: Figure, value: float) -> str:
+def table(rows: Mapping[str, Row]) -> str:
+    """A Markdown table of every figure that was measured or failed: median, range, reference, aim."""
+    lines = [_line(figure, rows[figure.key]) for figure in FIGURES if figure.key in rows]
+    return "\n".join([*_HEAD, *lines])
+
+
+def _line(figure: Figure, row: Row) -> str:
+    middle = f"{median(row.samples):.3g}" if row.samples else "–"
+    low, high = (f"{of(row.samples):.3g}" if row.samples else "" for of in (min, max))
+    spread = f"{low} – {high} ({len(row.samples)})" if row.samples else "–"
+    cells = (
+        figure.text, figure.unit, middle, spread, _known(figure.reference), _known(figure.aim), _verdict(figure, row),
+        row.taken,
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _known(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
+
+
+def _verdict(figure: Figure, row: Row) -> str:
+    if row.failed:
+        return f"failed: {row.failed}"
     if figure.aim is None:
         return ""
-    return "met" if met(figure, value) else "missed"
+    return "met" if met(figure, median(row.samples)) else "missed"
 
 
 def met(figure: Figure, value: float) -> bool:
@@ -41,6 +53,45 @@ def met(figure: Figure, value: float) -> bool:
     if figure.aim is None:
         return True
     return value >= figure.aim if figure.key in LARGER_IS_BETTER else value <= figure.aim
+
+
+def summary(rows: Mapping[str, Row], figures: Sequence[Figure] = FIGURES) -> str:
+    """How many aims are met, and by name which are not, which failed, and which nobody has measured."""
+    names = full_names(figures)
+    aimed = [figure for figure in figures if figure.aim is not None]
+    values = {figure.key: median(rows[figure.key].samples) for figure in figures if _has(rows, figure.key)}
+    known = [figure for figure in aimed if figure.key in values]
+    missed = [figure for figure in known if not met(figure, values[figure.key])]
+    lines = [f"**{len(known) - len(missed)} of {len(aimed)} aims are met.**"]
+    lines += _named(
+        "Missed",
+        (f"{names[figure.key]}: {values[figure.key]:.3g} {figure.unit}, aim {figure.aim:g}" for figure in missed),
+    )
+    lines += _named("Failed", (names[figure.key] for figure in figures if rows.get(figure.key, Row()).failed))
+    lines += _named("Not measured yet", (names[figure.key] for figure in figures if figure.key not in rows))
+    return "\n".join(lines)
+
+
+def _has(rows: Mapping[str, Row], key: str) -> bool:
+    return key in rows and bool(rows[key].samples)
+
+
+def _named(title: str, texts: Iterable[str]) -> list[str]:
+    listed = [f"* {text}" for text in texts]
+    return ["", f"{title}:", "", *listed] if listed else []
+
+
+def full_names(figures: Sequence[Figure] = FIGURES) -> dict[str, str]:
+    """Each figure's name where it stands alone: `…` is what the line above it is about."""
+    names: dict[str, str] = {}
+    about = ""
+    for figure in figures:
+        if figure.text.startswith("… "):
+            names[figure.key] = f"{about}: {figure.text[2:]}"
+        else:
+            about = figure.text.partition(": ")[0]
+            names[figure.key] = figure.text
+    return names
 
 
 def as_json(samples: Samples) -> str:
@@ -60,12 +111,12 @@ def machine() -> dict[str, str]:
     }
 
 
-def write_page(path: Path, samples: Samples, date: str) -> None:
-    """Keep the last run in the documentation."""
-    about = ", ".join(f"{key} {value}" for key, value in machine().items())
-    path.write_text(
-        "# Benchmarks: the last run\n\n"
-        f"`make bench` on {date}: {about}. Written by the command; do not edit.\n"
+def page(record: Record) -> str:
+    """The documentation's page."""
+    about = ", ".join(f"{key} {value}" for key, value in record.machine.items())
+    return (
+        "# Benchmarks\n\n"
+        f"Written by `make bench`; do not edit. The machine: {about}.\n"
         "KubeEdge's figures were taken on a machine of the same size (two shared cores), not in the same run.\n\n"
-        f"{table(samples)}\n"
+        f"{summary(record.rows)}\n\n{table(record.rows)}\n"
     )

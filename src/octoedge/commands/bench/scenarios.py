@@ -10,6 +10,8 @@ import shutil
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from octoedge.commands.bench.controlplane import control_plane_alone
 from octoedge.commands.bench.crowd import crowd, runtime_alone
 from octoedge.commands.bench.devices import devices
 from octoedge.commands.bench.faults import faults
+from octoedge.commands.bench.figures import FIGURES
 from octoedge.commands.bench.fleet import fleet
 from octoedge.commands.bench.mappers import mappers
 from octoedge.commands.bench.messages import messages
@@ -162,31 +165,46 @@ async def control_plane(world: World) -> Samples:
     return {"apiserver_start": samples}
 
 
-def alone(messages_wanted: int) -> tuple[tuple[str, Callable[[], Awaitable[Samples]]], ...]:
-    """What needs no installation."""
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One thing that is done; a failure of it costs the figures that it gives."""
+
+    title: str
+    gives: tuple[str, ...]
+    """Patterns of keys of figures."""
+    within: Callable[[World], Awaitable[Samples]] | None = None
+    """What is done with an installation."""
+    alone: Callable[[], Awaitable[Samples]] | None = None
+    """What is done without one."""
+
+    def figures(self) -> list[str]:
+        """The figures that it gives."""
+        return [figure.key for figure in FIGURES if any(fnmatchcase(figure.key, pattern) for pattern in self.gives)]
+
+
+def scenarios(messages_wanted: int) -> tuple[Scenario, ...]:
+    """All of them, those without an installation first."""
+    counted = partial(messages, messages_wanted)
     return (
-        ("control plane alone", control_plane_alone),
-        ("fleet of 1,000 nodes", fleet),
-        ("messages under random kills", partial(messages, messages_wanted)),
-        ("telemetry", telemetry),
-        ("mappers", mappers),
-    )
-
-
-SCENARIOS: tuple[tuple[str, Callable[[World], Awaitable[Samples]]], ...] = (
-    ("restart → Ready", restarts),
-    ("pods", pods),
-    ("ConfigMap → volume", configmaps),
-    ("streams: logs, exec, port-forward", streams),
-    ("memory and idle CPU (two minutes and a half)", memory_and_idle),
-    ("MetaServer", metaserver),
-    ("offline restart", offline_restarts),
-    ("100 pods", crowd),
-    ("devices", devices),
-    ("network faults", faults),
-    ("first start → Ready", first_starts),
-    ("control plane start", control_plane),
-)
+        Scenario("control plane alone", ("plane_*", "list_5000*", "fanout_*"), alone=control_plane_alone),
+        Scenario("fleet of 1,000 nodes", ("fleet_*",), alone=fleet),
+        Scenario("messages under random kills", ("messages*",), alone=counted),
+        Scenario("telemetry", ("telemetry_*",), alone=telemetry),
+        Scenario("mappers", ("mapper_*",), alone=mappers),
+        Scenario("restart → Ready", ("restart_ready",), restarts),
+        Scenario("pods", ("apply_*",), pods),
+        Scenario("ConfigMap → volume", ("configmap_*",), configmaps),
+        Scenario("streams: logs, exec, port-forward", ("exec_*", "logs_*", "forward_*", "idle_stream"), streams),
+        Scenario("memory and idle CPU", ("agent_*_0", "agent_*_10", "idle_traffic", "*core_rss", "apiserver_rss"),
+                 memory_and_idle),
+        Scenario("MetaServer", ("metaserver_*",), metaserver),
+        Scenario("offline restart", ("offline_restart",), offline_restarts),
+        Scenario("100 pods", ("crowd_*", "agent_*_100"), crowd),
+        Scenario("devices", ("devices_*", "mqtt_*", "dmi_rate", "cloud_rate", "wish_device"), devices),
+        Scenario("network faults", ("fault_*",), faults),
+        Scenario("first start → Ready", ("first_start_ready",), first_starts),
+        Scenario("control plane start", ("apiserver_start",), control_plane),
+    )  # fmt: skip
 
 
 async def _restart(world: World) -> float:
