@@ -12,6 +12,7 @@ its visitor.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -19,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 
 from octoedge.errors import ConfigError, DeviceError, OctoedgeError
 from octoedge.mappers.device import Device, Property
+from octoedge.mappers.keys import strangers
 
 ENTRY_POINTS = "octoedge.mappers"
 """Group under which packages offer protocols: name = `module:connect`, an async function Device → link."""
@@ -84,14 +86,27 @@ class Mapper:
 
     async def connect(self, device: Device) -> Any:
         """Open the way to a device. Raises `DeviceError`, and `ConfigError` when its settings make no sense."""
-        found = protocol(self.protocol)
-        return device if found is None else await found(device)
+        return device if self._offered is None else await self._offered(device)
+
+    @functools.cached_property
+    def _offered(self) -> Connect | None:
+        """Looked for once: it takes a look at every installed package."""
+        return protocol(self.protocol)
 
     async def disconnect(self, link: Any) -> None:
         """Close it."""
         close = getattr(link, "close", None)
         if close is not None:
             await close()
+
+    def strangers(self, device: Device) -> list[str]:
+        """A sentence for each key of its configData that means nothing here; nothing where `connect` is one's own."""
+        own = type(self).connect is not Mapper.connect
+        try:
+            connect = type(self).connect if own else self._offered
+        except ConfigError:  # it is raised again, and told, when the device is connected
+            return []
+        return strangers(device, connect, self.protocol, self.readers.keys() | self.writers.keys())
 
     async def read_all(self, link: Any, wanted: Sequence[Property]) -> dict[str, Any]:
         """Values by property; an `OctoedgeError` stands for one that could not be read."""

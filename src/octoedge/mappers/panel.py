@@ -38,6 +38,8 @@ class Panel:
         self.models: dict[Key, m.DeviceModel] = {}
         self.works: dict[Key, Work] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._strangers: set[tuple[str, str, str]] = set()
+        """(namespace, model, what was said of a key that means nothing)"""
 
     async def run(self, teller: Teller, forget: Callable[[Key], None]) -> None:
         """Work on what devices there are until cancelled; `forget` is told of those that are gone."""
@@ -135,6 +137,7 @@ class Panel:
         one = self._devices[key]
         described = device(one, self.models.get((key[0], one.spec.model)))
         self._check_units(described)
+        self._say_strangers(described)
         work = self.works.get(key)
         if work is None:
             log.info("device %s is here", described.id)
@@ -158,6 +161,14 @@ class Panel:
             prop = described.properties.get(name)
             if prop is not None and unit and prop.unit and prop.unit != unit:
                 log.warning("%s %s: the mapper reads %s, the model says %s", described.id, name, unit, prop.unit)
+
+    def _say_strangers(self, described: Device) -> None:
+        """Keys that mean nothing; once of all devices of a model, which have most of theirs from it."""
+        for text in self._mapper.strangers(described):
+            key = (described.namespace, described.model, text)
+            if key not in self._strangers and len(self._strangers) < MAX_DEVICES:
+                self._strangers.add(key)
+                log.warning("device %s: %s", described.id, text)
 
 
 def _key(namespace: str, name: str) -> Key:

@@ -13,10 +13,15 @@ from typing import Any
 
 from octoedge.errors import ConfigError
 from octoedge.mappers.device import Device, Property
+from octoedge.mappers.keys import keys
 
 KINDS = ("counter", "random", "store")
 
 
+@keys(
+    settings="seed stepMs",
+    visitor="kind max",
+)
 async def connect(device: Device) -> Virtual:
     """Connect to a device that exists in this process only."""
     return Virtual(device)

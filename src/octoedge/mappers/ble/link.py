@@ -20,6 +20,7 @@ from bleak.exc import BleakError
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.ble.convert import Meaning, meaning
 from octoedge.mappers.device import Device, Property
+from octoedge.mappers.keys import keys
 
 TIMEOUT = 10.0
 _ADDRESS = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}", re.IGNORECASE)
@@ -38,6 +39,10 @@ class Characteristic:
     notify: bool = False
 
 
+@keys(
+    settings="macAddress adapter timeout",
+    visitor="characteristicUUID notify format scale dataConverter",
+)
 async def connect(device: Device) -> Link:
     """Find the device and connect. Raises `ConfigError` with the setting's path, `DeviceError`."""
     address, timeout = str(device.settings.get("macAddress", "")), _seconds(device.settings)

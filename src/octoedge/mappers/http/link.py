@@ -17,6 +17,7 @@ import msgspec
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.device import Device, Property
+from octoedge.mappers.keys import keys
 from octoedge.mappers.pointer import picked
 
 MAX_ANSWER = 1 << 20
@@ -24,6 +25,10 @@ TIMEOUT = 5.0
 _METHODS = ("PUT", "POST", "PATCH")
 
 
+@keys(
+    settings="baseURL timeoutSeconds",
+    visitor="path pointer writePath writeMethod writeKey",
+)
 async def connect(device: Device) -> Link:
     """Get ready for a device. Raises `ConfigError` with the setting's path."""
     base = str(device.settings.get("baseURL", ""))

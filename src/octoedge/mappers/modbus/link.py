@@ -21,6 +21,7 @@ from pymodbus.exceptions import ModbusException
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.device import Device, Property
+from octoedge.mappers.keys import keys
 from octoedge.mappers.modbus.registers import Block, Register, Table, blocks, register
 
 PORT = 502
@@ -113,6 +114,10 @@ class Connections:
 _shared = Connections()
 
 
+@keys(
+    settings="communicateMode ip port slaveID serialPort baudRate dataBits parity stopBits timeout",
+    visitor="register offset limit scale isSwap isRegisterSwap dataType",
+)
 async def connect(device: Device) -> Link:
     """Connect to a device. Raises `ConfigError` with the setting's path, `DeviceError`."""
     settings = device.settings

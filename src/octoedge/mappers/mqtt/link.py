@@ -19,6 +19,7 @@ import msgspec
 
 from octoedge.errors import ConfigError, DeadlineError, DeviceError, TransportError, first_of
 from octoedge.mappers.device import Device, Property
+from octoedge.mappers.keys import keys
 from octoedge.mappers.pointer import picked
 from octoedge.transport.mqtt import Broker, MqttClient
 from octoedge.transport.mqtt import connect as open_client
@@ -32,6 +33,10 @@ _WHERE = "protocol.configData"
 News = Callable[[Sequence[str]], None]
 
 
+@keys(
+    settings="brokerURL ip port clientID username passwordFile caFile certificate privateKey keepAlive maxAge",
+    visitor="topic pointer writeTopic writeKey",
+)
 async def connect(device: Device) -> Link:
     """Connect to the broker. Raises `ConfigError` with the setting's path, `DeviceError`."""
     broker = await _broker(device)

@@ -19,6 +19,7 @@ from asyncua import Client, ua
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.device import Device, Property
+from octoedge.mappers.keys import keys
 
 TIMEOUT = 4.0
 _POLICIES = ("Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss")
@@ -38,6 +39,10 @@ _LOOK_SECONDS = 2.0
 News = Callable[[Sequence[str]], None]
 
 
+@keys(
+    settings="url userName passwordFile securityPolicy securityMode certificate privateKey timeout samplingInterval",
+    visitor="nodeID subscribe browseName",
+)
 async def connect(device: Device) -> Link:
     """Connect to the server. Raises `ConfigError` with the setting's path, `DeviceError`."""
     sampling = _sampling(device.settings)
