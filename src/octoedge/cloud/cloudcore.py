@@ -217,8 +217,11 @@ class CloudCore:
         async def now(_: str, resource: str) -> bytes | None:
             return self._intents.body(parse(resource))
 
+        def knows(node: str) -> bool:
+            return node in self.sessions.connected or self._intents.exists(node)
+
         status = StatusSocket(path, lambda: health(readings))
-        capture = CaptureSocket(path, "cloud", self.hub.tap, clock, held, now)
+        capture = CaptureSocket(path, "cloud", self.hub.tap, clock, held, now, knows)
         telemetry = self._telemetry
         return [status, capture, *([Desk(path, lambda: telemetry.database)] if telemetry else [])]
 

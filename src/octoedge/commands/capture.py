@@ -29,6 +29,9 @@ _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _PATIENCE = 30.0
 """Seconds beyond the time of the capture."""
 _CHUNK = 1 << 16
+_LINE = 1 << 20
+"""Bytes of the first and the last line at most: a fleet's names stand in the last."""
+_QUOTED = 300
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,18 +121,32 @@ def _more(asking: socket.socket, written: BinaryIO) -> bool:
 
 
 def _told(file: Path, path: Path) -> int:
+    """Say what the file has, by its first and last line alone: it may be a gigabyte long."""
+    first, last, whole = _ends(file)
+    try:
+        end = capture.ending(first, last, str(file))
+    except MessageError as error:
+        said = first[:_QUOTED].decode(errors="replace").strip()
+        file.unlink()
+        raise InstallError(f"no capture came from {path}: {said or error}") from error
+    if end is None:
+        print(
+            f"{file}: {whole} bytes; it has no end: whoever wrote it was stopped. It is good up to its last whole line"
+        )
+        return 1
+    missing = f", {end.dropped} left out, which came too fast" if end.dropped else ""
+    print(f"{file}: {end.messages} messages of {', '.join(end.nodes) or 'no node'}{missing}")
+    print(f"it ended because {end.why}; play it: octoedge replay {file}")
+    return 0
+
+
+def _ends(file: Path) -> tuple[bytes, bytes, int]:
+    """The first line, the last, and how long the file is."""
     with file.open("rb") as lines:
-        try:
-            found = capture.read(lines, str(file))
-        except MessageError as error:
-            lines.seek(0)
-            said = lines.read(300).decode(errors="replace").strip()
-            file.unlink()
-            raise InstallError(f"no capture came from {path}: {said or error}") from error
-    missing = f", {found.dropped} left out, which came too fast" if found.dropped else ""
-    print(f"{file}: {len(found.said)} messages of {', '.join(found.nodes()) or 'no node'}{missing}")
-    print(found.cut or f"it ended because {found.ended}; play it: octoedge replay {file}")
-    return 1 if found.cut else 0
+        first = lines.readline(_LINE)
+        whole = lines.seek(0, os.SEEK_END)
+        lines.seek(max(0, whole - _LINE))
+        return first, lines.read().rstrip(b"\n").rpartition(b"\n")[2], whole
 
 
 def _socket(arguments: argparse.Namespace) -> Path:

@@ -11,10 +11,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from octoedge.errors import ConfigError
 from octoedge.keadm.table import table
 from octoedge.kube.access import kubeconfig
 from octoedge.kube.client import Client
+from octoedge.kube.kinds import NODES
 from octoedge.pki import ledger
 from octoedge.pki.identity import Identity
 from octoedge.runtime.clock import rfc3339
@@ -27,6 +30,14 @@ ACTIONS = {
     "certificates": "which nodes have certificates, until when, and which are revoked",
 }
 ADMIN = Path("/root/.kube/config")
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Node(msgspec.Struct, frozen=True):
+    metadata: _Meta = _Meta()
 
 
 def add_arguments(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -89,17 +100,34 @@ def _release(arguments: argparse.Namespace) -> None:
 
 
 def _certificates(arguments: argparse.Namespace) -> None:
-    rows = [_row(one) for one in ask(arguments.kube_config, ledger.read_all)]
+    identities, nodes = ask(arguments.kube_config, _identities_and_nodes)
+    rows = [row(one, is_there=one.node in nodes) for one in identities]
     if arguments.output == "json":
         print(json.dumps({"nodes": rows}, indent=1))
     else:
         print(table(("node", "certificate until", "state"), [tuple(row.values()) for row in rows]))
 
 
-def _row(one: Identity) -> dict[str, str]:
+async def _identities_and_nodes(client: Client) -> tuple[list[Identity], frozenset[str]]:
+    """What is kept of nodes' names, and the names of the Nodes that there are."""
+    listing = await client.list(NODES)
+    named = (msgspec.json.decode(item, type=_Node).metadata.name for item in listing.items)
+    return await ledger.read_all(client), frozenset(named)
+
+
+def row(one: Identity, *, is_there: bool) -> dict[str, str]:
+    """One line of the list; `is_there`: whether there is a Node of this name."""
     until = rfc3339(one.issued[-1].until) if one.issued else "none"
-    state = f"revoked {one.revoked}" if one.revoked else "released" if one.released else "held"
-    return {"node": one.node, "until": until, "state": state}
+    return {"node": one.node, "until": until, "state": _state(one, is_there=is_there)}
+
+
+def _state(one: Identity, *, is_there: bool) -> str:
+    """A name is held by a node that there is: who deletes the Node frees it."""
+    if one.revoked:
+        return f"revoked {one.revoked}"
+    if one.released:
+        return "released"
+    return "held" if is_there else "free: there is no Node of this name"
 
 
 _RUN: dict[str, Callable[[argparse.Namespace], None]] = {

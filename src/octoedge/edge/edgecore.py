@@ -222,7 +222,8 @@ def _add_hub(
     settings = hubs.Settings(heartbeat=given.heartbeat, may_give_up=not metamanager.holds_pods())
     tap = Tap(lambda _: headers)
     hub = hubs.EdgeHub(dial, uplink, metamanager.receive, enrolment, settings, tap=tap)
-    modules += [hub, CaptureSocket(Path(config.status_socket), "edge", tap, clock, *_stored(store, node))]
+    captures = CaptureSocket(Path(config.status_socket), "edge", tap, clock, *_stored(store, node), node.__eq__)
+    modules += [hub, captures]
     if given.rotate_certificates:
         modules.append(Rotation(enrolment, uplink, hub.reconnect))
     return hub

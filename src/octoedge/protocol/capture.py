@@ -17,6 +17,7 @@ its last whole line.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final, Literal
 
 import msgspec
 
@@ -26,7 +27,8 @@ from octoedge.protocol.message import Message
 FORMAT, VERSION = "octoedge-capture", 1
 _LATEST, _END_OF_TIME = 25 * 3600.0, 2.0**37
 """Seconds: a capture lasts a day at most; the year 6325."""
-UP, DOWN = "up", "down"
+UP: Final = "up"
+DOWN: Final = "down"
 CLOUD, EDGE = "cloud", "edge"
 
 
@@ -72,8 +74,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="m
 
     at: float
     connection: int
-    way: str
-    """`up` or `down`."""
+    way: Literal["up", "down"]
     size: int
     """Bytes on the wire."""
     message: Message
@@ -102,6 +103,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="en
     why: str
     messages: int
     dropped: int
+    nodes: tuple[str, ...] = ()
+    """Whose messages were captured."""
 
 
 Record = Begin | Opened | Held | Said | Closed | Dropped | End
@@ -162,6 +165,19 @@ def read(lines: Iterable[bytes], name: str) -> Capture:
     if not capture.ended:
         capture.cut = f"{name} has no end: whoever wrote it was stopped; it goes as far as {at:.1f} s"
     return capture
+
+
+def ending(first: bytes, last: bytes, name: str) -> End | None:
+    """What the last line of a file says, None when it was cut off; `MessageError` when the first begins no capture."""
+    try:
+        _begun(_decoder.decode(first), name)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageError(f"{name} does not begin as a capture ({error})") from error
+    try:
+        record = _decoder.decode(last)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return record if isinstance(record, End) else None
 
 
 def _begun(record: Record, name: str) -> Begin:

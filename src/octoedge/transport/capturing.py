@@ -79,13 +79,18 @@ class CaptureSocket:
     name = "capture socket"
     needs: tuple[str, ...] = ()
 
-    def __init__(self, status_socket: Path, role: str, tap: Tap, clock: Clock, held: HeldBy, now: Now) -> None:
+    def __init__(
+        self, status_socket: Path, role: str, tap: Tap, clock: Clock, held: HeldBy, now: Now,
+        knows: Callable[[str], bool] = lambda _: True,
+    ) -> None:  # fmt: skip
+        """`knows` says whether there is a node of this name, connected or not."""
         self._path = beside(status_socket, "capture")
         self._role = role
         self._tap = tap
         self._clock = clock
         self._held = held
         self._objects = now
+        self._knows = knows
         self._open = 0
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -119,6 +124,8 @@ class CaptureSocket:
             raise MessageError(f"the question cannot be read: {error}") from error
         if not (0 < asked.seconds <= _LONGEST and 0 < asked.bytes <= _MOST):
             raise MessageError(f"a capture lasts {_LONGEST:.0f} s and has {_MOST} bytes at most, and more than nothing")
+        if asked.node and not self._knows(asked.node):
+            raise MessageError(f"there is no node {asked.node} here, so nothing of it can be captured")
         return asked
 
     async def _capture(self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -182,6 +189,7 @@ class Recording:
         self._missing = 0
         self._dropped = 0
         self._messages = 0
+        self._nodes: set[str] = set()
         self._news = asyncio.Event()
 
     def opened(self, way: Way) -> None:
@@ -223,7 +231,12 @@ class Recording:
                     yield capture.line(record)
         for record in self._lost():
             yield capture.line(record)
-        yield capture.line(capture.End(at=self._now(), why=self._over, messages=self._messages, dropped=self._dropped))
+        yield capture.line(
+            capture.End(
+                at=self._now(), why=self._over, messages=self._messages, dropped=self._dropped,
+                nodes=tuple(sorted(self._nodes)),
+            )
+        )  # fmt: skip
 
     async def _wait(self) -> None:
         """Until there is something to write, or nothing more will be."""
@@ -300,6 +313,7 @@ class Recording:
 
         theirs, ours = self._redactor.headers(way.peer.headers), self._redactor.headers(way.said)
         cloud = self._role == capture.CLOUD
+        self._nodes.add(self._node_of(way))
         return capture.Opened(
             at=at,
             connection=way.number,

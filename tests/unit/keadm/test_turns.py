@@ -55,7 +55,7 @@ def test_who_waits_is_told_for_whom_and_not_for_ever(tmp_path: Path) -> None:
     ):
         assert holder.stdout is not None
         assert holder.stdout.readline() == "inside\n"
-        with pytest.raises(InstallError, match=f"pid {holder.pid}"), turn(said.append, lock, 0.3):
+        with pytest.raises(InstallError, match=f"pid {holder.pid}, -c {lock}"), turn(said.append, lock, 1.3):
             pass
         holder.kill()
     assert [f"pid {holder.pid}" in line for line in said] == [True]

@@ -60,6 +60,7 @@ def test_a_file_that_was_cut_off_anywhere_is_good_up_to_there() -> None:
         ([LINES[0].replace(b'"version":1', b'"version":2')], "version 2, and this program reads version 1"),
         ([LINES[0], b"{}\n", LINES[3]], "line 2: not a record"),
         ([LINES[0], LINES[0]], "begins twice"),
+        ([LINES[0], LINES[3].replace(b'"up"', b'"sideways"')], "line 2: not a record"),
         ([LINES[0], LINES[3].replace(b'"at":0.5', b'"at":1e300')], "line 2: no capture goes as far as 1e[+]300 s"),
         ([LINES[0], LINES[3].replace(b'"at":0.5', b'"at":-1')], "line 2: no capture goes as far as -1 s"),
         ([LINES[0].replace(b"1790000000.0", b"1e300")], "does not begin as a capture"),
@@ -68,3 +69,11 @@ def test_a_file_that_was_cut_off_anywhere_is_good_up_to_there() -> None:
 def test_what_is_no_capture_is_refused(lines: list[bytes], why: str) -> None:
     with pytest.raises(MessageError, match=why):
         read(lines, "f")
+
+
+def test_how_a_capture_ended_is_told_by_its_first_and_last_line() -> None:
+    assert capture.ending(LINES[0], LINES[-1], "f") == WHOLE[-1]
+    assert capture.ending(LINES[0], LINES[-2], "f") is None
+    assert capture.ending(LINES[0], LINES[-1][:20], "f") is None
+    with pytest.raises(MessageError, match="does not begin as a capture"):
+        capture.ending(b"4 captures are running here already\n", LINES[-1], "f")

@@ -39,7 +39,8 @@ class Daemon:
         self.status = folder / "cloudcore.sock"
         self.path = folder / "cloudcore.capture.sock"
         self.objects = [("edge-1", "default/secret/db", SECRET), ("edge-1", "null/node/edge-1", b'{"kind":"Node"}')]
-        self.module = CaptureSocket(self.status, "cloud", self.tap, SystemClock(), self._held, self._now)
+        known = {"edge-1", "edge-2"}.__contains__
+        self.module = CaptureSocket(self.status, "cloud", self.tap, SystemClock(), self._held, self._now, known)
 
     async def _held(self, node: str) -> AsyncGenerator[tuple[str, str, bytes], None]:
         for owner, resource, body in self.objects:
@@ -130,10 +131,11 @@ def test_of_one_node_only(tmp_path: Path) -> None:
         for number, node in enumerate(("edge-1", "edge-2")):
             cloud, _ = daemon.connect(node)
             await cloud.send(message(number))
-        found = whole(await hang_up(reader, writer))
+        found = whole(text := await hang_up(reader, writer))
         assert found.nodes() == ["edge-2"]
         assert [said.message.header.msg_id for said in found.said] == ["1"]
         assert found.held == []
+        assert b'"nodes":["edge-2"]' in text.splitlines()[-1]
 
     during(tmp_path, test)
 
@@ -228,6 +230,7 @@ def test_what_is_asked_wrongly_is_told(tmp_path: Path) -> None:
             ({"nodes": "x"}, b"cannot be read"),
             ({"seconds": -1}, b"more than nothing"),
             ({"bytes": 10**12}, b"at most"),
+            ({"node": "edge-3"}, b"there is no node edge-3 here"),
         ):
             reader, writer = await ask(daemon, **question)
             assert why in await reader.read()

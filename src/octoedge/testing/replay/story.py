@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,7 +20,7 @@ from octoedge.protocol.capture import DOWN, UP, Begin, Capture, Opened, Said, re
 from octoedge.protocol.message import Message
 from octoedge.protocol.routes import Direction
 
-_WAYS = {"edge->cloud": UP, "cloud->edge": DOWN}
+_WAYS: dict[str, Literal["up", "down"]] = {"edge->cloud": UP, "cloud->edge": DOWN}
 _DIRECTIONS = {UP: Direction.UP, DOWN: Direction.DOWN}
 _UNPLAYED = frozenset({handshake.PACKED, handshake.DELTAS})
 """Features that say how messages are written, which a capture does not keep."""
