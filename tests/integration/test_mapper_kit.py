@@ -38,7 +38,7 @@ def _judge(what: str, many: int | None = None, **options: object) -> tuple[int, 
     return failed, said
 
 
-MANY = {"modbus": 1000, "http": 200, "virtual": 1000, "mqtt": 200, "opcua": 100, "ble": 20}
+MANY = {"modbus": 1000, "http": 200, "virtual": 1000, "mqtt": 200, "opcua": 1000, "ble": 20}
 """So many devices of each, that the test does not take too long; `octoedge-mapper test opcua` takes a thousand."""
 
 

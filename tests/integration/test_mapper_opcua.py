@@ -92,6 +92,35 @@ def test_a_server_tells_by_itself_what_changed() -> None:
     asyncio.run(main())
 
 
+def test_devices_at_one_server_share_a_session_and_come_back_to_a_new_one() -> None:
+    async def main() -> None:
+        speed = Property("speed", "DOUBLE", visitor={"nodeID": "ns=2;s=Pump.Speed", "subscribe": True})
+        async with _pump() as port, asyncio.timeout(60):
+            settings = {"url": f"opc.tcp://127.0.0.1:{port}", "timeout": 2}
+            devices = [Device("plant", f"p{n}", settings=settings, properties={"speed": speed}) for n in range(50)]
+            links = await asyncio.gather(*(connect(device) for device in devices))
+            assert len({id(link._session) for link in links}) == 1
+            stranger = await connect(_device(port, timeout=3))
+            assert stranger._session is not links[0]._session, "its deadline is another"
+            told: asyncio.Queue[None] = asyncio.Queue()
+            tasks = [
+                asyncio.get_running_loop().create_task(one.listen(lambda _: told.put_nowait(None))) for one in links
+            ]
+            for _ in links:
+                await told.get()
+            await links[0].close()
+            assert (await links[1].read([speed]))["speed"] == 1500.0, "one that goes leaves the others"
+        done, _ = await asyncio.wait(tasks, timeout=20)
+        assert len(done) == 50, "the server is gone: each is told"
+        assert all(isinstance(task.exception(), DeviceError) for task in done)
+        with pytest.raises(DeviceError, match="no connection"):
+            await connect(devices[0])
+        for link in (*links[1:], stranger):
+            await link.close()
+
+    asyncio.run(main())
+
+
 def test_a_server_that_is_away_or_goes_away_gives_an_error() -> None:
     async def main() -> None:
         with pytest.raises(DeviceError, match="no connection"):

@@ -158,14 +158,16 @@ async def _restart(bench: Bench) -> None:
 
 async def _many(bench: Bench) -> None:
     loop, many = asyncio.get_running_loop(), bench.rig.many
-    before, began = bench.memory(), loop.time()
+    before, files, began = bench.memory(), bench.descriptors(), loop.time()
     for number in range(1, many + 1):
         await bench.put({}, number, _MANY_CYCLE_MS)
     await bench.edge.until(
         lambda: len({name for name, _ in bench.edge.latest}) > many, _MANY_SECONDS, f"{many} devices report"
     )
     bench.notes.append(f"{many} devices: all reported after {loop.time() - began:.1f} s")
-    bench.notes.append(f"{1024 * (bench.memory() - before) / many:.0f} KiB each")
+    bench.notes.append(
+        f"{1024 * (bench.memory() - before) / many:.0f} KiB and {(bench.descriptors() - files) / many:.2g} files each"
+    )
     for number in range(1, many + 1):
         await bench.edge.remove(name_of(number))
     await bench.all_reported("the one that is left")

@@ -1,4 +1,4 @@
-"""OPC UA devices, on asyncua: `link` (all values of a round in one request) · `simulator` (a pump)."""
+"""OPC UA devices, on asyncua: `link` (all values of a round in one request) · `session` (shared) · `simulator`."""
 
 import logging
 

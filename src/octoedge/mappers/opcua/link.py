@@ -1,4 +1,4 @@
-"""The link to one OPC UA server.
+"""The link to one device at an OPC UA server; devices at one url with the same rights share a session (`session`).
 
 Settings of a device: `url`; `userName` and `passwordFile` (the file's first line); `securityPolicy` (None,
 Basic256Sha256, Aes128Sha256RsaOaep, Aes256Sha256RsaPss) with `securityMode` (Sign, SignAndEncrypt), `certificate` and
@@ -10,16 +10,15 @@ of the device, 100); without it the value is asked for on the property's beat.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from asyncua import Client, ua
+from asyncua import ua
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.device import Device, Property
 from octoedge.mappers.keys import keys
+from octoedge.mappers.opcua.session import LOOK_SECONDS, Place, Session, Sessions
 
 TIMEOUT = 4.0
 _POLICIES = ("Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss")
@@ -29,14 +28,10 @@ _REFUSED = (
     ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadTypeMismatch, ua.StatusCodes.BadNotWritable,
     ua.StatusCodes.BadUserAccessDenied, ua.StatusCodes.BadOutOfRange,
 )  # fmt: skip
-_FOREIGN = (ua.UaError, OSError, asyncio.TimeoutError, ConnectionError)
-
-
-_SERVER_STATE = ua.NodeId(2259)
-_LOOK_SECONDS = 2.0
-"""How often a server that only tells by itself is asked whether it is there."""
 
 News = Callable[[Sequence[str]], None]
+
+_shared = Sessions()
 
 
 @keys(
@@ -45,8 +40,7 @@ News = Callable[[Sequence[str]], None]
 )
 async def connect(device: Device) -> Link:
     """Connect to the server. Raises `ConfigError` with the setting's path, `DeviceError`."""
-    sampling = _sampling(device.settings)
-    client = await _client(device.settings)
+    sampling, place = _sampling(device.settings), _place(device.settings)
     nodes: dict[str, ua.NodeId] = {}
     problems: dict[str, ConfigError] = {}
     for prop in device.properties.values():
@@ -56,27 +50,21 @@ async def connect(device: Device) -> Link:
         except (ua.UaError, ValueError) as error:
             where = f"properties[{prop.name}].visitors.configData.nodeID"
             problems[prop.name] = ConfigError(f"{where}: {said[:60]!r} is no id of a node: {error}")
-    try:
-        await client.connect()
-    except _FOREIGN as error:
-        with contextlib.suppress(*_FOREIGN):
-            await client.disconnect()
-        raise DeviceError(f"no connection to {device.settings['url']}: {error or type(error).__name__}") from error
-    told = {name for name, prop in device.properties.items() if name in nodes and _flag(prop.visitor.get("subscribe"))}
-    return Link(client, nodes, problems, told, sampling)
+    told = [name for name, prop in device.properties.items() if name in nodes and _flag(prop.visitor.get("subscribe"))]
+    return Link(place, await _shared.take(place), nodes, problems, told, sampling)
 
 
 class Link:
-    """One OPC UA server."""
+    """One device."""
 
     def __init__(
-        self, client: Client, nodes: Mapping[str, ua.NodeId], problems: Mapping[str, ConfigError],
-        subscribe: frozenset[str] | set[str] = frozenset(), sampling: float = 100.0,
+        self, place: Place, session: Session, nodes: Mapping[str, ua.NodeId], problems: Mapping[str, ConfigError],
+        subscribe: Sequence[str], sampling: float,
     ) -> None:  # fmt: skip
-        self._client = client
+        self._place = place
+        self._session = session
         self._nodes = nodes
         self._problems = problems
-        self._types: dict[ua.NodeId, ua.VariantType] = {}
         self._subscribe: dict[ua.NodeId, list[str]] = {}
         for name in sorted(subscribe):
             self._subscribe.setdefault(nodes[name], []).append(name)
@@ -87,8 +75,8 @@ class Link:
 
     async def close(self) -> None:
         """No longer needed."""
-        with contextlib.suppress(*_FOREIGN):
-            await self._client.disconnect()
+        await self._session.leave(self._take)
+        await _shared.leave(self._place, self._session)
 
     async def listen(self, news: News) -> None:
         """Take what the server tells by itself, until it is gone: `DeviceError`."""
@@ -96,22 +84,16 @@ class Link:
             await asyncio.Event().wait()
         self._news = news
         try:
-            subscription = await self._client.create_subscription(self._sampling, self)
-            for node in self._subscribe:
-                with contextlib.suppress(ua.UaStatusCodeError):  # then it is asked for, and says why itself
-                    await subscription.subscribe_data_change(self._client.get_node(node))
-        except _FOREIGN as error:
-            raise DeviceError(
-                f"subscribing to {len(self._subscribe)} nodes: {error or type(error).__name__}"
-            ) from error
+            await self._session.follow(self._sampling, self._subscribe, self._take)
+        except ua.UaError as error:
+            raise DeviceError(f"subscribing to {len(self._subscribe)} nodes: {error}") from error
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            await self._values([_SERVER_STATE])
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._session.look()
 
-    def datachange_notification(self, node: Any, _value_told: Any, data: Any) -> None:
-        """What asyncua calls when the server tells a value."""
-        self._told[node.nodeid] = _value(node.nodeid, data.monitored_item.Value)
-        self._news(self._subscribe.get(node.nodeid, []))
+    def _take(self, node: ua.NodeId, told: ua.DataValue) -> None:
+        self._told[node] = _value(node, told)
+        self._news(self._subscribe.get(node, []))
 
     async def get(self, node: str) -> Any:
         """The value of a node."""
@@ -145,24 +127,17 @@ class Link:
 
     async def _values(self, nodes: list[ua.NodeId]) -> list[Any]:
         try:
-            answers = await self._client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
-        except _FOREIGN as error:
-            raise DeviceError(f"reading {len(nodes)} nodes: {error or type(error).__name__}") from error
+            answers = await self._session.read(nodes)
+        except ua.UaError as error:
+            raise DeviceError(f"reading {len(nodes)} nodes: {error}") from error
         return [_value(node, answer) for node, answer in zip(nodes, answers, strict=True)]
 
-    async def _write(self, node_id: ua.NodeId, value: Any) -> None:
-        node = self._client.get_node(node_id)
-        what = f"writing {node_id.to_string()}"
+    async def _write(self, node: ua.NodeId, value: Any) -> None:
+        what = f"writing {node.to_string()}"
         try:
-            kind = self._types.get(node_id) or await node.read_data_type_as_variant_type()
-            self._types[node_id] = kind
-            await node.write_value(ua.DataValue(ua.Variant(value, kind)))
+            await self._session.write(node, value)
         except ua.UaStatusCodeError as error:
-            if error.code in _REFUSED:
-                raise ValueRefused(f"{what} was refused: {error}") from error
-            raise DeviceError(f"{what}: {error}") from error
-        except _FOREIGN as error:
-            raise DeviceError(f"{what}: {error or type(error).__name__}") from error
+            raise (ValueRefused if error.code in _REFUSED else DeviceError)(f"{what}: {error}") from error
 
 
 def _value(node: ua.NodeId, answer: ua.DataValue) -> Any:
@@ -177,37 +152,21 @@ def _value(node: ua.NodeId, answer: ua.DataValue) -> Any:
     return value
 
 
-async def _client(settings: Mapping[str, Any]) -> Client:
-    url = str(settings.get("url", ""))
+def _place(settings: Mapping[str, Any]) -> Place:
+    url, user = str(settings.get("url", "")), str(settings.get("userName", ""))
     if not url.startswith("opc.tcp://"):
         raise ConfigError(f"{_WHERE}.url: {url[:60]!r} does not begin with opc.tcp://")
-    client = Client(url, timeout=_seconds(settings))
-    user = str(settings.get("userName", ""))
-    if user:
-        client.set_user(user)
-        client.set_password(await _password(settings))
+    password = str(settings.get("passwordFile", "")) if user else ""
     policy = str(settings.get("securityPolicy", "None")) or "None"
-    if policy.lower() != "none":
-        if policy not in _POLICIES:
-            raise ConfigError(f"{_WHERE}.securityPolicy: {policy[:40]!r} is none of None, {', '.join(_POLICIES)}")
-        mode = str(settings.get("securityMode", "SignAndEncrypt"))
-        if mode not in _MODES:
-            raise ConfigError(f"{_WHERE}.securityMode: {mode[:40]!r} is none of {', '.join(_MODES)}")
-        files = (settings.get("certificate", ""), settings.get("privateKey", ""))
-        try:
-            await client.set_security_string(f"{policy},{mode},{files[0]},{files[1]}")
-        except Exception as error:
-            raise ConfigError(f"{_WHERE}.certificate, privateKey: {error}") from error
-    return client
-
-
-async def _password(settings: Mapping[str, Any]) -> str:
-    file = str(settings.get("passwordFile", ""))
-    try:
-        text = await asyncio.to_thread(Path(file).read_text)
-    except OSError as error:
-        raise ConfigError(f"{_WHERE}.passwordFile: {file[:100]!r} cannot be read: {error.strerror}") from error
-    return text.splitlines()[0] if text else ""
+    if policy.lower() == "none":
+        return Place(url, user, password, timeout=_seconds(settings))
+    if policy not in _POLICIES:
+        raise ConfigError(f"{_WHERE}.securityPolicy: {policy[:40]!r} is none of None, {', '.join(_POLICIES)}")
+    mode = str(settings.get("securityMode", "SignAndEncrypt"))
+    if mode not in _MODES:
+        raise ConfigError(f"{_WHERE}.securityMode: {mode[:40]!r} is none of {', '.join(_MODES)}")
+    files = (str(settings.get("certificate", "")), str(settings.get("privateKey", "")))
+    return Place(url, user, password, policy, mode, *files, _seconds(settings))
 
 
 def _flag(said: Any) -> bool:

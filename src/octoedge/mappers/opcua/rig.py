@@ -10,7 +10,7 @@ from octoedge.mappers.opcua.simulator import serve
 
 
 class OpcuaRig(TcpRig, protocol="opcua"):
-    """A pump; every device has a session of its own."""
+    """A pump; all devices share a session."""
 
     points = (
         Point("speed", "DOUBLE", {"nodeID": "ns=2;s=Pump.Speed", "subscribe": True}),
