@@ -298,3 +298,32 @@ def test_a_mapper_that_its_author_saves_goes_on_with_what_it_holds_then(tmp_path
             await comes_true(lambda: site.thermometer.setpoint == 36.0)
 
     _run(main)
+
+
+def test_of_two_under_one_name_the_second_waits_and_then_takes_over(tmp_path: Path) -> None:
+    async def main() -> None:
+        site = Site(tmp_path)
+        async with site.world.running(), site.device(), contextlib.AsyncExitStack() as second:
+            async with site.mapper():
+                await site.put_model()
+                await site.put(setpoint="35")
+                await comes_true(lambda: site.thermometer.setpoint == 35.0)
+                socket = (tmp_path / "mapper.sock").stat().st_ino
+                waits = tmp_path / "waits.py"
+                waits.write_text((EXAMPLES / "thermometer.py").read_text().replace("* 0.1", "* 0 + 12.5"))
+                await second.enter_async_context(site.mapper(str(waits)))
+                await site.put(setpoint="36")
+                await comes_true(lambda: site.thermometer.setpoint == 36.0)
+                assert (tmp_path / "mapper.sock").stat().st_ino == socket
+                assert site.values()["temperature"] != "12.5"
+            await comes_true(lambda: site.values()["temperature"] == "12.5")
+            await site.put(setpoint="37")
+            await comes_true(lambda: site.thermometer.setpoint == 37.0)
+            await comes_true(lambda: site.values()["setpoint"] == "37")
+            while True:  # the door was the first one's, too
+                with contextlib.suppress(OSError):
+                    assert (await site.get("/api/v1/ping"))["statusCode"] == 200
+                    return
+                await asyncio.sleep(0.05)
+
+    _run(main)

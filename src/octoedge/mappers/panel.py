@@ -11,13 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from octoedge.dmi import messages as m
 from octoedge.errors import MessageError
 from octoedge.mappers.device import Device, device
 from octoedge.mappers.mapper import Mapper
-from octoedge.mappers.work import Teller, Work
+from octoedge.mappers.work import Sieve, Teller, Work
 from octoedge.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from octoedge.mappers.push.hub import Hub
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +42,15 @@ class Panel:
         self.models: dict[Key, m.DeviceModel] = {}
         self.works: dict[Key, Work] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self.pushes: Hub | None = None
+        """What devices push past EdgeCore; None as long as none did."""
         self._strangers: set[tuple[str, str, str]] = set()
         """(namespace, model, what was said of a key that means nothing)"""
+
+    @property
+    def protocol(self) -> str:
+        """Of the devices."""
+        return self._mapper.protocol
 
     async def run(self, teller: Teller, forget: Callable[[Key], None]) -> None:
         """Work on what devices there are until cancelled; `forget` is told of those that are gone."""
@@ -141,7 +152,7 @@ class Panel:
         work = self.works.get(key)
         if work is None:
             log.info("device %s is here", described.id)
-            work = self.works[key] = Work(self._mapper, described, self._teller, self._clock)
+            work = self.works[key] = Work(self._mapper, described, self._teller, self._clock, self._pushing)
             self._tasks[key] = self._group.create_task(work.run(), name=f"device {described.id}")
         elif work.device != described:
             log.info("device %s changed", described.id)
@@ -153,8 +164,22 @@ class Panel:
         if task is not None:
             log.info("device %s is gone", "/".join(key))
             task.cancel()
+            if self.pushes is not None:
+                self.pushes.wants(self.works[key].device.id, ())
             del self.works[key]
             self._forget(key)
+
+    def _pushing(self, described: Device) -> Sieve | None:
+        if not any(prop.pushes for prop in described.properties.values()):
+            if self.pushes is not None:
+                self.pushes.wants(described.id, ())
+            return None
+        from octoedge.mappers.push.hub import Hub  # most mappers push nothing
+        from octoedge.mappers.push.outgoing import Outgoing
+
+        assert self._group is not None
+        self.pushes = self.pushes or Hub(self._group)
+        return Outgoing(described, self.pushes, asyncio.get_running_loop().time())
 
     def _check_units(self, described: Device) -> None:
         for name, unit in self._mapper.units.items():

@@ -8,15 +8,16 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from octoedge.dmi import messages as m
 from octoedge.dmi.services import mapper_methods
-from octoedge.errors import ConfigError, first_of
+from octoedge.errors import ConfigError, StoreError, first_of
 from octoedge.mappers.edgecore import EdgeCore
 from octoedge.mappers.mapper import Mapper, protocol
 from octoedge.mappers.panel import Panel
 from octoedge.runtime.clock import Clock, SystemClock
+from octoedge.store.lock import Lock
 from octoedge.transport.grpc_server import serving
 from octoedge.version import VERSION
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """How often the mapper's file is looked at."""
+TURN_SECONDS = 0.5
+"""How often a mapper whose place is taken tries again."""
 _SOCKET_MODE = 0o600
 
 
@@ -59,24 +62,72 @@ async def serve(mapper: Mapper, settings: Settings, clock: Clock | None = None) 
     edgecore = EdgeCore(settings.edgecore, info, panel.take)
     why: BaseException | None = None
     try:
-        async with serving(socket, _SOCKET_MODE, mapper_methods(panel)), asyncio.TaskGroup() as group:
-            group.create_task(panel.run(edgecore, edgecore.forget), name="devices")
-            group.create_task(edgecore.run(), name="EdgeCore")
-            if settings.file is not None:
-                group.create_task(_reload(settings.file, panel, mapper.protocol), name="reload")
-            if settings.http_port:
-                from octoedge.mappers.rest import Rest
-
-                group.create_task(
-                    Rest(panel, edgecore, clock).serve(settings.http_host, settings.http_port), name="REST"
-                )
+        with _Place(socket) as place:
+            async with asyncio.TaskGroup() as group:
+                if settings.http_port:
+                    group.create_task(_door(panel, edgecore, clock, settings, patient=not place.taken), name="REST")
+                group.create_task(_work(place, panel, edgecore, settings.file), name="mapper")
     except* ConfigError as errors:
         why = first_of(errors)  # Python 3.11.2 wraps what is raised in here
     if why is not None:
         raise why from None
 
 
-async def _reload(file: Path, panel: Panel, protocol: str) -> None:
+class _Place:
+    """Of two mappers with one socket the first works; the other waits until it ends, in whatever way."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self._lock = Lock(socket.with_suffix(".lock"))
+        self.taken = self._take()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    async def take(self) -> None:
+        """Return when it is this mapper's turn. Raises `ConfigError`."""
+        if not self.taken:
+            log.warning("another mapper serves %s; this one waits until it ends", self.socket)
+        while not self.taken:
+            await asyncio.sleep(TURN_SECONDS)
+            self.taken = self._take()
+
+    def _take(self) -> bool:
+        try:
+            self._lock.take()
+        except StoreError:
+            return False
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {self.socket}: {error}") from error
+        return True
+
+
+async def _work(place: _Place, panel: Panel, edgecore: EdgeCore, file: Path | None) -> None:
+    await place.take()
+    async with serving(place.socket, _SOCKET_MODE, mapper_methods(panel)), asyncio.TaskGroup() as group:
+        group.create_task(panel.run(edgecore, edgecore.forget), name="devices")
+        group.create_task(edgecore.run(), name="EdgeCore")
+        if file is not None:
+            group.create_task(_reload(file, panel), name="reload")
+
+
+async def _door(panel: Panel, edgecore: EdgeCore, clock: Clock, settings: Settings, *, patient: bool) -> None:
+    """REST, also for a mapper that waits for its place; its port may be the other's, so that one is patient."""
+    from octoedge.mappers.rest import Rest
+
+    while True:
+        try:
+            await Rest(panel, edgecore, clock).serve(settings.http_host, settings.http_port)
+        except ConfigError:
+            if not patient:
+                raise
+        await asyncio.sleep(TURN_SECONDS)
+
+
+async def _reload(file: Path, panel: Panel) -> None:
     """Whenever the file changes the devices go on with what it holds then, unless that is no mapper."""
     seen = _written(file)
     while True:
@@ -87,8 +138,8 @@ async def _reload(file: Path, panel: Panel, protocol: str) -> None:
         seen = now
         try:
             mapper = load(str(file))
-            if mapper.protocol != protocol:
-                raise ConfigError(f"it is for {mapper.protocol} now, not for {protocol}; start the mapper again")
+            if mapper.protocol != panel.protocol:
+                raise ConfigError(f"it is for {mapper.protocol} now, not for {panel.protocol}; start the mapper again")
         except ConfigError as error:
             log.error("%s changed; the mapper goes on as it was: %s", file, error)
         else:
