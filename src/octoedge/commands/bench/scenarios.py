@@ -31,6 +31,7 @@ from octoedge.commands.bench.process import cpu_seconds, memory, traffic
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.streaming import flat_out, streams
 from octoedge.commands.bench.telemetry import telemetry
+from octoedge.commands.bench.wholeway import whole_way
 from octoedge.commands.bench.world import DEADLINE, PORT_OFFSET, World, is_ready, pod
 from octoedge.edge.edged.cri.client import CriClient
 from octoedge.errors import DeadlineError
@@ -200,6 +201,7 @@ def scenarios(messages_wanted: int) -> tuple[Scenario, ...]:
         Scenario("MetaServer", ("metaserver_*",), metaserver),
         Scenario("offline restart", ("offline_restart",), offline_restarts),
         Scenario("100 pods", ("crowd_*", "agent_*_100"), crowd),
+        Scenario("values, the whole way", ("way_*",), whole_way),
         Scenario("devices", ("devices_*", "mqtt_*", "dmi_rate", "cloud_rate", "wish_device"), devices),
         Scenario("network faults", ("fault_*",), faults),
         Scenario("first start → Ready", ("first_start_ready",), first_starts),
