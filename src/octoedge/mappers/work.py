@@ -89,8 +89,8 @@ class Work:
         self._said = SaidOnce(log)
 
     def change(self, device: Device) -> None:
-        """Go on with a new description; the connection stays where its settings did."""
-        self._reconnect = self._reconnect or dict(device.settings) != dict(self.device.settings)
+        """Go on with a new description; the connection stays where its settings and its properties' places did."""
+        self._reconnect = self._reconnect or _place(device) != _place(self.device)
         for name, prop in device.properties.items():
             before = self.device.properties.get(name)
             if before is not None and replace(before, cycle=prop.cycle, reported=prop.reported) != prop:
@@ -383,10 +383,15 @@ class Work:
         return asyncio.get_running_loop().time()
 
 
+def _place(device: Device) -> tuple[Any, ...]:
+    """What a driver makes its link of."""
+    return dict(device.settings), {name: (prop.type, dict(prop.visitor)) for name, prop in device.properties.items()}
+
+
 async def _within(seconds: float, work: Any, why: str) -> Any:
     try:
         async with asyncio.timeout(seconds):
-            found = await work
+            found = await _plainly(work)
     except TimeoutError as error:
         raise DeviceError(f"{why} within {seconds:g} s") from error
     # A library may lose a cancellation, as `asyncio.wait_for` of Python 3.11 does when the answer comes in that moment.
@@ -394,6 +399,14 @@ async def _within(seconds: float, work: Any, why: str) -> Any:
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
     return found
+
+
+async def _plainly(work: Any) -> Any:
+    """A cancellation is a `CancelledError`: deadlines look for that very type, and libraries have kinds of their own."""
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        raise asyncio.CancelledError from error
 
 
 async def _guarded(work: Any) -> Any:

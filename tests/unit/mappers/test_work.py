@@ -318,6 +318,53 @@ def test_a_cancellation_that_a_library_loses_is_heeded_all_the_same() -> None:
     run(main())
 
 
+class Peculiar(Probe, protocol="peculiar"):
+    """A mapper on a library that has a kind of cancellation of its own, as asyncua has."""
+
+    async def read_all(self, link: Any, wanted: Sequence[Property]) -> dict[str, Any]:
+        try:
+            return await super().read_all(link, wanted)
+        except asyncio.CancelledError as error:
+            raise _CancelledWithResult from error
+
+
+class _CancelledWithResult(asyncio.CancelledError):
+    pass
+
+
+def test_a_librarys_own_kind_of_cancellation_is_a_deadline_like_any_other() -> None:
+    async def main() -> None:
+        plant, told = Plant(), Told()
+        plant.delay = 100.0
+        work = Work(Peculiar(plant), _device(), told, VirtualClock())
+        task = asyncio.get_running_loop().create_task(work.run())
+        await asyncio.sleep(12.0)
+        assert (work.state, "no answer within 10 s" in work.trouble) == (State.UNHEALTHY, True)
+        plant.delay = 0.0
+        await asyncio.sleep(60.0)
+        assert work.state is State.ONLINE
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(main())
+
+
+def test_a_property_that_lies_elsewhere_now_is_connected_anew() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device()) as (work, _):
+            moved = replace(work.device.properties["setpoint"], visitor={"offset": 7})
+            work.change(replace(work.device, properties={**work.device.properties, "setpoint": moved}))
+            await asyncio.sleep(0.1)
+            assert plant.connections == 2, "drivers take places when they connect"
+            later = replace(moved, cycle=5.0, desired="30")
+            work.change(replace(work.device, properties={**work.device.properties, "setpoint": later}))
+            await asyncio.sleep(0.1)
+            assert plant.connections == 2
+
+    run(main())
+
+
 class Chatty:
     """A link that says a hundred times a second that there is something new, and is over after three seconds."""
 
