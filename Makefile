@@ -6,7 +6,7 @@ OCTOEDGE := PYTHONPATH=src $(PYTHON) -m octoedge.commands.octoedge
 UP_FLAGS := $(if $(PORT_OFFSET),--port-offset $(PORT_OFFSET))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test check format bench soak lint format-check types contracts tests e2e python tools test-peers
+.PHONY: help up down status test check format bench soak soak-telemetry lint format-check types contracts tests e2e python tools test-peers
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +44,11 @@ bench: python ## all figures into docs/benchmarks.md, a part at a time (ONLY=wor
 
 soak: python ## random faults in simulated time, on and on (MINUTES=60; SEED=N replays one history)
 	@$(BIN)/python tools/soak.py $(if $(SEED),--seed $(SEED),--minutes $(or $(MINUTES),60))
+
+soak-telemetry: python ## real processes killed, hung and cut, every value counted (MINUTES=60, SEED=N, PORT_OFFSET=N)
+	@$(OCTOEDGE) prepare --for test
+	@$(BIN)/python tools/soak_telemetry.py --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(PORT_OFFSET),--port-offset $(PORT_OFFSET))
 
 # The parts of `check` and `test`; each needs the tools of `make check` to be there.
 

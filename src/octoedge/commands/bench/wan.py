@@ -23,8 +23,9 @@ from octoedge.keadm.layout import Layout
 from octoedge.keadm.processes import call
 
 _THERE, _HERE = "wan0", "octowan"
-_NET = "198.18.7."
+_NETS = "198.18."
 """Of the addresses that are set apart for measuring."""
+_FIRST = 7
 _TUNSETIFF, _TUN, _NO_PACKET_INFORMATION = 0x400454CA, 0x0001, 0x1000
 _AT_ONCE = 64
 _MAX_PACKET = 65536
@@ -42,19 +43,21 @@ class Weather:
 class Wan:
     """The link of one node; make it with `wan()`."""
 
-    def __init__(self, node: Layout) -> None:
+    def __init__(self, node: Layout, lane: int) -> None:
         self.weather = Weather()
         self._node = node
+        self._here = f"{_HERE}{lane or ''}"
+        self._net = f"{_NETS}{_FIRST + lane}."
         self._number = 2
         self._loop = asyncio.get_running_loop()
         self._ends: list[int] = []
 
     def lay(self) -> None:
         """Lead the node's packets to its cloud through here."""
-        self._ends = [namespace.inside(self._node, lambda: _tun(_THERE)), _tun(_HERE)]
-        call(("ip", "address", "add", f"{_NET}1/24", "dev", _HERE))
-        call(("ip", "link", "set", _HERE, "up"))
-        self._there("address", "add", f"{_NET}{self._number}/32", "dev", _THERE)
+        self._ends = [namespace.inside(self._node, lambda: _tun(_THERE)), _tun(self._here)]
+        call(("ip", "address", "add", f"{self._net}1/24", "dev", self._here))
+        call(("ip", "link", "set", self._here, "up"))
+        self._there("address", "add", f"{self._net}{self._number}/32", "dev", _THERE)
         self._there("link", "set", _THERE, "up")
         self._lead()
         for source, target in (self._ends, self._ends[::-1]):
@@ -63,9 +66,9 @@ class Wan:
     def move(self) -> None:
         """The node gets another address; the old one is gone at once."""
         old, self._number = self._number, self._number + 1
-        self._there("address", "add", f"{_NET}{self._number}/32", "dev", _THERE)
+        self._there("address", "add", f"{self._net}{self._number}/32", "dev", _THERE)
         self._lead()
-        self._there("address", "delete", f"{_NET}{old}/32", "dev", _THERE)
+        self._there("address", "delete", f"{self._net}{old}/32", "dev", _THERE)
         self._lead()
 
     def take_away(self) -> None:
@@ -76,7 +79,7 @@ class Wan:
 
     def _lead(self) -> None:
         way = f"{self._node.cloud_address}/32"
-        self._there("route", "replace", way, "dev", _THERE, "src", f"{_NET}{self._number}")
+        self._there("route", "replace", way, "dev", _THERE, "src", f"{self._net}{self._number}")
 
     def _there(self, *words: str) -> None:
         call(("ip", "-n", self._node.namespace, *words))
@@ -98,9 +101,10 @@ class Wan:
 
 
 @asynccontextmanager
-async def wan(node: Layout) -> AsyncIterator[Wan]:
-    """The link of a further node, good at first, through here until the end."""
-    made = Wan(node)
+async def wan(node: Layout, lane: int = 0) -> AsyncIterator[Wan]:
+    """The link of a further node, good at first, through here until the end; a lane of its own where there are several
+    on one machine."""
+    made = Wan(node, lane)
     try:
         made.lay()
         yield made

@@ -114,8 +114,8 @@ class Work:
         elif change.kind is ChangeKind.DELETE:
             gone = f"{change.resource.namespace}/{change.resource.name}"
             self.attention.expect(gone, 0)
-            self._declare(gone, frozenset())
             await self.desk.remove(gone)
+            self._declare(gone, frozenset())
         else:
             await self._put(change.object)
 
@@ -128,9 +128,10 @@ class Work:
             unfit = {
                 name: why for name, value in wishes.items() if (why := devicelimits.unfit(model.property(name), value))
             }
+            # First: no value is taken before it is known whether it is to be kept.
+            self._declare(device.id, device.telemetry)
             await self.desk.put(device, types, unfit)
             self.attention.expect(device.id, device.reports_state.report_cycle)
-            self._declare(device.id, device.telemetry)
         except MessageError as error:
             self._said.trouble("a Device", str(error))
             return None

@@ -35,17 +35,23 @@ class Remembering:
         return bool(self.declared.get(device))
 
     async def keep(self, device: str, values: Mapping[str, tuple[str, int]]) -> None:
-        self.kept.append((device, dict(values)))
+        if self.keeps(device):
+            self.kept.append((device, dict(values)))
+
+
+def world_with(recorder: Remembering, path: Path) -> DeviceWorld:
+    world = DeviceWorld(path, CloudLink(), VirtualClock(), InlineDatabase)
+    world.twin = DeviceTwin(
+        "edge-1", world.store.database, world.meta, world.meta.outbox, world.bus, world.changes, VirtualClock(),
+        world.socket, recorder,
+    )  # fmt: skip
+    return world
 
 
 def test_every_value_is_kept_and_the_twin_goes_up_at_a_sane_rate(tmp_path: Path) -> None:
     async def main() -> None:
         recorder = Remembering()
-        world = DeviceWorld(tmp_path, CloudLink(), VirtualClock(), InlineDatabase)
-        world.twin = DeviceTwin(
-            "edge-1", world.store.database, world.meta, world.meta.outbox, world.bus, world.changes, VirtualClock(),
-            world.socket, recorder,
-        )  # fmt: skip
+        world = world_with(recorder, tmp_path)
         async with world.running():
             await world.put(DEVICE)
             await asyncio.sleep(1)
@@ -62,5 +68,24 @@ def test_every_value_is_kept_and_the_twin_goes_up_at_a_sane_rate(tmp_path: Path)
             await world.push("delete", "default/device/lamp", DEVICE)
             await asyncio.sleep(1)
             assert recorder.declared == {"default/lamp": frozenset()}
+
+    run(main())
+
+
+def test_a_value_that_comes_together_with_its_device_is_kept_when_it_is_answered(tmp_path: Path) -> None:
+    async def main() -> None:
+        recorder = Remembering()
+        world = world_with(recorder, tmp_path)
+        async with world.running(), asyncio.TaskGroup() as group:
+            group.create_task(world.put(DEVICE))
+            for number in range(100):
+                twin = {"level": {"actual": {"value": str(number), "metadata": {"timestamp": number + 1}}}}
+                group.create_task(world.say("$hw/events/device/default/lamp/twin/update", {"twin": twin}))
+                await asyncio.sleep(0)
+            await world.bus.until("twin/update/result", 100)
+            answers = world.bus.on("twin/update/result")
+            taken = [said["twin"]["level"]["actual"]["value"] for said in answers if "code" not in said]
+            assert 0 < len(taken) < 100
+            assert [values["level"][0] for _, values in recorder.kept] == taken
 
     run(main())
