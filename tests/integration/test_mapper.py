@@ -161,7 +161,7 @@ def test_methods_over_rest_on_kubeedges_paths(tmp_path: Path) -> None:
             assert not site.thermometer.heater
             with pytest.raises(urllib.error.HTTPError, match="500"):
                 await site.get(f"{root}/set/temperature/1")
-            assert (await site.get("/api/v1/meta/model/plant/thermometer"))["Data"]["properties"][0]["unit"] == "°C"
+            assert (await site.get("/api/v1/meta/model/plant/thermometer"))["properties"][0]["unit"] == "°C"
 
     _run(main)
 

@@ -136,25 +136,23 @@ class Rest:
         device = work.device
         model = self._panel.models.get((device.namespace, device.model))
         properties = model.spec.properties if model is not None else ()
-        return {
-            "Data": {
-                "id": f"{device.namespace}/{device.model}",
-                "name": device.model,
-                "namespace": device.namespace,
-                "description": "",
-                "properties": [
-                    {
-                        "name": one.name,
-                        "dataType": one.type.lower(),
-                        "description": one.description,
-                        "accessMode": one.access_mode,
-                        "minimum": one.minimum,
-                        "maximum": one.maximum,
-                        "unit": one.unit,
-                    }
-                    for one in properties
-                ],
-            }
+        return {  # not below "Data": KubeEdge's mappers say a model so
+            "id": f"{device.namespace}/{device.model}",
+            "name": device.model,
+            "namespace": device.namespace,
+            "description": "",
+            "properties": [
+                {
+                    "name": one.name,
+                    "dataType": one.type.lower(),
+                    "description": one.description,
+                    "accessMode": one.access_mode,
+                    "minimum": one.minimum,
+                    "maximum": one.maximum,
+                    "unit": one.unit,
+                }
+                for one in properties
+            ],
         }
 
     async def _metrics(self, _request: web.Request) -> web.Response:
