@@ -7,13 +7,14 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from octoedge.keadm import cluster
 from octoedge.pki import x509
 from octoedge.testing.eventually import eventually
 from octoedge.testing.peers.cell import NODE, Cell
 
-from . import devices, metaserver
+from . import devices, mapping, metaserver
 
 PORT = 30080
 PATIENCE = 150.0
@@ -369,6 +370,8 @@ class Case:
     tell: Callable[[Cell], None]
     needed: bool = False
     """Whether those after it make no sense without it."""
+    go_mapper: bool = False
+    """Whether it is told only where there is one."""
 
 
 CASES = (
@@ -385,7 +388,8 @@ CASES = (
     Case("20 pods at once", many),
     Case("static pod", static),
     Case("MetaServer", metaserver.tell),
-    Case("device over DMI", devices.over_dmi),
+    *(Case(title, partial(tell, go=False)) for title, tell in mapping.CASES),
+    *(Case(f"{title} (Go mapper)", partial(tell, go=True), go_mapper=True) for title, tell in mapping.CASES),
     Case("device over MQTT", devices.over_mqtt),
     Case("EdgeCore restarted", restart),
     Case("EdgeCore killed", killed),

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is taken down then too
     home = Path(tempfile.mkdtemp(prefix="octopeers-"))
-    cases = _chosen(asked.only.split(",") if asked.only else [])
+    cases = _chosen(asked.only.split(",") if asked.only else [], go_mapper=go is not None and go.mapper is not None)
     measured: dict[str, dict[str, str]] | None = {} if asked.figures else None
     results = {name: _play(name, home, go, cases, measured) for name in wanted}
     print(_table(results, [case.title for case in cases]))
@@ -77,8 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if ok else 1
 
 
-def _chosen(words: list[str]) -> list[Case]:
-    return [case for case in CASES if case.needed or not words or any(word in case.title for word in words)]
+def _chosen(words: list[str], *, go_mapper: bool) -> list[Case]:
+    told = [case for case in CASES if go_mapper or not case.go_mapper]
+    return [case for case in told if case.needed or not words or any(word in case.title for word in words)]
 
 
 def _play(

@@ -120,7 +120,7 @@ class Cell:
 
     def await_contact(self, within: float = 90) -> None:
         """Until the node has said something new to the API."""
-        before = self.lease_time()
+        before = eventually(self.lease_time, within=within)  # it may not have said anything yet
         eventually(self.lease_time, lambda now: now != before, within=within)
 
     def running_pods(self) -> dict[str, list[str]]:

@@ -17,6 +17,8 @@ class GoPrograms:
 
     cloudcore: Path
     edgecore: Path
+    mapper: Path | None = None
+    """Made with KubeEdge's mapper-framework and the driver in tests/peers/mapper, when somebody has built it."""
 
 
 def find(folder: str) -> GoPrograms:
@@ -27,10 +29,15 @@ def find(folder: str) -> GoPrograms:
             " make test-peers KUBEEDGE_BIN=/path/to/folder"
         )
     paths = [Path(folder).absolute() / name for name in NEEDED]
-    missing = [str(path) for path in paths if not (path.is_file() and os.access(path, os.X_OK))]
+    missing = [str(path) for path in paths if not _runs(path)]
     if missing:
         raise InstallError(
             f"{' and '.join(missing)} cannot be run; KUBEEDGE_BIN must name a folder that holds"
             f" {' and '.join(NEEDED)} of KubeEdge, as its release archives or `make all` give them."
         )
-    return GoPrograms(*paths)
+    mapper = Path(folder).absolute() / "mapper"
+    return GoPrograms(*paths, mapper if _runs(mapper) else None)
+
+
+def _runs(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
