@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pty
@@ -93,6 +94,16 @@ def test_every_byte_goes_in_and_comes_out_and_closed_input_ends_the_command(stre
     done = Kubectl(streams, how)("exec", "-i", "streams", "-c", "web", "--", "sh", "-c", "cat; exit 7", stdin=every)
     assert done.status == 7
     assert done.out == every.decode("latin-1")
+
+
+@BOTH
+def test_a_command_that_reads_little_of_its_input_ends_all_the_same(streams: Installation, how: str) -> None:
+    kubectl = Kubectl(streams, how)
+    for wanted in ("head -c 5", "head -c 5; exit 3"):
+        process = kubectl.start("exec", "-i", "streams", "-c", "web", "--", "sh", "-c", wanted)
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            out, _ = process.communicate(b"y\n" * (4 << 20), timeout=60)
+        assert (out, process.returncode) == (b"y\ny\ny", 3 if "3" in wanted else 0)
 
 
 @BOTH

@@ -357,6 +357,10 @@ class ContainerStreams(Protocol):
         """
         ...
 
+    async def unblock(self, request: StreamRequest) -> None:
+        """Have the runtime end commands in the container that are over, whatever input they left unread."""
+        ...
+
 
 class Told(msgspec.Struct, frozen=True):
     """What a follower of a copy is told next; objects are JSON with kind and apiVersion."""

@@ -190,6 +190,11 @@ class StreamsAt:
 
     server: StreamingServer | None = None
     streams_asked: list[StreamRequest] = field(default_factory=list)
+    unblocked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def unblock(self, request: StreamRequest) -> None:
+        assert request.stdin
+        self.unblocked.set()
 
     async def stream_url(self, request: StreamRequest) -> str:
         self.streams_asked.append(request)

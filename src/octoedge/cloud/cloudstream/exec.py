@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
 _DRAIN_SECONDS = 10.0
+_SILENT_SECONDS = 0.05
 _PASSED_ON = (
     "Connection", "Upgrade", "User-Agent", "X-Stream-Protocol-Version", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
     "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Origin",
@@ -59,6 +60,8 @@ async def pipe(request: web.Request, node: str, stream: Stream) -> web.StreamRes
                 outward = group.create_task(_outward(reader, stream), name=f"input of stream {stream.number}")
                 await _inward(node, first, chunks, writer)
                 outward.cancel()
+                await asyncio.wait([outward])
+                await _until_silent(reader)
         log.debug("= stream %d of node %s is over", stream.number, node)
     return hijacked()
 
@@ -92,6 +95,14 @@ async def _write(chunk: bytes, watched: WatchedAnswer, writer: asyncio.StreamWri
     watched.see(chunk)
     writer.write(chunk)
     await writer.drain()
+
+
+async def _until_silent(reader: asyncio.StreamReader) -> None:
+    """Throw away what the client still says: what it says to a closed connection could cost it its last answer."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while await asyncio.wait_for(reader.read(CHUNK), _SILENT_SECONDS):
+                pass
 
 
 async def _outward(reader: asyncio.StreamReader, stream: Stream) -> None:

@@ -287,6 +287,10 @@ class Edged:
         """`ContainerStreams` for EdgeStream."""
         return await self._streams.stream_url(request)
 
+    async def unblock(self, request: StreamRequest) -> None:
+        """`ContainerStreams` for EdgeStream."""
+        await self._streams.unblock(request)
+
     def _tools(self, layout: Layout) -> Tools:
         settings = self._settings
         return Tools(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from octoedge.api.core import Container, Pod
+from octoedge.edge.edged import unread
 from octoedge.edge.edged.cri import fields as f
 from octoedge.edge.edged.cri.interface import ContainerRuntime
 from octoedge.edge.edged.observe import Observer
@@ -12,6 +15,8 @@ from octoedge.edge.edged.observed import ContainerSeen, PodSeen
 from octoedge.edge.edged.pods import Pods
 from octoedge.edge.ports import StreamAction, StreamRequest
 from octoedge.errors import ApiError, CriError, DeadlineError, RuntimeUnavailable
+
+log = logging.getLogger(__name__)
 
 
 class Streams:
@@ -21,6 +26,9 @@ class Streams:
         self._runtime = runtime
         self._pods = pods
         self._observer = observer
+        self._state: Path | None = None
+        """containerd's folder of state; None for another runtime, and until it was asked."""
+        self._asked = False
         self._by_action: dict[StreamAction, Callable[[StreamRequest, Pod, PodSeen], Awaitable[str]]] = {
             StreamAction.EXEC: self._exec,
             StreamAction.ATTACH: self._attach,
@@ -39,6 +47,23 @@ class Streams:
             raise ApiError(500, "InternalError", error.message) from error
         except (RuntimeUnavailable, DeadlineError) as error:
             raise ApiError(503, "ServiceUnavailable", str(error)) from error
+
+    async def unblock(self, request: StreamRequest) -> None:
+        """Read away the input of commands in the container that have ended."""
+        pod = self._pods.named(request.namespace, request.pod)
+        seen = self._observer.pods.get(pod.metadata.uid) if pod is not None else None
+        if pod is None or seen is None:
+            return
+        try:
+            if not self._asked:
+                self._state = unread.state_of((await self._runtime.status(verbose=True)).info)
+                self._asked = True
+            size = unread.read_away(self._state, _running(request, pod, seen).id) if self._state is not None else 0
+        except (ApiError, CriError, DeadlineError, RuntimeUnavailable, OSError) as error:
+            log.debug("what a command of %s/%s left unread stays there: %s", request.namespace, request.pod, error)
+            return
+        if size:
+            log.debug("a command of %s/%s ended without reading %d bytes", request.namespace, request.pod, size)
 
     async def _exec(self, request: StreamRequest, pod: Pod, seen: PodSeen) -> str:
         container = _running(request, pod, seen)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import parse_qsl, urlsplit
 
 from octoedge.edge.edgestream.starts import Starts
@@ -21,13 +23,17 @@ from octoedge.errors import ApiError, bad_request
 from octoedge.protocol.tunnel import CHUNK, Connector
 
 _DIAL_SECONDS = 10.0
+_UNBLOCK_SECONDS = 0.5
+_UNBLOCK_BYTES = 64 * 1024
+"""Less input than that finds room in a pipe, whether it is read or not."""
 _MAX_FIELDS = 4096
 """Each word of a command is a field."""
 _METHODS = frozenset({"GET", "POST"})
 _HOP = frozenset({"host", "content-length", "transfer-encoding", "expect", "te", "trailer"})
 """Headers that belong to the connection between API server and cloud; a request to upgrade has no body."""
 
-_Parts = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Unblock = Callable[[], Awaitable[None]]
+_Parts = tuple[asyncio.StreamReader, socket.socket]
 
 
 def raw_streams(streams: ContainerStreams) -> Handler:
@@ -40,11 +46,11 @@ def raw_streams(streams: ContainerStreams) -> Handler:
         async with contextlib.AsyncExitStack() as stack:
             begun = await stack.enter_async_context(starts.turn()) if request.action is StreamAction.EXEC else None
             url = await streams.stream_url(request)
-            reader, writer = await stack.enter_async_context(_connection(url))
-            writer.write(_head(connector, url))
+            reader, sending = await stack.enter_async_context(_connection(url, _head(connector, url)))
             if begun is not None:
                 begun()
-            await _pump(stream, reader, writer)
+            unblock = functools.partial(streams.unblock, request) if begun is not None and request.stdin else None
+            await _pump(stream, reader, sending, unblock)
 
     return handle
 
@@ -124,37 +130,64 @@ def _head(connector: Connector, url: str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _connection(url: str) -> AsyncIterator[_Parts]:
-    """A connection to the runtime's streaming server; it is gone at the end, whatever happens."""
+async def _connection(url: str, head: bytes) -> AsyncIterator[_Parts]:
+    """A connection to the runtime's streaming server, asked by `head`; it is gone at the end, whatever happens."""
     where = urlsplit(url)
     try:
         if where.scheme != "http" or where.hostname is None or where.port is None:
             raise ApiError(502, "BadGateway", f"the container runtime streams at {url}, which is not understood here")
         async with asyncio.timeout(_DIAL_SECONDS):
-            reader, writer = await asyncio.open_connection(where.hostname, where.port, limit=CHUNK)
+            reader = asyncio.StreamReader(limit=CHUNK)
+            make = functools.partial(_Reading, reader)
+            transport, _ = await asyncio.get_running_loop().create_connection(make, where.hostname, where.port)
     except (OSError, TimeoutError, ValueError) as error:
         why = str(error) or "no answer in time"
         raise ApiError(502, "BadGateway", f"the container runtime does not stream at {url}: {why}") from error
     try:
-        yield reader, writer
+        with transport.get_extra_info("socket").dup() as sending:
+            sending.setblocking(False)
+            with contextlib.suppress(OSError):  # reading tells why
+                await _send(sending, head)
+            yield reader, sending
     finally:
-        writer.transport.abort()
+        transport.abort()
 
 
-async def _pump(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class _Reading(asyncio.StreamReaderProtocol):
+    """Reads to the end. A runtime that ends a command with input unread resets the connection: asyncio would then
+    throw away what has come, the outcome too, so nothing is sent through this transport, and a reset is an end."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
+        super().connection_lost(None)
+
+
+async def _send(sending: socket.socket, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(sending, data)
+
+
+async def _pump(stream: Stream, reader: asyncio.StreamReader, sending: socket.socket, unblock: Unblock | None) -> None:
     """Carry bytes both ways until the runtime ends the connection; the cloud's end comes as cancellation."""
     async with asyncio.TaskGroup() as group:
-        inward = group.create_task(_inward(stream, writer), name=f"input of stream {stream.number}")
+        inward = group.create_task(_inward(stream, sending), name=f"input of stream {stream.number}")
+        unblocking = group.create_task(_unblock(stream, unblock), name=f"unread input of stream {stream.number}")
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 await stream.write(data)
         inward.cancel()
+        unblocking.cancel()
 
 
-async def _inward(stream: Stream, writer: asyncio.StreamWriter) -> None:
+async def _unblock(stream: Stream, unblock: Unblock | None) -> None:
+    """A command may end without having read all, and a runtime then wait for ever for somebody who does."""
+    while unblock is not None:
+        await asyncio.sleep(_UNBLOCK_SECONDS)
+        if stream.taken > _UNBLOCK_BYTES:
+            await unblock()
+
+
+async def _inward(stream: Stream, sending: socket.socket) -> None:
     with contextlib.suppress(OSError):  # the other direction sees the end too, after what is left to read
         while True:
             data = await stream.read()
-            writer.write(data)
-            await writer.drain()
+            await _send(sending, data)
             await stream.done(len(data))

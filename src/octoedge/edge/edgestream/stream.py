@@ -27,6 +27,8 @@ class Stream:
         """Whether anything was sent already."""
         self.removed = False
         """Whether the cloud has ended it."""
+        self.taken = 0
+        """Bytes that the handler has been given."""
         self._send = send
         self._agreed = agreed
         self._raw = raw
@@ -91,6 +93,7 @@ class Stream:
             self._there.clear()
             await self._there.wait()
         data, self._received = bytes(self._received), bytearray()
+        self.taken += len(data)
         self._room.set()
         return data
 

@@ -33,6 +33,9 @@ class Node:
     async def stream_url(self, request: StreamRequest) -> str:
         raise AssertionError("nothing may act through this API")
 
+    async def unblock(self, request: StreamRequest) -> None:
+        raise AssertionError("nothing may act through this API")
+
 
 async def _chunks(*parts: bytes) -> AsyncIterator[bytes]:
     for part in parts:

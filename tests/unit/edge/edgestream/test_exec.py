@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -311,3 +313,48 @@ def test_a_thousand_idle_streams_at_once() -> None:
         assert (await cloud.next()) == Frame(500, Kind.DATA, b"still there?")
 
     in_tunnel(test)
+
+
+def test_a_command_whose_input_goes_on_is_looked_after_in_case_it_has_ended_already() -> None:
+    async def test(cloud: Cloud) -> None:
+        await cloud.open()
+        await cloud.data(len(SWITCHED))
+        for _ in range(3):
+            await cloud.send(7, Kind.DATA, bytes(CHUNK))
+        await cloud.streams.unblocked.wait()
+        await cloud.send(7, Kind.REMOVE)
+
+    in_tunnel(test, server=StreamingServer(sinks=True))
+
+
+def test_the_last_words_of_a_runtime_that_resets_the_connection_arrive() -> None:
+    """As it does when it closes while input is unread."""
+    words = b"the outcome" * 1000
+
+    async def main() -> None:
+        edge_end, cloud_end = pair(Peer(), Peer(headers={AGREEMENT.lower(): VERSION}))
+        told = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            await told.wait()
+            writer.write(words)
+            await writer.drain()
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.close()
+
+        async with asyncio.timeout(20), await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            streams = StreamsAt(StreamingServer(port=server.sockets[0].getsockname()[1]))
+            tunnel = Tunnel(edge_end, {Kind.EXEC: raw_streams(streams)})
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(tunnel.run())
+                cloud = Cloud(cloud_end, tunnel, streams, StreamingServer())
+                await cloud.open()
+                for _ in range(4):
+                    await cloud.send(7, Kind.DATA, bytes(CHUNK))
+                told.set()
+                assert await cloud.data(len(words)) == words
+                serving.cancel()
+
+    asyncio.run(main())
