@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from octoedge.dmi import messages as m
 from octoedge.dmi.values import unpack
 from octoedge.errors import MessageError
+
+if TYPE_CHECKING:
+    from octoedge.mappers.push.settings import Target
 
 DEFAULT_CYCLE = 1.0
 """Seconds between readings of a property that names no cycle, as in KubeEdge."""
@@ -34,9 +37,26 @@ class Property:
     visitor: Mapping[str, Any] = field(default_factory=dict)
     """How the driver finds it: the model's settings with the device's over them."""
     cycle: float = DEFAULT_CYCLE
-    """Seconds between readings."""
+    """Seconds between reports to EdgeCore."""
     reported: bool = False
-    """Whether it is read and reported at all."""
+    """Whether EdgeCore hears of it at all."""
+    pushes: tuple[Target, ...] = ()
+    """Where the mapper itself sends its values."""
+    push_cycle: float = DEFAULT_CYCLE
+    """Seconds between values that it sends there."""
+
+    @property
+    def beat(self) -> float | None:
+        """Seconds between readings; None: it is not read by itself."""
+        cycles = ([self.cycle] if self.reported else []) + ([self.push_cycle] if self.pushes else [])
+        return min(cycles) if cycles and self.type != "STREAM" else None
+
+    def described_as(self, other: Property) -> bool:
+        """Whether it is the same property in the same place, however often and to whom its values go."""
+        mine = replace(
+            self, cycle=other.cycle, reported=other.reported, pushes=other.pushes, push_cycle=other.push_cycle
+        )
+        return mine == other
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +86,10 @@ def device(told: m.Device, model: m.DeviceModel | None) -> Device:
     """The device that EdgeCore tells of; without its model types and ranges are unknown."""
     spec, problems = told.spec, list[str]()
     models = {prop.name: prop for prop in model.spec.properties} if model is not None else {}
-    properties = {prop.name: _property(prop, models.get(prop.name), problems) for prop in spec.properties}
+    key = (told.namespace or "default", told.name)
+    properties = {prop.name: _property(key, prop, models.get(prop.name), problems) for prop in spec.properties}
     return Device(
-        told.namespace or "default",
-        told.name,
+        *key,
         spec.model,
         _settings("protocol", spec.protocol.config_data, problems),
         properties,
@@ -79,7 +99,9 @@ def device(told: m.Device, model: m.DeviceModel | None) -> Device:
     )
 
 
-def _property(told: m.DeviceProperty, model: m.ModelProperty | None, problems: list[str]) -> Property:
+def _property(
+    device: tuple[str, str], told: m.DeviceProperty, model: m.ModelProperty | None, problems: list[str]
+) -> Property:
     model = model or m.ModelProperty()
     return Property(
         told.name,
@@ -93,7 +115,17 @@ def _property(told: m.DeviceProperty, model: m.ModelProperty | None, problems: l
         _settings(f"properties[{told.name}].visitors", told.visitors.config_data, problems),
         _seconds(told.collect_cycle),
         told.report_to_cloud,
+        _pushes(device, told, problems),
+        _seconds(told.report_cycle),
     )
+
+
+def _pushes(device: tuple[str, str], told: m.DeviceProperty, problems: list[str]) -> tuple[Target, ...]:
+    if told.push_method is None:
+        return ()
+    from octoedge.mappers.push.settings import targets  # most mappers push nothing
+
+    return targets(told.push_method, device, told.name, problems)
 
 
 def _settings(where: str, given: m.Settings, problems: list[str]) -> dict[str, Any]:

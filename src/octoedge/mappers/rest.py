@@ -167,7 +167,23 @@ class Rest:
             f'octoedge_mapper_devices{{state="{state}"}} {states.count(state)}' for state in dict.fromkeys(states)
         ]
         lines.append(f"octoedge_mapper_registered {int(self._edgecore.registered)}")
+        lines += self._pushed()
         return web.Response(text="\n".join(lines) + "\n")
+
+    def _pushed(self) -> list[str]:
+        """What went to other servers, and what did not; nothing when no device has a `pushMethod`."""
+        hub = self._panel.pushes
+        if hub is None:
+            return []
+        lines = []
+        for what in sorted({what for what, _ in hub.counts}):
+            lines.append(f"# TYPE octoedge_mapper_{what} counter")
+            for (counted, method), number in sorted(hub.counts.items()):
+                if counted == what:
+                    lines.append(f'octoedge_mapper_{what}_total{{method="{method}"}} {number}')
+        lines.append("# TYPE octoedge_mapper_push_waiting gauge")
+        waiting = sorted(hub.waiting().items())
+        return lines + [f'octoedge_mapper_push_waiting{{method="{method}"}} {number}' for method, number in waiting]
 
     def _work(self, request: web.Request) -> Work:
         namespace, name = request.match_info["namespace"], request.match_info["name"]

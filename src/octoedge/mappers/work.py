@@ -15,8 +15,7 @@ import contextlib
 import enum
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from octoedge.dmi import messages as m
@@ -61,10 +60,28 @@ class Teller(Protocol):
         ...
 
 
+class Sieve(Protocol):
+    """Who sends values to other places than EdgeCore (`push.outgoing`)."""
+
+    def sift(self, twins: Sequence[m.Twin], now: float) -> list[m.Twin]:
+        """Values that have just been read; the ones that EdgeCore is to hear of come back."""
+        ...
+
+    def soon(self, names: Iterable[str], now: float) -> None:
+        """EdgeCore is to hear of these at once."""
+        ...
+
+
+Pushing = Callable[[Device], Sieve | None]
+"""What a device, as it is described now, needs for its `pushMethod`s; None when it has none."""
+
+
 class Work:
     """One device; `run` until it is gone, `change` when its description changed."""
 
-    def __init__(self, mapper: Mapper, device: Device, teller: Teller, clock: Clock) -> None:
+    def __init__(
+        self, mapper: Mapper, device: Device, teller: Teller, clock: Clock, pushing: Pushing = lambda _: None
+    ) -> None:
         self.device = device
         self.state = State.UNKNOWN
         self.trouble = ""
@@ -74,6 +91,8 @@ class Work:
         self._mapper = mapper
         self._teller = teller
         self._clock = clock
+        self._pushing = pushing
+        self._sieve = pushing(device)
         self._link: Any = None
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -93,11 +112,14 @@ class Work:
         self._reconnect = self._reconnect or _place(device) != _place(self.device)
         for name, prop in device.properties.items():
             before = self.device.properties.get(name)
-            if before is not None and replace(before, cycle=prop.cycle, reported=prop.reported) != prop:
+            if before is not None and not before.described_as(prop):
                 # It may lie elsewhere now, or its range may have changed: the wish is looked at anew.
                 self._refused.pop(name, None)
                 self._applied.pop(name, None)
+        for problem in set(device.problems) - set(self.device.problems):
+            log.warning("device %s: %s", device.id, problem)
         self.device = device
+        self._sieve = self._pushing(device)
         self._schedule = None
         self._wake.set()
 
@@ -127,8 +149,7 @@ class Work:
         prop = self._property(name)
         async with self._turn:
             await self._write(prop, text)
-        if self._schedule is not None:
-            self._schedule.soon([name], self._now())
+        self._soon([name], self._now())
         self._wake.set()
 
     # ---- the circle ------------------------------------------------------------------------------------------------
@@ -189,7 +210,7 @@ class Work:
             now = self._now()
             if self._news_at <= now:
                 self._news_at = max(now, self._news_at + NEWS_SECONDS)
-            self._schedule.soon(names, self._news_at)
+            self._soon(names, self._news_at)
             self._wake.set()
 
     async def _rounds(self, backoff: Backoff) -> None:
@@ -214,10 +235,14 @@ class Work:
             await self._until(schedule.next(), again=again)
 
     def _new_schedule(self) -> Schedule:
-        cycles = {
-            name: prop.cycle for name, prop in self.device.properties.items() if prop.reported and prop.type != "STREAM"
-        }
-        return Schedule(cycles, self._now())
+        beats = {name: prop.beat for name, prop in self.device.properties.items()}
+        return Schedule({name: beat for name, beat in beats.items() if beat is not None}, self._now())
+
+    def _soon(self, names: Sequence[str], when: float) -> None:
+        if self._schedule is not None:
+            self._schedule.soon(names, when)
+        if self._sieve is not None:
+            self._sieve.soon(names, when)
 
     async def _until(self, when: float | None, *, again: bool) -> None:
         waits = [when - self._now()] if when is not None else []
@@ -250,8 +275,7 @@ class Work:
                 self._applied[prop.name] = prop.desired
                 self._refused.pop(prop.name, None)
                 self._said.over(f"{self.device.id} {prop.name}", "applied")
-            if self._schedule is not None:
-                self._schedule.soon([prop.name], self._now())
+            self._soon([prop.name], self._now())
         return again
 
     async def _write(self, prop: Property, text: str) -> None:
@@ -293,8 +317,9 @@ class Work:
                 failed.append(f"{prop.name}: {error}")
         self.counts["reads"] += len(due)
         self.counts["failed"] += len(failed)
-        if twins:
-            self._tell(twins)
+        told = twins if self._sieve is None else self._sieve.sift(twins, self._now())
+        if told:
+            self._tell(told)
         self._be(State.UNHEALTHY if failed else State.ONLINE, "; ".join(failed[:3]))
         return bool(twins) or not failed
 
@@ -402,7 +427,7 @@ async def _within(seconds: float, work: Any, why: str) -> Any:
 
 
 async def _plainly(work: Any) -> Any:
-    """A cancellation is a `CancelledError`: deadlines look for that very type, and libraries have kinds of their own."""
+    """A cancellation is a `CancelledError`: deadlines look for that type, and libraries have kinds of their own."""
     try:
         return await work
     except asyncio.CancelledError as error:
