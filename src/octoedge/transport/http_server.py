@@ -16,6 +16,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from octoedge.transport.abort import abort
+
 log = logging.getLogger(__name__)
 
 MAX_HEAD = 32 * 1024
@@ -121,7 +123,7 @@ class HttpServer:
             log.debug("= a client is gone: %s", error or "too slow")
         except asyncio.CancelledError:
             # Ends here: asyncio made this task for the connection, and until 3.12 takes its cancellation for an error.
-            writer.transport.abort()
+            abort(writer)
         finally:
             self._open.discard(task)
             writer.close()

@@ -24,6 +24,7 @@ import msgspec
 from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, ConnectionRefusedByPeer, ProtocolError
 from octoedge.protocol.codec import MAX_BYTES
 from octoedge.transport import rfc6455
+from octoedge.transport.abort import abort
 from octoedge.transport.connection import Peer
 from octoedge.transport.leaf import show_alone
 from octoedge.transport.reach import reach
@@ -89,7 +90,7 @@ async def connect(endpoint: Endpoint) -> WebSocketConnection:
             try:
                 answer = await _upgrade(reader, writer, endpoint, f"{_bracketed(host)}:{port}", path)
             except BaseException:
-                writer.transport.abort()
+                abort(writer)
                 raise
     except TimeoutError as error:
         raise ConnectError(f"{endpoint.url} did not answer within {endpoint.timeout:.0f} s") from error
@@ -183,7 +184,7 @@ class WebSocketConnection:
                 self._writer.close()
                 await self._writer.wait_closed()
         except (OSError, TimeoutError, ConnectionClosed):
-            self._writer.transport.abort()
+            abort(self._writer)
 
     async def _take(self, data: bytes) -> None:
         try:

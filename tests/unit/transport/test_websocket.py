@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from asyncio import sslproto
 from collections.abc import AsyncIterator
@@ -165,6 +166,26 @@ def test_an_abrupt_end_as_go_has_it_is_a_closed_connection(world: TlsWorld) -> N
         async with connected(world, handler) as connection:
             with pytest.raises(ConnectionClosed):
                 await connection.receive()
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_was_reset_can_be_closed(world: TlsWorld) -> None:
+    """TLS of Python 3.11.2 breaks at that."""
+
+    async def handler(peer: ServerConnection) -> None:
+        reset = struct.pack("ii", 1, 0)
+        peer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        peer.transport.abort()
+
+    async def main() -> None:
+        async with serving(handler, world.server(), max_size=None) as port:
+            connection = await connect(endpoint(world, port))
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await connection.send(b"x")
+                    await asyncio.sleep(0)
+            await connection.close()
 
     asyncio.run(main())
 

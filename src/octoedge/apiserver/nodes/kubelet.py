@@ -21,6 +21,7 @@ import msgspec
 from octoedge.apiserver.access.credentials import Pair
 from octoedge.errors import ApiError, ProtocolError, not_found
 from octoedge.kube.read import Reader
+from octoedge.transport.abort import abort
 from octoedge.transport.rfc6455 import Upgraded
 
 CHUNK = 64 * 1024
@@ -173,7 +174,7 @@ class Kubelet:
             writer.write(("\r\n".join([*lines, "Content-Length: 0"]) + "\r\n\r\n").encode("latin-1"))
             yield Pipe(reader, writer, await _switched(reader, where))
         finally:
-            writer.transport.abort()
+            abort(writer)
 
 
 async def _switched(reader: asyncio.StreamReader, where: str) -> bytes:

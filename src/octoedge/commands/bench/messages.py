@@ -99,6 +99,7 @@ class _World:
             while done < count:
                 await asyncio.sleep(1)
                 before, done = done, await asyncio.to_thread(self._effects)
+                self._none_died()
                 moved = time.monotonic() if done > before else moved
                 if time.monotonic() - moved > STALL_SECONDS:
                     raise DeadlineError(f"nothing took effect any more after {done} messages and {self._kills} kills")
@@ -109,6 +110,7 @@ class _World:
         """Everything runs; return when all is as it should be, or time is up: `verdict` counts."""
         self._revive()
         for _ in range(SETTLE_LOOKS):
+            self._none_died()
             lost = await self._lost()
             if not lost:
                 break
@@ -241,6 +243,13 @@ class _World:
         if running is not None:
             running.kill()
             running.wait(GRACE)
+
+    def _none_died(self) -> None:
+        """Who is killed is started again; who ends by himself is a finding. Raises `DeadlineError`."""
+        for process, running in enumerate(self._edges):
+            if running is not None and running.poll() is not None:
+                last = (self._folder / f"process-{process}.log").read_text(errors="replace")[-2000:]
+                raise DeadlineError(f"process {process} of nodes ended by itself; its log ends with:\n{last}")
 
     def _revive(self) -> None:
         """A kill that was cut short leaves nobody dead."""

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import msgspec
 
 from octoedge.errors import ConfigError, ConnectError
+from octoedge.transport.abort import abort
 from octoedge.transport.reach import reach
 from octoedge.transport.websocket import tls_name
 
@@ -67,7 +68,7 @@ async def get(
             try:
                 return await _exchange(reader, writer, _request(host, port, path, body, headers or {}), limits)
             finally:
-                writer.transport.abort()
+                abort(writer)
     except TimeoutError as error:
         raise ConnectError(f"{url} gave no answer within {limits.seconds:.0f} s") from error
     except ssl.SSLCertVerificationError as error:
