@@ -53,7 +53,6 @@ class Outgoing:
     def _push(self, twin: m.Twin) -> None:
         prop = self._device.properties[twin.property_name]
         kind, time = prop.said_type or prop.type.lower(), int(twin.reported.metadata["timestamp"])
+        value = twin.reported.value.encode(errors="replace").decode()  # half a pair of UTF-16 is no text for a server
         for target in prop.pushes:
-            self._hub.put(
-                Sample(target, self._device.namespace, self._device.name, prop.name, kind, twin.reported.value, time)
-            )
+            self._hub.put(Sample(target, self._device.namespace, self._device.name, prop.name, kind, value, time))
