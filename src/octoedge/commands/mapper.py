@@ -5,6 +5,7 @@ octoedge-mapper run modbus                    an installed protocol, by the visi
 octoedge-mapper run modbus --simulate 5502    the same, and a thermometer to read, in one process
 octoedge-mapper new boiler                    the beginning of a mapper of one's own, in boiler.py
 octoedge-mapper test boiler.py                how it stands slow, absent, flapping, wrong devices, kills, a thousand
+octoedge-mapper image boiler.py -o boiler.tar an image of it for containers, without a registry
 octoedge-mapper simulate modbus --port 5502   a thermometer on a real Modbus server
 octoedge-mapper simulate http --port 8088     an energy meter on a real HTTP server
 octoedge-mapper simulate opcua --port 4840    a pump on a real OPC UA server
@@ -72,6 +73,15 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("what", metavar="FILE|PROTOCOL")
     test.add_argument("--devices", type=int, metavar="N", help="so many instead of a thousand, or of what its rig says")
     test.set_defaults(work=_test)
+    text = "an image archive of a mapper, made of what is installed here"
+    image = commands.add_parser("image", help=text, description=text)
+    image.add_argument("what", metavar="FILE|PROTOCOL")
+    image.add_argument("-o", "--output", type=Path, metavar="FILE.tar", help="the archive; <FILE>.tar by default")
+    image.add_argument("--name", metavar="NAME:TAG", help="octoedge.local/<FILE>-mapper:1 by default")
+    image.add_argument(
+        "--with", dest="more", action="append", default=[], metavar="PACKAGE", help="an installed package to take along"
+    )
+    image.set_defaults(work=_image)
     new = commands.add_parser("new", help="begin a mapper of one's own")
     new.add_argument("name", metavar="NAME", help="of the protocol; the file is NAME.py")
     new.set_defaults(work=_new)
@@ -94,6 +104,15 @@ async def _run(arguments: argparse.Namespace) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_simulated(_simulate_thermometer(arguments.simulate), "modbus"), name="thermometer")
         group.create_task(serving, name="mapper")
+
+
+def _image(arguments: argparse.Namespace) -> None:
+    from octoedge.commands import mapperimage
+
+    output = arguments.output or Path(f"{Path(arguments.what).stem}.tar")
+    made = mapperimage.make(arguments.what, output.absolute(), arguments.name or "", arguments.more)
+    print(f"{output}: {made}")
+    print(f"`octoedge image import {output}` brings it onto a node")
 
 
 async def _test(arguments: argparse.Namespace) -> None:

@@ -14,13 +14,15 @@ import io
 import json
 import platform
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from octoedge.errors import InstallError
 from octoedge.keadm.processes import find_program
+
+Json = dict[str, Any]
 
 PAUSE = "octoedge.local/pause:1"
 HELLO = "octoedge.local/hello:1"
@@ -108,24 +110,46 @@ def read_busybox() -> bytes:
 
 def archive(image: Image) -> bytes:
     """The image as an OCI archive, which `ctr images import` takes; the same image gives the same bytes."""
-    layer = _layer(image)
+    plain = _tar(image.folders, image.files, image.links)
+    packed: dict[str, bytes] = {}
+    layer = _put(packed, LAYER_TYPE, gzip.compress(plain, 6, mtime=0))
+    run: Json = {"Env": ["PATH=/bin"], "Entrypoint": list(image.entrypoint)}
+    if image.user:
+        run["User"] = image.user
+    files = describe(image.name, [(hashlib.sha256(plain).hexdigest(), layer)], run)
+    files |= {f"blobs/sha256/{digest}": blob for digest, blob in packed.items()}
+    return _tar({}, {name: (content, 0o644) for name, content in files.items()}, {})
+
+
+def describe(name: str, layers: Sequence[tuple[str, Json]], run: Json) -> dict[str, bytes]:
+    """What an OCI archive holds beside its layers, of which digest of the plain tar and descriptor are given."""
     blobs: dict[str, bytes] = {}
-    layer_blob = _put(blobs, LAYER_TYPE, gzip.compress(layer, 6, mtime=0))
-    config_blob = _put(blobs, CONFIG_TYPE, _config(image, "sha256:" + hashlib.sha256(layer).hexdigest()))
-    manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config_blob, "layers": [layer_blob]}
-    entry = _put(blobs, MANIFEST_TYPE, _json(manifest))
-    entry["platform"] = {"architecture": architecture(), "os": "linux"}
-    entry["annotations"] = {
-        "io.containerd.image.name": image.name,
-        "org.opencontainers.image.ref.name": image.name.rpartition(":")[2],
+    config = {
+        "architecture": architecture(),
+        "os": "linux",
+        "config": run,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff}" for diff, _ in layers]},
+        "history": [{"created_by": "octoedge"} for _ in layers],
     }
-    files = {
-        "oci-layout": (_json({"imageLayoutVersion": "1.0.0"}), 0o644),
-        "index.json": (_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}), 0o644),
+    config_blob = _put(blobs, CONFIG_TYPE, _json(config))
+    named = [layer for _, layer in layers]
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config_blob, "layers": named}
+    listed = _put(blobs, MANIFEST_TYPE, _json(manifest))
+    listed["platform"] = {"architecture": architecture(), "os": "linux"}
+    listed["annotations"] = {
+        "io.containerd.image.name": name,
+        "org.opencontainers.image.ref.name": name.rpartition(":")[2],
     }
-    for digest, blob in blobs.items():
-        files[f"blobs/sha256/{digest}"] = (blob, 0o644)
-    return _tar({}, files, {})
+    return {
+        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
+        "index.json": _json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [listed]}),
+        **{f"blobs/sha256/{digest}": blob for digest, blob in blobs.items()},
+    }
+
+
+def descriptor(media_type: str, digest: str, size: int) -> Json:
+    """How a blob is named."""
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": size}
 
 
 def architecture() -> str:
@@ -134,29 +158,10 @@ def architecture() -> str:
     return ARCHITECTURES.get(machine, machine)
 
 
-def _layer(image: Image) -> bytes:
-    return _tar(image.folders, image.files, image.links)
-
-
-def _config(image: Image, diff_id: str) -> bytes:
-    run: dict[str, Any] = {"Env": ["PATH=/bin"], "Entrypoint": list(image.entrypoint)}
-    if image.user:
-        run["User"] = image.user
-    return _json(
-        {
-            "architecture": architecture(),
-            "os": "linux",
-            "config": run,
-            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-            "history": [{"created_by": "octoedge"}],
-        }
-    )
-
-
-def _put(blobs: dict[str, bytes], media_type: str, blob: bytes) -> dict[str, Any]:
+def _put(blobs: dict[str, bytes], media_type: str, blob: bytes) -> Json:
     digest = hashlib.sha256(blob).hexdigest()
     blobs[digest] = blob
-    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(blob)}
+    return descriptor(media_type, digest, len(blob))
 
 
 def _json(value: object) -> bytes:
@@ -167,20 +172,21 @@ def _tar(folders: Mapping[str, int], files: Mapping[str, tuple[bytes, int]], lin
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, mode in folders.items():
-            tar.addfile(_entry(name, tarfile.DIRTYPE, mode))
+            tar.addfile(entry(name, tarfile.DIRTYPE, mode))
         for name, (content, mode) in files.items():
-            entry = _entry(name, tarfile.REGTYPE, mode)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
+            file = entry(name, tarfile.REGTYPE, mode)
+            file.size = len(content)
+            tar.addfile(file, io.BytesIO(content))
         for name, target in links.items():
-            entry = _entry(name, tarfile.SYMTYPE, 0o777)
-            entry.linkname = target
-            tar.addfile(entry)
+            link = entry(name, tarfile.SYMTYPE, 0o777)
+            link.linkname = target
+            tar.addfile(link)
     return buffer.getvalue()
 
 
-def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(name)
-    entry.type = kind
-    entry.mode = mode
-    return entry
+def entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    """A member that belongs to root and to no time."""
+    made = tarfile.TarInfo(name)
+    made.type = kind
+    made.mode = mode
+    return made

@@ -1,0 +1,34 @@
+"""`octoedge-mapper image`: what it refuses, before it makes anything; that what it makes works, e2e tests show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from octoedge.commands.mapper import main
+
+MAPPER = "from octoedge.mappers import Mapper\nclass A(Mapper, protocol='virtual'): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "why"),
+    [
+        ("", (), "it holds none"),
+        (MAPPER, ("--name", "mine"), "'mine' is no name of an image with a tag, as octoedge.local/odd:2"),
+        (MAPPER, ("--with", "telepathy"), "the package telepathy is not installed here; `pip install telepathy`"),
+        (MAPPER + "def f():\n    import beside\n", (), "odd.py imports beside, which is no installed package"),
+        (MAPPER, ("-o", "missing/x.tar"), "missing/x.tar cannot be made: "),
+    ],
+)
+def test_what_will_not_do_is_said_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    content: str, words: tuple[str, ...], why: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("odd.py").write_text(content)
+    Path("beside.py").write_text("")
+    assert main(["image", "odd.py", *words]) == 1
+    assert why in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"odd.py", "beside.py"}
