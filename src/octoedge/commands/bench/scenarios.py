@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -27,10 +29,12 @@ from octoedge.commands.bench.fleet import fleet
 from octoedge.commands.bench.mappers import mappers
 from octoedge.commands.bench.messages import messages
 from octoedge.commands.bench.metaserver import default_modules, metaserver
+from octoedge.commands.bench.modules import modules
 from octoedge.commands.bench.process import cpu_seconds, memory, traffic
 from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.streaming import flat_out, streams
 from octoedge.commands.bench.telemetry import telemetry
+from octoedge.commands.bench.upserts import upserts
 from octoedge.commands.bench.wholeway import whole_way
 from octoedge.commands.bench.world import DEADLINE, PORT_OFFSET, World, is_ready, pod
 from octoedge.edge.edged.cri.client import CriClient
@@ -43,7 +47,7 @@ RUNS = 5
 IDLE_SECONDS = 60.0
 DAY = 86_400.0
 SETTLE_SECONDS = 10.0
-POLL = 0.002
+POLL = 0.001
 ANSWERS = 8090 + PORT_OFFSET
 TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount"
 STREAMS = 4
@@ -99,17 +103,18 @@ async def pods(world: World) -> Samples:
 
 
 async def configmaps(world: World) -> Samples:
-    """ConfigMap change → seen in the file that is mounted into a running container."""
+    """ConfigMap change → in the edge's database, → seen in the file that is mounted into a running container."""
     await world.client.create(CONFIGMAPS, "default", _configmap("0"))
     volume = {"name": "page", "configMap": {"name": "bench"}}
     await world.apply_pod("reader", volumes=[volume], containers=[_with_mount(pod("reader"))])
     try:
         mounted = await asyncio.to_thread(_find_volume, world.layout.edge)
+        stored = [await _stored(world, f"stored {number}") for number in range(RUNS)]
         quiet = [await _change(world, mounted, f"quiet {number}") for number in range(RUNS)]
         with await asyncio.to_thread(flat_out, world, "reader", STREAMS):
             await asyncio.sleep(1)
             busy = [await _change(world, mounted, f"busy {number}") for number in range(RUNS)]
-        return {"configmap_volume": quiet, "configmap_busy": busy}
+        return {"configmap_stored": stored, "configmap_volume": quiet, "configmap_busy": busy}
     finally:
         await world.delete_pod("reader")
         await world.client.delete(CONFIGMAPS, "default", "bench")
@@ -192,12 +197,14 @@ def scenarios(messages_wanted: int) -> tuple[Scenario, ...]:
         Scenario("messages under random kills", ("messages*",), alone=counted),
         Scenario("telemetry", ("telemetry_*",), alone=telemetry),
         Scenario("mappers", ("mapper_*",), alone=mappers),
+        Scenario("upserts", ("upserts*",), alone=upserts),
         Scenario("restart → Ready", ("restart_ready",), restarts),
         Scenario("pods", ("apply_*",), pods),
         Scenario("ConfigMap → volume", ("configmap_*",), configmaps),
         Scenario("streams: logs, exec, port-forward", ("exec_*", "logs_*", "forward_*", "idle_stream"), streams),
         Scenario("memory and idle CPU", ("agent_*_0", "agent_*_10", "idle_traffic", "*core_rss", "apiserver_rss"),
                  memory_and_idle),
+        Scenario("modules of the agent", ("modules_*",), modules),
         Scenario("MetaServer", ("metaserver_*",), metaserver),
         Scenario("offline restart", ("offline_restart",), offline_restarts),
         Scenario("100 pods", ("crowd_*", "agent_*_100"), crowd),
@@ -271,9 +278,20 @@ def _find_volume(edge: Path) -> Path:
 
 
 async def _change(world: World, mounted: Path, text: str) -> float:
+    return await _seen(world, text, lambda: mounted.read_text() == text)
+
+
+async def _stored(world: World, text: str) -> float:
+    file = f"file:{world.layout.edge / 'edgecore.db'}?mode=ro"
+    query = "SELECT json_extract(value, '$.data.page') FROM meta WHERE key = 'default/configmap/bench'"
+    with closing(sqlite3.connect(file, uri=True, check_same_thread=False, timeout=DEADLINE)) as connection:
+        return await _seen(world, text, lambda: connection.execute(query).fetchone() == (text,))
+
+
+async def _seen(world: World, text: str, holds: Callable[[], bool]) -> float:
     began = time.monotonic()
     await world.client.patch(CONFIGMAPS, "default", "bench", msgspec.json.encode({"data": {"page": text}}))
-    await asyncio.to_thread(_until, lambda: mounted.read_text() == text)
+    await asyncio.to_thread(_until, holds)
     return time.monotonic() - began
 
 
