@@ -48,7 +48,7 @@ def test_the_summary_counts_what_is_met_and_names_the_rest() -> None:
     rows = {"a": Row([9, 10, 11], NOW), "b": Row([1.5], NOW), "mqtt_rate": Row([999], NOW), "d": Row(failed="no")}
     assert report.summary(rows, figures).splitlines() == [
         "**1 of 4 aims are met.**",
-        "", "Missed:", "", "* pods: started: 1.5 s, aim 1", "* pods: a second: 999 1/s, aim 1000",
+        "", "Missed:", "", "* pods: started: 1.5 s (aim: 1)", "* pods: a second: 999 1/s (aim: 1,000)",
         "", "Failed:", "", "* other things",
         "", "Not measured yet:", "", "* a third",
     ]  # fmt: skip
@@ -57,10 +57,11 @@ def test_the_summary_counts_what_is_met_and_names_the_rest() -> None:
 def test_a_run_of_a_part_keeps_the_rest_with_its_moment(tmp_path: Path) -> None:
     path = tmp_path / "page.json"
     assert record.load(path, MACHINE) == Record(MACHINE)
-    earlier = Record(MACHINE).measured("pods", {"apply_ready": [1.0], "apply_ready_own": [0.02]}, BEFORE, 9.0)
+    earlier = Record(MACHINE).measured("pods", {"apply_ready": [1.0], "apply_ready_own": [0.0212345678]}, BEFORE, 9.0)
     record.save(path, earlier)
     known = record.load(path, {**MACHINE, "kernel": "6.2"}).measured("restart", {"restart_ready": [0.3]}, NOW, 5.04)
     assert known.machine["kernel"] == "6.2"
+    assert known.rows["apply_ready_own"] == Row([0.021235], BEFORE)
     assert known.seconds == {"pods": 9.0, "restart": 5.0}
     lines = report.table(known.rows).splitlines()[2:]
     assert [line.rpartition("| ")[2] for line in lines] == [f"{moment} |" for moment in (NOW, BEFORE, BEFORE)]

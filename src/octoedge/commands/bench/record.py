@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True):
 
     def measured(self, title: str, samples: Mapping[str, list[float]], taken: str, seconds: float) -> Record:
         """The same, and what a scenario found."""
-        found = {key: Row(values, taken) for key, values in samples.items()}
+        found = {key: Row([_rounded(value) for value in values], taken) for key, values in samples.items()}
         times = {**self.seconds, title: round(seconds, 1)}
         return msgspec.structs.replace(self, rows={**self.rows, **found}, seconds=times)
 
@@ -50,6 +50,11 @@ class Record(msgspec.Struct, frozen=True):
         text = " ".join(why.split()).replace("|", "/")[:_LONGEST]
         lost = {key: Row(taken=taken, failed=text or "no reason was given") for key in keys}
         return msgspec.structs.replace(self, rows={**self.rows, **lost})
+
+
+def _rounded(value: float) -> float:
+    """To what a figure can be worth."""
+    return float(f"{value:.5g}")
 
 
 def load(path: Path, machine: dict[str, str]) -> Record:
@@ -66,9 +71,16 @@ def load(path: Path, machine: dict[str, str]) -> Record:
 
 
 def save(path: Path, record: Record) -> None:
-    """Keep it; a run that is killed here leaves the old file or the new one."""
-    text = msgspec.json.format(msgspec.json.encode(record), indent=1)
-    replace(path, text + b"\n")
+    """Keep it, a line for each figure; a run that is killed here leaves the old file or the new one."""
+    parts = (f'"{name}": {_lines(getattr(record, name))}' for name in Record.__struct_fields__)
+    replace(path, f"{{{', '.join(parts)}}}\n".encode())
+
+
+def _lines(table: Mapping[str, object]) -> str:
+    lines = (
+        f"\n {msgspec.json.encode(key).decode()}: {msgspec.json.encode(row).decode()}" for key, row in table.items()
+    )
+    return f"{{{','.join(lines)}\n}}"
 
 
 def replace(path: Path, text: bytes) -> None:

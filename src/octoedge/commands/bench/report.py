@@ -26,9 +26,9 @@ def table(rows: Mapping[str, Row]) -> str:
 
 
 def _line(figure: Figure, row: Row) -> str:
-    middle = f"{median(row.samples):.3g}" if row.samples else "–"
-    low, high = (f"{of(row.samples):.3g}" if row.samples else "" for of in (min, max))
-    spread = f"{low} – {high} ({len(row.samples)})" if row.samples else "–"
+    middle = _number(median(row.samples)) if row.samples else "–"
+    several = len(row.samples) > 1
+    spread = f"{_number(min(row.samples))} – {_number(max(row.samples))} ({len(row.samples)})" if several else "–"
     cells = (
         figure.text, figure.unit, middle, spread, _known(figure.reference), _known(figure.aim), _verdict(figure, row),
         row.taken,
@@ -37,7 +37,12 @@ def _line(figure: Figure, row: Row) -> str:
 
 
 def _known(value: float | None) -> str:
-    return "–" if value is None else f"{value:g}"
+    return "–" if value is None else _number(value)
+
+
+def _number(value: float) -> str:
+    """Three digits that count, as people write them."""
+    return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _verdict(figure: Figure, row: Row) -> str:
@@ -65,11 +70,15 @@ def summary(rows: Mapping[str, Row], figures: Sequence[Figure] = FIGURES) -> str
     lines = [f"**{len(known) - len(missed)} of {len(aimed)} aims are met.**"]
     lines += _named(
         "Missed",
-        (f"{names[figure.key]}: {values[figure.key]:.3g} {figure.unit}, aim {figure.aim:g}" for figure in missed),
+        (f"{names[one.key]}: {_quantity(values[one.key], one)} (aim: {_known(one.aim)})" for one in missed),
     )
     lines += _named("Failed", (names[figure.key] for figure in figures if rows.get(figure.key, Row()).failed))
     lines += _named("Not measured yet", (names[figure.key] for figure in figures if figure.key not in rows))
     return "\n".join(lines)
+
+
+def _quantity(value: float, figure: Figure) -> str:
+    return f"{_number(value)} {figure.unit}".rstrip()
 
 
 def _has(rows: Mapping[str, Row], key: str) -> bool:
