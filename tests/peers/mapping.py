@@ -66,6 +66,28 @@ def _units(mapper: Mapper, name: str) -> dict[str, str]:
     return {one["name"]: one.get("unit", "") for one in found}
 
 
+def model_changed(cell: Cell, *, go: bool) -> None:
+    """A property gets another type, and nothing is done to the device: the mapper works with the new type."""
+    with running(cell, go=go) as mapper, applied(cell, model(mapper, "m-mc"), device(mapper, "mc", "m-mc")):
+        await_report(cell, "mc", note="hello")
+        changed = model(mapper, "m-mc")
+        changed["spec"]["properties"][0]["type"] = "DOUBLE"
+        apply(cell, changed)
+        kind = "device/default/mc/ticks"
+        eventually(lambda: mapper.ask(kind)["Data"]["Type"], lambda told: told == "double", within=30)
+        await_progress(cell, "mc", -1)
+
+
+def not_in_model(cell: Cell, *, go: bool) -> None:
+    """A device with a property that its model has not: the mapper lives, and the others of the device work."""
+    with running(cell, go=go) as mapper:
+        odd = device(mapper, "odd", "m-odd")
+        odd["spec"]["properties"].append({**odd["spec"]["properties"][1], "name": "nott"})
+        with applied(cell, model(mapper, "m-odd"), odd):
+            await_progress(cell, "odd", await_progress(cell, "odd", -1, within=20), within=20)
+            await_report(cell, "odd", note="hello", within=20)
+
+
 def late(cell: Cell, *, go: bool) -> None:
     """Devices are there before their mapper."""
     mapper = Mapper(cell, go)
@@ -185,6 +207,8 @@ def many(cell: Cell, *, go: bool) -> None:
 CASES = (
     ("first a mapper, then its device", life),
     ("first a device, then its mapper", late),
+    ("a device's model changed", model_changed),
+    ("a property that the model has not", not_in_model),
     ("mapper killed, devices changed", mapper_killed),
     ("EdgeCore killed under a mapper", edge_killed),
     ("mapper and EdgeCore without cloud", cloud_away),

@@ -4,6 +4,10 @@
 
 A model comes before its devices and goes after them. What was told is remembered by a digest of the message, so that a
 change which the mapper would not notice (a label, a status) does not restart its device.
+
+KubeEdge's mappers copy what they need of a model into each device when they are told of the device, and end when a
+device has a property that its model has not. So they are told of a device again when its model changes, and not of such
+properties.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 import msgspec
+from msgspec import structs
 
 from octoedge.api import devices as api
 from octoedge.dmi import convert
@@ -54,12 +59,17 @@ class Wanted(msgspec.Struct, frozen=True):
     models: Mapping[str, m.DeviceModel]
     troubles: Mapping[str, str]
     """Device id → what its mapper cannot be told."""
+    copies: bool = False
+    """Whether the mapper copies models into its devices."""
 
     def digests(self) -> dict[Key, str]:
-        """A short form of each message."""
-        devices = {(api.DEVICE, key): _digest(CODEC.encode(x, m.Device)) for key, x in self.devices.items()}
-        models = {(api.MODEL, key): _digest(CODEC.encode(x, m.DeviceModel)) for key, x in self.models.items()}
-        return {**models, **devices}
+        """A short form of each message, and of what it is copied into."""
+        models = {key: CODEC.encode(one, m.DeviceModel) for key, one in self.models.items()}
+        found = {(api.MODEL, key): _digest(data) for key, data in models.items()}
+        for key, one in self.devices.items():
+            copied = models[f"{one.namespace}/{one.spec.model}"] if self.copies else b""
+            found[api.DEVICE, key] = _digest(CODEC.encode(one, m.Device) + copied)
+        return found
 
 
 def wanted(
@@ -83,7 +93,24 @@ def wanted(
             troubles[device.id] = str(error)
             continue
         of_them[name] = convert.device_model(model)
-    return Wanted(told, of_them, troubles)
+        if not wide:
+            told[device.id], strange = _known_to(of_them[name], told[device.id])
+            if strange:
+                troubles[device.id] = (
+                    f"its model {name} has no property {', '.join(strange)}; its mapper is not told of what it would"
+                    " end of"
+                )
+    return Wanted(told, of_them, troubles, copies=not wide)
+
+
+def _known_to(model: m.DeviceModel, told: m.Device) -> tuple[m.Device, list[str]]:
+    """The device with what its model has, and the names of the rest."""
+    names = {prop.name for prop in model.spec.properties}
+    strange = [prop.name for prop in told.spec.properties if prop.name not in names]
+    if not strange:
+        return told, strange
+    kept = tuple(prop for prop in told.spec.properties if prop.name in names)
+    return structs.replace(told, spec=structs.replace(told.spec, properties=kept)), strange
 
 
 def plan(wants: Mapping[Key, str], told: Mapping[Key, str]) -> list[Call]:
