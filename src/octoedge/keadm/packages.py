@@ -22,7 +22,7 @@ from octoedge.keadm.image import read_busybox
 from octoedge.keadm.processes import find_program
 
 POLICY = Path("/usr/sbin/policy-rc.d")
-SERVICES = ("containerd", "mosquitto")
+SERVICES = ("containerd", "mosquitto", "redis-server")
 
 
 def _has(program: str) -> Callable[[], bool]:
@@ -57,8 +57,12 @@ PRESENT: dict[str, Callable[[], bool]] = {
 }
 """How each package is recognised: by what is needed from it, wherever that came from."""
 FAKETIME = "faketime/libfaketimeMT.so.1"
-FOR_TESTS = {"curl": _has("curl"), "libfaketime": lambda: faketime() is not None, "dbus": _has("dbus-daemon")}
-"""What the tests need on top: the README's commands, processes whose clock is wrong, a bus for Bluetooth."""
+FOR_TESTS = {
+    "curl": _has("curl"), "libfaketime": lambda: faketime() is not None, "dbus": _has("dbus-daemon"),
+    "redis-server": _has("redis-server"), "mariadb-server-core": _has("mariadbd"),
+}  # fmt: skip
+"""What the tests need on top: the README's commands, processes whose clock is wrong, a bus for Bluetooth, databases
+that mappers push to (9 MB to fetch)."""
 
 
 def faketime() -> Path | None:

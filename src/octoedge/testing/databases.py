@@ -65,7 +65,8 @@ class RedisServer(_Server):
         await self._run(program, *port, "--save", "", "--dir", str(self.folder), *self._flags)
 
 
-_SCRIPTS = Path("/usr/share/mysql")
+_SCRIPTS = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
+_TABLES = ("system_tables", "system_tables_data")
 _BEGIN = b"""CREATE DATABASE site;
 FLUSH PRIVILEGES;
 CREATE USER mapper@'127.0.0.1' IDENTIFIED BY 'secret';
@@ -90,8 +91,7 @@ class MariaDb(_Server):
     async def _make(self) -> None:
         # What mariadb-install-db does; that needs a package of clients of its own.
         await asyncio.to_thread((self.folder / "data" / "mysql").mkdir, parents=True)
-        names = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
-        texts = [await asyncio.to_thread((_SCRIPTS / name).read_bytes) for name in names]
+        texts = await asyncio.to_thread(_first_tables)
         made = await asyncio.create_subprocess_exec(
             *self._program(), "--bootstrap", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -105,6 +105,11 @@ class MariaDb(_Server):
         small = ("--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M")
         program = shutil.which("mariadbd", path=_PATH) or "mariadbd"
         return (program, "--no-defaults", f"--datadir={self.folder}/data", *_user(), *small)
+
+
+def _first_tables() -> list[bytes]:
+    found = [next(folder.glob(f"*_{name}.sql"), None) for name in _TABLES for folder in _SCRIPTS if folder.is_dir()]
+    return [path.read_bytes() for path in found if path is not None]
 
 
 def _user() -> tuple[str, ...]:
