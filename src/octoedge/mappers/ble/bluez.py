@@ -21,6 +21,10 @@ ADAPTER = "/org/bluez/hci0"
 _OBJECTS, _PROPERTIES = "org.freedesktop.DBus.ObjectManager", "org.freedesktop.DBus.Properties"
 _DEVICE, _CHARACTERISTIC = "org.bluez.Device1", "org.bluez.GattCharacteristic1"
 _ADVERTISE_SECONDS = 0.1
+_GENERIC = "00001801-0000-1000-8000-00805f9b34fb"
+"""The service that every device has."""
+_AT_ONCE, _PAUSE_SECONDS = 50, 0.05
+"""So many are announced in a row: a D-Bus connection whose buffer is full is lost."""
 
 Tree = dict[str, dict[str, Variant]]
 
@@ -67,7 +71,7 @@ class Peripheral:
             "Paired": Variant("b", False), "Trusted": Variant("b", False), "Blocked": Variant("b", False),
             "Connected": Variant("b", self.connected), "ServicesResolved": Variant("b", self.connected),
             "LegacyPairing": Variant("b", False), "RSSI": Variant("n", -60),
-            "UUIDs": Variant("as", [self.service]),
+            "UUIDs": Variant("as", [_GENERIC, self.service]),
         }  # fmt: skip
         service = {
             "UUID": Variant("s", self.service), "Primary": Variant("b", True), "Device": Variant("o", self.path),
@@ -92,9 +96,12 @@ class Peripheral:
 class Bluez:
     """The service; `run` serves it on a bus."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 20) -> None:
         self._bus: MessageBus | None = None
         self._peripherals: dict[str, Peripheral] = {}
+        self._paths: dict[str, Peripheral] = {}
+        self._most = most
+        """Connections that the radio keeps."""
         self._scans = 0
         self._held: list[Message] | None = None
         self.spoil: Callable[[bytes], bytes] = bytes
@@ -115,15 +122,18 @@ class Bluez:
             ready.set()
             while True:
                 await asyncio.sleep(_ADVERTISE_SECONDS)
-                if self._scans:
-                    for one in self._peripherals.values():
+                for number, one in enumerate(list(self._peripherals.values()) if self._scans else ()):
+                    if not one.connected:
                         self._changed(one.path, _DEVICE, {"RSSI": Variant("n", -60)})
+                    if number % _AT_ONCE == _AT_ONCE - 1:
+                        await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             self._bus.disconnect()
 
     def add(self, one: Peripheral) -> None:
         """It is near."""
         self._peripherals[one.path] = one
+        self._paths.update(dict.fromkeys([one.path, *one.paths()], one))
         for path, interfaces in one.objects().items():
             self._signal("/", _OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [path, interfaces])
 
@@ -131,6 +141,8 @@ class Bluez:
         """It is away."""
         self._drop(one)
         self._peripherals.pop(one.path, None)
+        for path in (one.path, *one.paths()):
+            self._paths.pop(path, None)
         for path, interfaces in reversed(one.objects().items()):
             self._signal("/", _OBJECTS, "InterfacesRemoved", "oas", [path, list(interfaces)])
 
@@ -199,6 +211,8 @@ class Bluez:
 
     def _connect(self, message: Message) -> Message:
         one = self._peripherals[message.path or ""]
+        if not one.connected and sum(other.connected for other in self._peripherals.values()) >= self._most:
+            return Message.new_error(message, "org.bluez.Error.Failed", "le-connection-concurrent-connection-limit")
         one.connected = True
         self._changed(one.path, _DEVICE, {"Connected": Variant("b", True)})
         self._changed(one.path, _DEVICE, {"ServicesResolved": Variant("b", True)})
@@ -247,8 +261,7 @@ class Bluez:
         return one.characteristics[one.paths()[message.path or ""]]
 
     def _owner(self, message: Message) -> Peripheral | None:
-        path = message.path or ""
-        return next((one for one in self._peripherals.values() if path == one.path or path in one.paths()), None)
+        return self._paths.get(message.path or "")
 
     # ---- what goes out ---------------------------------------------------------------------------------------------
 

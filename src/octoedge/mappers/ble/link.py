@@ -15,19 +15,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from bleak import BleakClient
-from bleak.exc import BleakError
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.ble.convert import Meaning, meaning
+from octoedge.mappers.ble.radio import FOREIGN, Radio, Radios
 from octoedge.mappers.device import Device, Property
 from octoedge.mappers.keys import keys
 
 TIMEOUT = 10.0
 _ADDRESS = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}", re.IGNORECASE)
 _WHERE = "protocol.configData"
-_FOREIGN = (BleakError, OSError, EOFError, asyncio.TimeoutError)
 
 News = Callable[[Sequence[str]], None]
+
+_radios = Radios()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,9 @@ async def connect(device: Device) -> Link:
         except ConfigError as error:
             problems[prop.name] = error
     gone = asyncio.Event()
-    adapter = device.settings.get("adapter")
-    client = BleakClient(
-        address.upper(), lambda _: gone.set(), timeout=timeout, bluez={"adapter": str(adapter)} if adapter else {}
-    )
-    try:
-        await client.connect()
-    except _FOREIGN as error:
-        raise DeviceError(f"no connection to {address}: {error or type(error).__name__}") from error
-    return Link(address, client, gone, found, problems)
+    radio = _radios.get(str(device.settings.get("adapter") or ""))
+    client = await radio.connect(address, timeout, gone.set)
+    return Link(address, client, radio, gone, found, problems)
 
 
 def characteristic(prop: Property) -> Characteristic:
@@ -83,11 +78,14 @@ class Link:
     """One device."""
 
     def __init__(
-        self, address: str, client: BleakClient, gone: asyncio.Event, characteristics: Mapping[str, Characteristic],
+        self, address: str, client: BleakClient, radio: Radio, gone: asyncio.Event,
+        characteristics: Mapping[str, Characteristic],
         problems: Mapping[str, ConfigError],
     ) -> None:  # fmt: skip
         self._address = address
         self._client = client
+        self._radio = radio
+        """Kept, for as long as it has a device."""
         self._gone = gone
         self._characteristics = characteristics
         self._problems = problems
@@ -98,7 +96,7 @@ class Link:
         """No longer needed."""
         try:
             await self._client.disconnect()
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise DeviceError(f"disconnecting from {self._address}: {error or type(error).__name__}") from error
 
     async def listen(self, news: News) -> None:
@@ -154,7 +152,7 @@ class Link:
     async def _ask(self, doing: str, which: str, asking: Any) -> Any:
         try:
             return await asking
-        except _FOREIGN as error:
+        except FOREIGN as error:
             text = f"{doing} {which} of {self._address}: {error or type(error).__name__}"
             refused = any(word in str(error) for word in ("NotPermitted", "not permitted", "NotSupported", "not found"))
             raise (ValueRefused if refused else DeviceError)(text) from error

@@ -37,6 +37,9 @@ class Rig:
     """Of slow, absent, nonsense: what it can do."""
     many: int = 1000
     """So many devices the check of a thousand uses; say why when fewer."""
+    most: int | None = None
+    """So many of them can be connected at a time, where a radio or a gateway sets a limit; the others must be said to
+    be offline. None: all."""
 
     def __init_subclass__(cls, protocol: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
