@@ -101,11 +101,16 @@ class Mapper:
 
 @contextlib.contextmanager
 def running(cell: Cell, *, go: bool) -> Iterator[Mapper]:
-    """A mapper that has registered or soon will."""
+    """A mapper that has registered, started again until it has, as its pod would be: a Go EdgeCore may refuse it."""
     mapper = Mapper(cell, go)
-    mapper.start()
+
+    def answers() -> Any:
+        if not mapper.alive():
+            mapper.start()
+        return mapper.ask("ping")
+
     try:
-        eventually(lambda: mapper.ask("ping"), within=30)
+        eventually(answers, within=30)
         yield mapper
         assert mapper.alive(), f"the mapper died: {mapper.daemon.last_words(20)}"
     finally:

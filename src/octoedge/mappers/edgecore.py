@@ -4,6 +4,9 @@
 
 While EdgeCore is away only the latest value of each property is kept, so the memory is bounded by what devices there
 are. A new socket under the path means that EdgeCore began anew: then the mapper registers again.
+
+KubeEdge's own EdgeCore takes one call a second of all mappers, after a hundred at once. When one says so, calls go at
+that pace, the device that waits longest first, and a state is only told when it is another one.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from octoedge.errors import DeadlineError, MessageError, TransportError
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.keyed import KeyedQueue
 from octoedge.runtime.logs import SaidOnce
+from octoedge.runtime.throttle import Throttle
 from octoedge.transport.grpc import Channel, GrpcError
 
 log = logging.getLogger(__name__)
@@ -28,6 +32,9 @@ CALL_SECONDS = 10.0
 LOOK_SECONDS = 5.0
 """How often the socket is looked at: whether it is still the one that the mapper registered at."""
 _AT_ONCE = 16
+_TOO_MANY = "too many request"
+"""What KubeEdge's EdgeCore answers to a call over its limit."""
+_PER_SECOND = 0.95
 _TRIES = 5
 """So often a report that EdgeCore refuses is sent; then it is dropped, and the next one has its own chance."""
 
@@ -47,6 +54,10 @@ class EdgeCore:
         self._twins: dict[Key, dict[str, m.Twin]] = {}
         self._states: dict[Key, str] = {}
         self._tries: Counter[Key] = Counter()
+        self._told: dict[Key, str] = {}
+        """The state that EdgeCore has of a device."""
+        self._limit: Throttle | None = None
+        """Set once EdgeCore has said that it was called too often."""
         self._queue: KeyedQueue[Key] = KeyedQueue(self._send, workers=_AT_ONCE, name="report of")
         self._said = SaidOnce(log)
         self._lost = asyncio.Event()
@@ -70,6 +81,7 @@ class EdgeCore:
         self._twins.pop(device, None)
         self._states.pop(device, None)
         self._tries.pop(device, None)
+        self._told.pop(device, None)
         self._queue.forget(device)
 
     async def run(self) -> None:
@@ -85,6 +97,8 @@ class EdgeCore:
         backoff = Backoff(first=0.5, limit=10.0)
         while True:
             self._lost.clear()
+            self._told.clear()
+            self._limit = None
             place = _place(self._socket)
             try:
                 request = m.MapperRegisterRequest(with_data=True, mapper=self._info)
@@ -112,11 +126,16 @@ class EdgeCore:
                     return
 
     async def _send(self, device: Key) -> None:
+        await self._turn()
         twins, state = self._twins.pop(device, {}), self._states.pop(device, "")
+        if self._limit is not None and state == self._told.get(device):
+            state = ""
         try:
             if state:
                 await self._call("ReportDeviceStates", m.ReportDeviceStatesRequest(device[1], device[0], state))
-                state = ""
+                self._told[device], state = state, ""
+                if twins:
+                    await self._turn()
             if twins:
                 status = m.DeviceStatus(twins=tuple(twins.values()))
                 await self._call("ReportDeviceStatus", m.ReportDeviceStatusRequest(device[1], status, device[0]))
@@ -131,8 +150,19 @@ class EdgeCore:
             self._tries.pop(device, None)
             self._said.over("reports", "EdgeCore takes them again")
 
+    async def _turn(self) -> None:
+        """Wait until EdgeCore takes another call."""
+        if self._limit is not None:
+            await asyncio.sleep(self._limit.take(asyncio.get_running_loop().time()))
+
     def _refused(self, device: Key, twins: dict[str, m.Twin], state: str, error: Exception) -> None:
         self.counts["refused"] += 1
+        if _TOO_MANY in str(error):
+            if self._limit is None:
+                self._limit = Throttle(_PER_SECOND, 1)
+                log.warning("EdgeCore takes no more calls at once; it gets %g a second: %s", _PER_SECOND, error)
+            self._keep(device, twins, state, 0.0)
+            return
         self._said.trouble(f"reports of {'/'.join(device)}", str(error))
         self._tries[device] += 1
         if self._tries[device] < _TRIES:
