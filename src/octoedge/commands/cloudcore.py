@@ -27,11 +27,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(config_file: str) -> None:
     from octoedge.api.config.load import load_cloudcore
-    from octoedge.runtime import logs, openfiles
+    from octoedge.runtime import logs, memory, openfiles
 
     config = load_cloudcore(config_file, local_ip=local_ip())
     logs.set_up(config.octoedge.log_level)
     openfiles.allow_many()
+    memory.collect_seldom()
     access = _access(config.kube_api_config)
 
     import asyncio

@@ -139,6 +139,11 @@ class Delivery:
         return len(self._flights) + sum(len(chain.waiting) for chain in self._chains.values())
 
     @property
+    def ready(self) -> bool:
+        """Whether something waits for nothing but room in the window."""
+        return any(self._ready.values())
+
+    @property
     def room(self) -> int:
         """How many more messages the window holds."""
         return self._window - len(self._flights) - len(self._others)
@@ -173,6 +178,8 @@ class Delivery:
         flight = self._flights.pop(message_id, None)
         if flight is None:
             return None
+        if not self._flights:
+            self._look_at = float("inf")
         if flight.attempt == 1:
             self._timer.measured(now - flight.sent_at)
         item = flight.item
@@ -196,8 +203,8 @@ class Delivery:
     def due(self, now: float, most: int | None = None) -> list[Sending]:
         """What to send now, at most so much: repetitions first, then as much as the window holds."""
         sendings = self._repeat(now, most)
-        for message_id in [message_id for message_id, until in self._others.items() if until <= now]:
-            del self._others[message_id]
+        if self._others:
+            self._others = {message_id: until for message_id, until in self._others.items() if until > now}
         while (most is None or len(sendings) < most) and self.room > 0:
             key = self._next_ready()
             if key is None:
@@ -206,11 +213,9 @@ class Delivery:
         return sendings
 
     def next_due(self) -> float | None:
-        """When `due` should be asked again at the latest, if nothing happens before."""
-        times = [flight.again_at for flight in self._flights.values()]
-        if self._others:
-            times.append(min(self._others.values()))
-        return min(times, default=None)
+        """When `due` should be asked again, if nothing happens before: never too late, at times for nothing."""
+        soonest = min(self._look_at, *self._others.values()) if self._others else self._look_at
+        return soonest if soonest < float("inf") else None
 
     def _next_ready(self) -> Resource | None:
         for keys in self._ready.values():
@@ -268,7 +273,7 @@ class Delivery:
         if chain.flight is not None:
             return
         ready = self._ready[row_of(next(iter(chain.waiting.values())).payload).lane]
-        if key not in ready and self._holding[after(key.type)]:
+        if key not in ready and self._holding.get(after(key.type)):
             self._held.setdefault(key)
         else:
             ready.setdefault(key)

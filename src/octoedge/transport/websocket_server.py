@@ -122,7 +122,8 @@ class AcceptedConnection:
         self._silence = door.silence(peer)
         self._taken = (WSMsgType.TEXT,) if door.text_only else (WSMsgType.TEXT, WSMsgType.BINARY)
         self._sign = asyncio.Event()
-        self.heard = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self.heard = self._loop.time()
         """The event loop's time when something came last, be it a ping."""
         self.round_trip = 0.0
         """Seconds that the latest pong took; 0 before the first."""
@@ -149,7 +150,7 @@ class AcceptedConnection:
     async def receive(self) -> bytes:
         while True:
             message = await self._next()
-            self.heard = asyncio.get_running_loop().time()
+            self.heard = self._loop.time()
             self._sign.set()
             if message.type is WSMsgType.PONG and self._asked and message.data == self._asked:
                 self.round_trip = self.heard - float(self._asked)
@@ -171,7 +172,7 @@ class AcceptedConnection:
 
     async def measure(self) -> None:
         """Send a ping and do not wait: once its pong has come, `round_trip` is known."""
-        self._asked = b"%.6f" % asyncio.get_running_loop().time()
+        self._asked = b"%.6f" % self._loop.time()
         try:
             await self._socket.ping(self._asked)
         except (ConnectionError, RuntimeError) as error:

@@ -15,18 +15,18 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from octoedge.cloud.cloudhub.bases import Bases
 from octoedge.cloud.ports import Checkpoints
-from octoedge.errors import ConnectionClosed, MessageError, RouteError, TransportError
+from octoedge.errors import MessageError, RouteError, TransportError
 from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.delivery import Delivery, Item, Sending
 from octoedge.protocol.message import Message
 from octoedge.protocol.payloads import Ack, Keepalive, Nack, ObjectDelta, Payload
 from octoedge.protocol.routes import Confirm, Direction, Lane, Row
 from octoedge.protocol.usage import Usage
+from octoedge.runtime.alarm import Alarm
 from octoedge.runtime.clock import Clock
 from octoedge.transport.connection import Connection
 from octoedge.transport.packed import PackedConnection
@@ -80,16 +80,20 @@ class Session:
         self._keepalive_seconds = keepalive_seconds
         self._write_seconds = write_seconds
         self._delivery = Delivery(
-            _numbers() if handshake.ACKS in self._agreed else _new_id, window=_WINDOW if self.store else _GO_WINDOW
+            _numbers() if handshake.ACKS in self._agreed else _ids(), window=_WINDOW if self.store else _GO_WINDOW
         )
         self._expecting: dict[str, Item] = {}
         self._expected: set[str] = set()
         self._answers: dict[Lane, deque[Message]] = {lane: deque(maxlen=_MAX_ANSWERS) for lane in Lane}
         self._asked: dict[str, Row] = {}
         """The rows of questions that are not answered yet, by message id."""
+        self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._due = Alarm(self._loop, self._wake.set)
+        """Something is to be sent again."""
+        self._stuck = Alarm(self._loop, self._takes_nothing)
         self._heard = asyncio.Event()
-        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[str] = self._loop.create_future()
 
     def __len__(self) -> int:
         """How many objects the node has not confirmed yet."""
@@ -133,6 +137,8 @@ class Session:
             reason = str(errors.exceptions[0])
         finally:
             self.end(reason)
+            self._due.close()
+            self._stuck.close()
             await self._connection.close()
         return reason
 
@@ -178,7 +184,8 @@ class Session:
         elif isinstance(payload, Ack):
             for message_id in confirmed:
                 self._confirm(message_id)
-            self._wake.set()
+            if self._delivery.ready or any(self._answers.values()):  # for which there may be room now
+                self._wake.set()
         elif isinstance(payload, Nack):
             self._refused(message, payload.body[:300].decode(errors="replace"))
         else:
@@ -188,7 +195,7 @@ class Session:
             self._receive(self.node, message, payload)
 
     def _confirm(self, message_id: str) -> None:
-        item = self._delivery.acknowledge(message_id, asyncio.get_running_loop().time())
+        item = self._delivery.acknowledge(message_id, self._loop.time())
         if item is not None:
             self._checkpoints.reached(self.node, item, self.store)
             if self._bases is not None:
@@ -196,7 +203,7 @@ class Session:
 
     def _refused(self, message: Message, reason: str) -> None:
         """A delta whose base the node does not hold goes whole at once; anything else is tried again later."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if self._bases is not None and self._delivery.refuse(message.header.parent_msg_id, now):
             log.info("node %s wants the whole of %s: %s", self.node, message.route.resource, reason)
             self._wake.set()
@@ -220,15 +227,17 @@ class Session:
     # ---- out -------------------------------------------------------------------------------------------------------
 
     async def _writer(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            while (message := self._next(loop.time())) is not None:
+            while (message := self._next(self._loop.time())) is not None:
                 await self._send(message)
             for item in self._delivery.expired:
                 log.warning("node %s has not acknowledged %s; it is compared again later", self.node, item.key)
             self._delivery.expired.clear()
-            await self._sleep(self._delivery.next_due())
+            due = self._delivery.next_due()
+            if due is not None:
+                self._due.set(due)
+            await self._wake.wait()
 
     def _next(self, now: float) -> Message | None:
         """What goes out now: looked up anew for each message, since something more urgent may have come meanwhile."""
@@ -250,23 +259,16 @@ class Session:
                 return message
         return None
 
-    async def _sleep(self, until: float | None) -> None:
-        if until is None:
-            await self._wake.wait()
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
-                await self._wake.wait()
-
     async def _send(self, message: Message) -> None:
         log.debug("> %s %s %s", self.node, message.route.operation, message.route.resource)
         before = self._connection.sent
-        try:
-            async with asyncio.timeout(self._write_seconds):
-                await self._connection.send(codec.encode(message))
-        except TimeoutError as error:
-            raise ConnectionClosed(f"node {self.node} took no data for {self._write_seconds:.0f} s") from error
+        self._stuck.set(self._loop.time() + self._write_seconds)
+        await self._connection.send(codec.encode(message))
+        self._stuck.off()
         self._usage.count(Direction.DOWN, message, self._connection.sent - before)
+
+    def _takes_nothing(self) -> None:
+        self.end(f"node {self.node} took no data for {self._write_seconds:.0f} s")
 
     def _message(self, sending: Sending) -> Message:
         payload = sending.item.payload
@@ -297,6 +299,12 @@ class Session:
 
 def _new_id() -> str:
     return str(uuid.uuid4())
+
+
+def _ids() -> Callable[[], str]:
+    """Ids for a session's messages: one random UUID, whose last twelve digits are counted on."""
+    first, count = _new_id(), itertools.count(1)
+    return lambda: f"{first[:-12]}{next(count):012x}"
 
 
 def _numbers() -> Callable[[], str]:

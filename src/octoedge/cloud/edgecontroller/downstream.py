@@ -172,7 +172,7 @@ class Downstream:
         key = (now.namespace, now.name)
         if new is None:
             self._forget(key, now)
-            self._remove(now.node, Resource(key[0], "pod", key[1]), raw or b"")
+            self._tell(now.node, _removal(Resource(key[0], "pod", key[1]), raw or b""))
             return
         mattered = self._changes.note(old, new)
         fresh = self._remember(key, now)
@@ -191,25 +191,22 @@ class Downstream:
             raw = new if new is not None else old
             meta = view(raw or b"{}").metadata
             resource = Resource(meta.namespace, kind, meta.name)
+            if new is None:
+                item: Item | None = _removal(resource, raw or b"")
+            else:
+                item = self.item(Wanted(resource, meta.uid, meta.version), first=old is None)
             for node in sorted(set(self._users.get(resource, {}).values())):
-                if new is None:
-                    self._remove(node, resource, raw or b"")
-                else:
-                    self._offer(node, Wanted(resource, meta.uid, meta.version), first=old is None)
+                self._tell(node, item)
 
         return handle
 
     def _offer(self, node: str, wanted: Wanted, *, first: bool) -> None:
         if node in self._downlink.connected:
-            item = self.item(wanted, first=first)
-            if item is not None:
-                self._downlink.offer(node, item)
+            self._tell(node, self.item(wanted, first=first))
 
-    def _remove(self, node: str, resource: Resource, last: bytes) -> None:
-        if node and node in self._downlink.connected:
-            meta = view(last).metadata
-            payload = ObjectDelete(resource=resource, body=last, version=meta.resource_version)
-            self._downlink.offer(node, Item(payload, meta.uid, meta.version, deletes=True))
+    def _tell(self, node: str, item: Item | None) -> None:
+        if item is not None and node in self._downlink.connected:
+            self._downlink.offer(node, item)
 
     # ---- what is noted ---------------------------------------------------------------------------------------------
 
@@ -251,6 +248,12 @@ class Downstream:
         if informer is None:
             return None
         return informer.entry("" if resource.cluster_scoped else resource.namespace, resource.name)
+
+
+def _removal(resource: Resource, last: bytes) -> Item:
+    meta = view(last).metadata
+    payload = ObjectDelete(resource=resource, body=last, version=meta.resource_version)
+    return Item(payload, meta.uid, meta.version, deletes=True)
 
 
 def _node_of(pod: bytes) -> list[str]:

@@ -3,6 +3,9 @@
     expect(node, item) → created, then the caller may send         (what the node may have is never forgotten)
     reached(node, item) → status written a moment later, the latest version only; a delete removes the object
 
+What many nodes reach is written in rounds, the next one the later the more there was to write: an object that changes
+all the time costs the API a bounded number of writes a second, however many nodes have it.
+
 A checkpoint counts for the database (`store`) that it was acknowledged from: an edge that lost its disk gets everything
 again. The name of the database is an annotation, since KubeEdge's ObjectSync has no field for it.
 
@@ -12,6 +15,7 @@ that does not happen (kill -9) only costs that an object is sent once more.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +36,10 @@ log = logging.getLogger(__name__)
 
 _WORKERS = 32
 _BEHIND_SECONDS = 1.0
-"""How long an acknowledged version waits for a later one before it is written."""
+"""How long an acknowledged version waits for a later one before it is written, at least."""
+_MOST_BEHIND_SECONDS = 10.0
+_A_SECOND = 250
+"""Checkpoints written a second, over the rounds."""
 _UNCONFIRMED_SECONDS = 15.0
 """After this an object that was sent and not acknowledged gets its "0", so that a Go CloudCore would resend it."""
 _AGAIN_SECONDS = 3.0
@@ -93,6 +100,9 @@ class ObjectSyncs:
         self._nodes: dict[str, dict[str, _Record]] = {}
         self._stores: dict[str, str] = {}
         self._queue: KeyedQueue[Key] = KeyedQueue(self._write, workers=_WORKERS, name="checkpoint")
+        self._behind: dict[Key, None] = {}
+        """What nodes have reached since the last round."""
+        self._reached = asyncio.Event()
         self._said = SaidOnce(log)
         self.durable = True
         """False when the API server knows no ObjectSyncs: then the table lives in memory only."""
@@ -149,7 +159,8 @@ class ObjectSyncs:
         if item.version > record.known.version or record.store != store:
             record.known = Known(item.key, item.uid, item.version)
         record.store = store
-        self._queue.add_later((node, item.uid), _BEHIND_SECONDS)
+        self._behind[node, item.uid] = None
+        self._reached.set()
 
     def forget_node(self, node: str) -> None:
         """Remove all checkpoints of a node that no longer exists."""
@@ -177,7 +188,21 @@ class ObjectSyncs:
 
     async def run(self) -> None:
         """Write behind until cancelled."""
-        await self._queue.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._queue.run(), name="writers of checkpoints")
+            group.create_task(self._rounds(), name="rounds of checkpoints")
+
+    async def _rounds(self) -> None:
+        loop = asyncio.get_running_loop()
+        not_before = loop.time()
+        while True:
+            await self._reached.wait()
+            await asyncio.sleep(max(_BEHIND_SECONDS, not_before - loop.time()))
+            self._reached.clear()
+            reached, self._behind = self._behind, {}
+            for key in reached:
+                self._queue.add(key)
+            not_before = loop.time() + min(len(reached) / _A_SECOND, _MOST_BEHIND_SECONDS)
 
     # ---- the table -------------------------------------------------------------------------------------------------
 

@@ -140,6 +140,24 @@ def test_a_wrong_identity_is_refused(node: str, certificate: str) -> None:
     run(main())
 
 
+def test_a_node_that_lives_and_takes_no_data_is_let_go() -> None:
+    async def main() -> None:
+        async with _hub() as world:
+            edge = world.connect(store="s")
+            await asyncio.sleep(0.1)
+            for number in range(400):
+                world.sessions.answer("edge-1", Message(Header(f"a-{number}"), Route(operation="response")))
+            for _ in range(5):
+                assert list(world.sessions.connected) == ["edge-1"]
+                await _say(edge, Keepalive(body=b'"ping"'))
+                await asyncio.sleep(5.9)
+            await _say(edge, Keepalive(body=b'"ping"'))
+            await asyncio.sleep(1.0)
+            assert not world.sessions.connected
+
+    run(main())
+
+
 def test_one_more_than_the_limit_is_refused_and_the_rest_stay() -> None:
     async def main() -> None:
         async with _hub(limit=1) as world:

@@ -215,3 +215,24 @@ def test_a_checkpoint_that_cannot_be_read_is_left_alone() -> None:
         assert syncs.nodes == []
 
     _play(MemoryApi().client(), test)
+
+
+def test_what_changes_all_the_time_on_many_nodes_costs_a_bounded_number_of_writes() -> None:
+    api = MemoryApi()
+    nodes = [f"edge-{number}" for number in range(500)]
+
+    async def test(syncs: ObjectSyncs) -> None:
+        for node in nodes:
+            syncs.expect(node, _item(1), lambda: None)
+        await asyncio.sleep(60.0)
+        api.requests.clear()
+        for version in range(2, 42):
+            for node in nodes:
+                syncs.reached(node, _item(version), "")
+            await asyncio.sleep(0.5)
+        assert len(api.requests) <= 250 * 21.0
+        await asyncio.sleep(5.0)
+        written = {api.objects[SYNCS, f"{node}.u-1"]["status"]["objectResourceVersion"] for node in nodes}
+        assert written == {"41"}
+
+    _play(api.client(), test)
