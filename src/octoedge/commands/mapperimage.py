@@ -48,7 +48,7 @@ def make(what: str, out: Path, name: str, more: Sequence[str]) -> str:
     wanted = [*_offered(protocol), *_imported(file), *((package, "") for package in more)]
     try:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as room:
-            made = layered.write(out, name, _layers(file, wanted, Path(room)), _config(file, protocol))
+            made = layered.write(out, name, _layers(file, wanted, Path(room)), config(file, protocol))
     except OSError as error:
         raise ConfigError(f"{out} cannot be made: {error}") from error
     sizes = f"{made.size / 1e6:.0f} MB, {made.unpacked / 1e6:.0f} MB on a node"
@@ -64,7 +64,8 @@ def _layers(file: Path | None, wanted: Sequence[tuple[str, str]], room: Path) ->
     return [python | pythontree.compiled(python, room), packages | pythontree.compiled(packages, room), own]
 
 
-def _config(file: Path | None, protocol: str) -> image.Json:
+def config(file: Path | None, protocol: str) -> image.Json:
+    """How the image is started: the mapper's file, or the protocol by itself."""
     return {
         "Env": [f"{key}={value}" for key, value in pythontree.ENVIRONMENT.items()],
         "Entrypoint": [f"/{PROGRAM}"],

@@ -25,7 +25,7 @@ from octoedge.errors import ConfigError
 from octoedge.keadm import image
 from octoedge.store import durable
 
-_LEVEL = 6
+_LEVEL = 3
 _MODE = 0o644
 
 

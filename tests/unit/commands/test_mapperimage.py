@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from octoedge.commands.mapper import main
+from octoedge.commands.mapperimage import config
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "devices"
 
 MAPPER = "from octoedge.mappers import Mapper\nclass A(Mapper, protocol='virtual'): ...\n"
 
@@ -32,3 +36,10 @@ def test_what_will_not_do_is_said_and_nothing_is_left(
     assert main(["image", "odd.py", *words]) == 1
     assert why in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"odd.py", "beside.py"}
+
+
+def test_the_dockerfile_starts_it_in_the_same_way() -> None:
+    lines = (EXAMPLES / "Dockerfile").read_text().splitlines()
+    said = {word: json.loads(rest) for word, _, rest in (line.partition(" ") for line in lines) if rest.startswith("[")}
+    made = config(EXAMPLES / "thermometer.py", "modbus")
+    assert (made["Entrypoint"], made["Cmd"]) == (said["ENTRYPOINT"], said["CMD"])
