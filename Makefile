@@ -42,8 +42,8 @@ bench: python ## all figures into docs/benchmarks.md, a part at a time (ONLY=wor
 	@$(OCTOEDGE) prepare --for test
 	@$(BIN)/octoedge bench --page docs/benchmarks.md $(if $(ONLY),--only "$(ONLY)")
 
-soak: python ## random faults in simulated time, on and on (MINUTES=60; SEED=N replays one history)
-	@$(BIN)/python tools/soak.py $(if $(SEED),--seed $(SEED),--minutes $(or $(MINUTES),60))
+soak: python ## random faults in simulated time, on and on (MINUTES=60; SEED=N replays one history; OF=telemetry)
+	@$(BIN)/python tools/soak.py $(if $(OF),--$(OF)) $(if $(SEED),--seed $(SEED),--minutes $(or $(MINUTES),60))
 
 soak-telemetry: python ## real processes killed, hung and cut, every value counted (MINUTES=60, SEED=N, PORT_OFFSET=N)
 	@$(OCTOEDGE) prepare --for test

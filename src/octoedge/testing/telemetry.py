@@ -9,7 +9,9 @@ import asyncio
 import random
 from pathlib import Path
 
+from octoedge.api.config.cloudcore import TelemetryExport
 from octoedge.cloud.telemetry import intake, store
+from octoedge.cloud.telemetry.exports import Exports, Sender
 from octoedge.edge.ports import Reply
 from octoedge.edge.telemetry import outbox
 from octoedge.edge.telemetry.telemetry import Settings, Telemetry
@@ -148,6 +150,14 @@ class World:
     def __init__(self, directory: Path, group: asyncio.TaskGroup, settings: Settings | None = None) -> None:
         self.directory = directory
         self.clock = VirtualClock()
+        self.cloud_clock = VirtualClock()
+        self.cloud_settings = intake.Settings(directory / "cloud" / "telemetry.db")
+        self.devices = {"default/thermometer": frozenset({"*"})}
+        """Which properties are kept, of each Device."""
+        self.export: Sender | None = None
+        """Where all stored values go, too."""
+        self.edge_full = self.cloud_full = False
+        """Whether a disk has no room; `fill` changes it."""
         self.road = Road()
         self.owners = {("default", "thermometer"): NODE}
         self.settings = settings or Settings(directory / "edge" / "telemetry.db")
@@ -157,22 +167,38 @@ class World:
         self._group = group
         self._edge_task: asyncio.Task[None] | None = None
         self._cloud_task: asyncio.Task[None] | None = None
+        self._export_task: asyncio.Task[None] | None = None
 
     async def start_edge(self, properties: str = "*") -> Telemetry:
-        """The node's part, with a Device that asks for these properties."""
+        """The node's part, with Devices that ask for these properties, or as `devices` says."""
         self.edge = Telemetry(self.settings, self.road, self.clock, self._open_edge)
-        self.edge.declare("default/thermometer", frozenset(properties.split(",")))
+        for device, asked in self.devices.items():
+            self.edge.declare(device, asked if properties == "*" else frozenset(properties.split(",")))
         self._edge_task = self._group.create_task(self.edge.run(lambda: None))
         await asyncio.sleep(0)
         return self.edge
 
     async def start_cloud(self) -> None:
         """The cloud's part."""
-        settings = intake.Settings(self.directory / "cloud" / "telemetry.db")
         owner_of = lambda namespace, name: self.owners.get((namespace, name), "")  # noqa: E731
-        self.road.cloud = intake.Intake(settings, Answers(self.road), owner_of, self.clock, self._open_cloud)
-        self._cloud_task = self._group.create_task(self.road.cloud.run(lambda: None))
+        made = intake.Intake(
+            self.cloud_settings, Answers(self.road), owner_of, self.cloud_clock, self._open_cloud
+        )  # fmt: skip
+        self.road.cloud = made
+        self._cloud_task = self._group.create_task(made.run(lambda: None))
+        if self.export is not None:
+            exports = Exports(
+                [TelemetryExport(name="copies", kind="copies")], lambda: made.database, {"copies": self.export}
+            )
+            self._export_task = self._group.create_task(exports.run(lambda: None))
         await asyncio.sleep(0)
+
+    def fill(self, *, edge: bool, cloud: bool) -> None:
+        """Disks without room, or with room again."""
+        self.edge_full, self.cloud_full = edge, cloud
+        for file, full in ((self._edge_file, edge), (self._cloud_file, cloud)):
+            if file is not None:
+                file.full = full
 
     async def kill_edge(self) -> None:
         """Between two instructions."""
@@ -182,6 +208,7 @@ class World:
     async def kill_cloud(self) -> None:
         """Between two instructions."""
         self.road.cloud = None
+        await _kill(self._export_task, None)
         await _kill(self._cloud_task, self._cloud_file)
 
     def accounts(self) -> list[store.Account]:
@@ -189,20 +216,32 @@ class World:
         assert self.road.cloud is not None
         return self.road.cloud.database.read_now(store.accounts)
 
-    def history(self, name: str = "temperature") -> list[str]:
+    def history(self, name: str = "temperature", device: str = "default/thermometer") -> list[str]:
         """All values of a property."""
         assert self.road.cloud is not None
         found = self.road.cloud.database.read_now(
-            lambda connection: store.history(connection, "default/thermometer", name, 0, 1 << 53)
+            lambda connection: store.history(connection, device, name, 0, 1 << 53)
         )
         return found.values if found is not None else []
 
+    def numbered(self, device: str, name: str) -> tuple[str, int]:
+        """The epoch of a stream on the node, and the number of its latest value."""
+        assert self._edge_file is not None
+        found: tuple[str, int] = self._edge_file.read_now(
+            lambda connection: connection.execute(
+                "SELECT epoch, next - 1 FROM stream WHERE device = ? AND property = ?", (device, name)
+            ).fetchone()
+        )
+        return found
+
     async def _open_edge(self, path: Path) -> Database:
         self._edge_file = _inline(path, outbox.MIGRATIONS)
+        self._edge_file.full = self.edge_full
         return self._edge_file
 
     async def _open_cloud(self, path: Path) -> Database:
         self._cloud_file = _inline(path, store.MIGRATIONS)
+        self._cloud_file.full = self.cloud_full
         return self._cloud_file
 
 

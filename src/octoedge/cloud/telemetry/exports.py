@@ -38,11 +38,15 @@ _SECONDS = 30.0
 _Behind = tuple[int, str, str, int, int]
 
 
-class _Left(msgspec.Struct, frozen=True):
+class Left(msgspec.Struct, frozen=True):
     """What a sender did not hand over, and does not wish to try again."""
 
     counts: Mapping[str, int] = {}
     refusal: str = ""
+
+
+Sender = Callable[[TelemetryExport, Sequence[Value]], Awaitable[Left | None]]
+"""Returns when the other system has taken the values."""
 
 
 class Exports:
@@ -51,9 +55,13 @@ class Exports:
     name = "telemetry exports"
     needs: tuple[str, ...] = ("telemetry",)
 
-    def __init__(self, exports: Sequence[TelemetryExport], database: Callable[[], Database]) -> None:
+    def __init__(
+        self, exports: Sequence[TelemetryExport], database: Callable[[], Database],
+        senders: Mapping[str, Sender] | None = None,
+    ) -> None:  # fmt: skip
         self._exports = exports
         self._database = database
+        self._senders = _SENDERS if senders is None else senders
         self._said = SaidOnce(log)
         self._given_up: set[tuple[str, int]] = set()
         """(export, stream) of refusals that were said."""
@@ -106,7 +114,7 @@ class Exports:
         key, device, name, number, settled = behind
         upto, times, texts = await database.read(lambda connection: store.after(connection, key, number, _MOST))
         values = [Value(device, name, time, text) for time, text in zip(times, texts, strict=True)]
-        left_out = (await _SENDERS[export.kind](export, values) if values else None) or _Left()
+        left_out = (await self._senders[export.kind](export, values) if values else None) or Left()
         if left_out.refusal:
             self._say_given_up(export, key, f"{device} {name}", left_out.refusal)
         row = (export.name, key, upto if values else settled)
@@ -151,15 +159,15 @@ async def _http(export: TelemetryExport, values: Sequence[Value]) -> None:
     await web.post(export.url, formats.lines(values), headers)
 
 
-async def _prometheus(export: TelemetryExport, values: Sequence[Value]) -> _Left:
+async def _prometheus(export: TelemetryExport, values: Sequence[Value]) -> Left:
     """What is refused (older than what is there, most often) is refused for ever: remote write forbids a second try."""
     request = remotewrite.written(values)
     if request.samples:
         try:
             await web.post(export.url, request.body, {**remotewrite.HEADERS, **_authorization(export, "Bearer ")})
         except web.Refused as error:
-            return _Left({**request.left_out, unsent.REFUSED: request.samples}, str(error))
-    return _Left(request.left_out)
+            return Left({**request.left_out, unsent.REFUSED: request.samples}, str(error))
+    return Left(request.left_out)
 
 
 async def _mqtt(export: TelemetryExport, values: Sequence[Value]) -> None:
@@ -211,7 +219,7 @@ def _token(export: TelemetryExport, scheme: str) -> str:
         raise ConfigError(f"octoedge.telemetry.exports: {export.token_file}: {error.strerror}") from error
 
 
-_SENDERS: dict[str, Callable[[TelemetryExport, Sequence[Value]], Awaitable[_Left | None]]] = {
+_SENDERS: dict[str, Sender] = {
     "influxdb": _influxdb,
     "prometheus": _prometheus,
     "http": _http,

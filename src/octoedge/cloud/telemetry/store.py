@@ -162,16 +162,23 @@ def accounts(connection: sqlite3.Connection, node: str = "") -> list[Account]:
 
 
 def forget(connection: sqlite3.Connection, before: int, most_bytes: int) -> int:
-    """Drop what came before this (ms), and the oldest of what is too much; how many blocks."""
+    """Drop what came before this (ms), and the oldest of what is too much; how many blocks.
+
+    Of each stream from its first value on, whatever the clock said when they came: it may have been set back since.
+    """
     dropped = 0
     while rows := _oldest(connection, before, most_bytes):
-        for key, first, count in rows:
-            connection.execute("DELETE FROM block WHERE stream = ? AND first = ?", (key, first))
-            connection.execute(
-                "UPDATE stream SET forgotten = forgotten + ?, forgotten_upto = max(forgotten_upto, ?) WHERE id = ?",
-                (count, first + count - 1, key),
-            )
-        dropped += len(rows)
+        for key, first in rows:
+            counts = connection.execute(
+                "DELETE FROM block WHERE stream = ? AND first <= ? RETURNING first + count - 1, count", (key, first)
+            ).fetchall()
+            if counts:
+                upto, count = max(last for last, _ in counts), sum(count for _, count in counts)
+                connection.execute(
+                    "UPDATE stream SET forgotten = forgotten + ?, forgotten_upto = max(forgotten_upto, ?) WHERE id = ?",
+                    (count, upto, key),
+                )
+            dropped += len(counts)
     return dropped
 
 
@@ -271,14 +278,12 @@ def _account(connection: sqlite3.Connection, row: Sequence[int | str], *, latest
     )  # fmt: skip
 
 
-def _oldest(connection: sqlite3.Connection, before: int, most_bytes: int) -> list[tuple[int, int, int]]:
-    """Some blocks to drop."""
-    old = connection.execute(
-        "SELECT stream, first, count FROM block WHERE came < ? ORDER BY came, first LIMIT 256", (before,)
-    )
-    found: list[tuple[int, int, int]] = old.fetchall()
+def _oldest(connection: sqlite3.Connection, before: int, most_bytes: int) -> list[tuple[int, int]]:
+    """Some blocks to drop: (stream, first)."""
+    old = connection.execute("SELECT stream, first FROM block WHERE came < ? ORDER BY came, first LIMIT 256", (before,))
+    found: list[tuple[int, int]] = old.fetchall()
     if not found and used(connection) > most_bytes:
-        found = connection.execute("SELECT stream, first, count FROM block ORDER BY came, first LIMIT 16").fetchall()
+        found = connection.execute("SELECT stream, first FROM block ORDER BY came, first LIMIT 16").fetchall()
     return found
 
 

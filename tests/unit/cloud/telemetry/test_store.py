@@ -162,3 +162,25 @@ def test_an_export_reads_on_from_any_number(connection: sqlite3.Connection) -> N
         seen += [int(text) for text in texts]
         at = upto
     assert seen == list(range(1, 10_001))
+
+
+def test_what_is_forgotten_is_the_beginning_also_when_the_clock_was_set_back_meanwhile(
+    connection: sqlite3.Connection,
+) -> None:
+    store.take(connection, "edge-1", section(1, 4096), 50 * DAY)
+    store.take(connection, "edge-1", section(4097, 8192), 10 * DAY)
+    store.take(connection, "edge-1", section(8193, 8200), 60 * DAY)
+    assert store.forget(connection, 20 * DAY, 1 << 30) == 2
+    assert held(connection) == [*range(8193, 8201)]
+    (account,) = store.accounts(connection)
+    assert (account.sent, account.stored, account.forgotten) == (8200, 8, 8192)
+    assert (account.gaps, account.duplicates) == ([], 0)
+
+
+def test_an_audit_is_of_devices_that_are_gone_too_and_tells_namespaces_apart(connection: sqlite3.Connection) -> None:
+    for number, device in enumerate(("plant/x", "default/x"), 1):
+        column = pack([1000], [str(number)])
+        store.take(connection, "edge-1", Section(device, "t", f"e{number}", 1, 1, [], column), 0)
+    assert [(one.stream, one.stored) for one in store.accounts(connection)] == [("default/x/t", 1), ("plant/x/t", 1)]
+    assert store.names(connection) == [("default/x", "t"), ("plant/x", "t")]
+    assert held(connection) == [2]
