@@ -125,5 +125,5 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
     "FLOAT": _real(_FLOAT_DIGITS),
     "DOUBLE": _real(_DOUBLE_DIGITS),
     "BOOLEAN": _truth,
-    "BYTES": lambda value: value.hex() if isinstance(value, bytes) else str(value),
+    "BYTES": lambda value: value.hex() if isinstance(value, bytes | bytearray) else bytes.fromhex(value).hex(),
 }

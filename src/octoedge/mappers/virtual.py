@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from octoedge.errors import ConfigError
 from octoedge.mappers.device import Device, Property
 from octoedge.mappers.keys import keys
 
+_EMPTY: dict[str, Any] = {"": "", "STRING": "", "BYTES": b""}
 KINDS = ("counter", "random", "store")
 
 
@@ -32,18 +33,24 @@ class Virtual:
 
     def __init__(self, device: Device) -> None:
         self._random = random.Random(str(device.settings.get("seed", 0)))  # noqa: S311 - a device that repeats
-        self._step = max(float(device.settings.get("stepMs", 1000)), 1.0) / 1000
+        self._step = _number(device.settings, "stepMs", 1000, "protocol") / 1000
         self._set: dict[str, tuple[Any, float]] = {}
         """Property → what it was set to, and when."""
         self._began = _now()
 
     async def read(self, wanted: Sequence[Property]) -> dict[str, Any]:
         """Values by property."""
-        return {prop.name: self._value(prop) for prop in wanted}
+        return {prop.name: self._value_or_why(prop) for prop in wanted}
 
     async def write(self, prop: Property, value: Any) -> None:
         """Set a property."""
         self._set[prop.name] = (value, _now())
+
+    def _value_or_why(self, prop: Property) -> Any:
+        try:
+            return self._value(prop)
+        except ConfigError as error:
+            return error
 
     def _value(self, prop: Property) -> Any:
         kind = str(prop.visitor.get("kind", "store"))
@@ -51,12 +58,24 @@ class Virtual:
         if kind == "counter":
             return int(value or 0) + int((_now() - since) / self._step)
         if kind == "random":
-            fraction = prop.type in ("FLOAT", "DOUBLE")
-            return self._random.random() if fraction else self._random.randint(0, int(prop.visitor.get("max", 100)))
+            if prop.type in ("FLOAT", "DOUBLE"):
+                return self._random.random()
+            return self._random.randint(0, int(_number(prop.visitor, "max", 100, f"properties[{prop.name}].visitors")))
         if kind == "store":
-            return "" if value is None and prop.type in ("", "STRING") else value or 0
+            return _EMPTY.get(prop.type, 0) if value is None else value
         where = f"properties[{prop.name}].visitors.configData.kind"
-        return ConfigError(f"{where}: {kind[:40]!r} is none of {', '.join(KINDS)}")
+        raise ConfigError(f"{where}: {kind[:40]!r} is none of {', '.join(KINDS)}")
+
+
+def _number(given: Mapping[str, Any], key: str, default: float, where: str) -> float:
+    said = given.get(key, default)
+    try:
+        number = float(said)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 1 <= number <= 1e15:
+        raise ConfigError(f"{where}.configData.{key}: {str(said)[:40]!r} is no number from 1 on")
+    return number
 
 
 def _now() -> float:

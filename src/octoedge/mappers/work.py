@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from octoedge.dmi import messages as m
 from octoedge.errors import ConfigError, DeviceError, OctoedgeError, ValueRefused, first_of
 from octoedge.mappers import values
+from octoedge.mappers.deadlines import guarded, within
 from octoedge.mappers.device import Device, Property
 from octoedge.mappers.mapper import Mapper
 from octoedge.mappers.schedule import Schedule
@@ -37,6 +38,9 @@ NEWS_SECONDS = 0.05
 """Between readings of what comes by itself."""
 MAX_REASON = 200
 """Characters of a reason; EdgeCore takes 256."""
+
+
+NO_STREAM = "mappers here carry no video; have the camera's address in a property of type STRING"
 
 
 class State(enum.Enum):
@@ -172,7 +176,7 @@ class Work:
 
     async def _connected(self, backoff: Backoff) -> None:
         device, mapper = self.device, self._mapper
-        link = await _within(mapper.connect_seconds, mapper.connect(device), "no connection")
+        link = await within(mapper.connect_seconds, mapper.connect(device), "no connection")
         self._link = link
         self._applied.clear()
         try:
@@ -180,8 +184,8 @@ class Work:
         finally:
             self._link = None
             try:
-                away = asyncio.shield(_guarded(mapper.disconnect(link)))
-                await _within(DISCONNECT_SECONDS, away, "disconnecting: no end")
+                away = asyncio.shield(guarded(mapper.disconnect(link)))
+                await within(DISCONNECT_SECONDS, away, "disconnecting: no end")
             except (OctoedgeError, TimeoutError) as error:
                 log.debug("device %s: disconnecting: %s", device.id, error)
 
@@ -194,7 +198,7 @@ class Work:
         why: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                listening = group.create_task(_guarded(listen(self._news)), name=f"news of {self.device.id}")
+                listening = group.create_task(guarded(listen(self._news)), name=f"news of {self.device.id}")
                 await self._rounds(backoff)
                 listening.cancel()
                 # What fails while a group ends leaves its parent cancelled in Python 3.11.
@@ -218,6 +222,8 @@ class Work:
         self._schedule = None
         while not self._reconnect:
             self._wake.clear()
+            if self._schedule is None:
+                self._say_streams()
             schedule = self._schedule = self._schedule or self._new_schedule()
             async with self._turn:
                 again = await self._apply()
@@ -260,7 +266,7 @@ class Work:
         """Set what is wished and not set yet; whether some of it must be tried again."""
         again = False
         for prop in self.device.properties.values():
-            if not prop.desired or self._applied.get(prop.name) == prop.desired:
+            if not prop.desired or self._applied.get(prop.name) == prop.desired or prop.type == "STREAM":
                 continue
             if self._refused.get(prop.name, ("", ""))[0] == prop.desired:
                 continue
@@ -275,6 +281,8 @@ class Work:
                 self._applied[prop.name] = prop.desired
                 self._refused.pop(prop.name, None)
                 self._said.over(f"{self.device.id} {prop.name}", "applied")
+                if prop.beat is None:
+                    await self._read_back(prop)
             self._soon([prop.name], self._now())
         return again
 
@@ -286,9 +294,26 @@ class Work:
         if self._link is None:
             raise DeviceError(f"device {self.device.id} cannot be reached: {self.trouble or 'connecting'}")
         self.counts["writes"] += 1
-        writing = _guarded(self._mapper.write_one(self._link, prop, value))
-        await _within(self._mapper.write_seconds, writing, f"writing {prop.name}: no answer")
+        writing = guarded(self._mapper.write_one(self._link, prop, value))
+        await within(self._mapper.write_seconds, writing, f"writing {prop.name}: no answer")
         self._written[prop.name] = text
+
+    def _say_streams(self) -> None:
+        """Properties that are never read are told with the reason, not left empty."""
+        for prop in self.device.properties.values():
+            if prop.type == "STREAM":
+                self._note(prop, self._reason(prop, ""))
+                self._tell([self._twin(prop, "")])
+
+    async def _read_back(self, prop: Property) -> None:
+        """Look whether a device took a wish that is read on no beat; when it did not, that is told."""
+        try:
+            said = self._said_as(prop, (await self._all([prop])).get(prop.name))
+        except OctoedgeError:
+            return
+        if why := self._reason(prop, said):
+            self._note(prop, why)
+            self._tell([self._twin(prop, said)])
 
     def _refuse(self, prop: Property, why: str) -> None:
         self._refused[prop.name] = (prop.desired, why)
@@ -329,8 +354,8 @@ class Work:
 
     async def _all(self, due: Sequence[Property]) -> dict[str, Any]:
         try:
-            reading = _guarded(self._mapper.read_all(self._link, due))
-            found: dict[str, Any] = await _within(self._mapper.read_seconds, reading, "no answer")
+            reading = guarded(self._mapper.read_all(self._link, due))
+            found: dict[str, Any] = await within(self._mapper.read_seconds, reading, "no answer")
         except OctoedgeError as error:
             return dict.fromkeys((prop.name for prop in due), error)
         return found
@@ -361,6 +386,8 @@ class Work:
 
     def _reason(self, prop: Property, said: str) -> str:
         """Why the value is not the one that is wished; empty when it is, or when nothing is wished."""
+        if prop.type == "STREAM":
+            return f"properties[{prop.name}] is of type STREAM: {NO_STREAM}"
         wish, why = self._refused.get(prop.name, ("", ""))
         if wish and wish == prop.desired:
             return why
@@ -411,34 +438,3 @@ class Work:
 def _place(device: Device) -> tuple[Any, ...]:
     """What a driver makes its link of."""
     return dict(device.settings), {name: (prop.type, dict(prop.visitor)) for name, prop in device.properties.items()}
-
-
-async def _within(seconds: float, work: Any, why: str) -> Any:
-    try:
-        async with asyncio.timeout(seconds):
-            found = await _plainly(work)
-    except TimeoutError as error:
-        raise DeviceError(f"{why} within {seconds:g} s") from error
-    # A library may lose a cancellation, as `asyncio.wait_for` of Python 3.11 does when the answer comes in that moment.
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-    return found
-
-
-async def _plainly(work: Any) -> Any:
-    """A cancellation is a `CancelledError`: deadlines look for that type, and libraries have kinds of their own."""
-    try:
-        return await work
-    except asyncio.CancelledError as error:
-        raise asyncio.CancelledError from error
-
-
-async def _guarded(work: Any) -> Any:
-    """What drivers and authors raise, as errors of this device."""
-    try:
-        return await work
-    except (OctoedgeError, asyncio.CancelledError, TimeoutError):
-        raise
-    except Exception as error:
-        raise DeviceError(f"{type(error).__name__}: {error}") from error

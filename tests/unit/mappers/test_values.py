@@ -25,6 +25,7 @@ from octoedge.mappers import values
         (0, "BOOLEAN", "false"),
         ("on", "BOOLEAN", "true"),
         (b"\x01\xff", "BYTES", "01ff"),
+        ("01FF", "BYTES", "01ff"),
         ("a b", "STRING", "a b"),
         (2.0, "", "2"),
     ],
@@ -51,7 +52,8 @@ def test_a_text_that_is_no_value_is_refused(said: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [(float("nan"), "FLOAT"), (None, "INT"), ("x", "DOUBLE"), ("v" * 5000, "STRING")]
+    ("value", "kind"),
+    [(float("nan"), "FLOAT"), (None, "INT"), ("hello", "BYTES"), ("x", "DOUBLE"), ("v" * 5000, "STRING")],
 )
 def test_what_a_device_cannot_mean_is_refused(value: object, kind: str) -> None:
     with pytest.raises(ValueRefused):

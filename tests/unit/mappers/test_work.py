@@ -318,6 +318,44 @@ def test_a_cancellation_that_a_library_loses_is_heeded_all_the_same() -> None:
     run(main())
 
 
+def test_a_wish_for_what_is_read_on_no_beat_is_read_back_all_the_same() -> None:
+    async def main() -> None:
+        plant = Plant()
+        plant.writes = _Forgetful(plant)
+        quiet = replace(_device(desired="40").properties["setpoint"], reported=False)
+        async with _working(plant, Device("plant", "boiler", properties={"setpoint": quiet})) as (work, told):
+            assert told.last("setpoint").metadata["reason"] == "the device was set to 40 and answers 20"
+            reads = plant.reads
+            await asyncio.sleep(10.0)
+            assert (plant.reads, work.state) == (reads, State.ONLINE)
+
+    run(main())
+
+
+class _Forgetful(list[tuple[str, Any]]):
+    """A device that takes what is written and keeps what it had."""
+
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+
+    def append(self, written: tuple[str, Any]) -> None:
+        self._plant.values["setpoint"] = 20
+
+
+def test_a_stream_is_told_with_the_reason_why_it_has_no_value() -> None:
+    async def main() -> None:
+        camera = Property("camera", "STREAM", desired="on", reported=True)
+        plant = Plant()
+        device = Device("plant", "gate", properties={"camera": camera, **_device().properties})
+        async with _working(plant, device) as (work, told):
+            await asyncio.sleep(3.0)
+            assert told.last("camera").metadata["reason"].startswith("properties[camera] is of type STREAM: ")
+            assert [twin.property_name for twin in told.twins].count("camera") == 1
+            assert (work.state, plant.writes) == (State.ONLINE, [])
+
+    run(main())
+
+
 class Peculiar(Probe, protocol="peculiar"):
     """A mapper on a library that has a kind of cancellation of its own, as asyncua has."""
 

@@ -20,6 +20,9 @@ _NUMBERS = {
     "uint64": "<Q", "float32": "<f", "float64": "<d",
 }  # fmt: skip
 FORMATS = (*_NUMBERS, "boolean", "string", "bytes")
+MAX_SHIFT = 64
+MAX_BYTES = 64
+"""Of a number; 512 may come."""
 _BY_TYPE = {"STRING": "string", "BYTES": "bytes", "BOOLEAN": "boolean"}
 _OPERATIONS: dict[str, Callable[[float, float], float]] = {
     "add": lambda value, by: value + by,
@@ -51,6 +54,10 @@ class Converter(msgspec.Struct, rename="camel", frozen=True):
         if not (0 <= first < len(raw) and 0 <= last < len(raw)):
             raise DeviceError(f"the device sent {len(raw)} bytes; startIndex {first} to endIndex {last} are not there")
         chosen = raw[first : last + 1] if first <= last else raw[last : first + 1][::-1]
+        if len(chosen) > MAX_BYTES:
+            raise DeviceError(
+                f"startIndex {first} to endIndex {last} are more than {MAX_BYTES} bytes, which are no number"
+            )
         number = float((int("".join(str(byte) for byte in chosen)) << self.shift_left) >> self.shift_right)
         for step in self.order_of_operations:
             number = _OPERATIONS[step.operation_type.lower()](number, step.operation_value)
@@ -120,6 +127,9 @@ def _converter(visitor: Mapping[str, Any], where: str) -> Converter | None:
         converter = msgspec.json.decode(raw, type=Converter)
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{where}.dataConverter: {error}") from error
+    for key, shift in (("shiftLeft", converter.shift_left), ("shiftRight", converter.shift_right)):
+        if not 0 <= shift <= MAX_SHIFT:
+            raise ConfigError(f"{where}.dataConverter.{key}: {shift} is no number of bits from 0 to {MAX_SHIFT}")
     for step in converter.order_of_operations:
         zero = step.operation_type.lower() == "divide" and not step.operation_value
         if step.operation_type.lower() not in _OPERATIONS or zero:

@@ -83,7 +83,7 @@ class Link:
             answer = await self.get(path)
         except (DeviceError, ValueRefused) as error:
             return {prop.name: DeviceError(str(error)) for prop in props}
-        return {prop.name: picked(answer, str(prop.visitor.get("pointer", ""))) for prop in props}
+        return {prop.name: picked(answer, str(prop.visitor.get("pointer", "")), prop.type) for prop in props}
 
     async def _ask(self, method: str, path: str, body: bytes | None) -> bytes:
         url = f"{self._base}/{path.lstrip('/')}"

@@ -50,7 +50,7 @@ _BY_LENGTH = {
     "float": {1: "int16", 2: "float32", 4: "float64"},
     "double": {1: "int16", 2: "float32", 4: "float64"},
 }
-_NAMES = ("boolean", "string", *_BY_LENGTH, *_FORMATS)
+_NAMES = ("boolean", "string", "bytes", *_BY_LENGTH, *_FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Register:
     address: int
     count: int = 1
     kind: str = "uint16"
-    """One of the formats, `boolean` or `string`."""
+    """One of the formats, `boolean`, `string` or `bytes`."""
     scale: float = 1.0
     swap_bytes: bool = False
     swap_words: bool = False
@@ -73,6 +73,8 @@ class Register:
         raw = self._ordered(struct.pack(f">{len(data)}H", *data))
         if self.kind == "boolean":
             return any(raw)
+        if self.kind == "bytes":
+            return raw
         if self.kind == "string":
             return raw.rstrip(b"\0").decode("utf-8", "replace")
         (value,) = struct.unpack(_FORMATS[self.kind], raw)
@@ -91,6 +93,10 @@ class Register:
         size = self.count * 2
         if self.kind == "boolean":
             return int(bool(value)).to_bytes(size, "big")
+        if self.kind == "bytes":
+            if len(value) != size:
+                raise ValueRefused(f"{len(value)} bytes are not the {size} of {self.count} registers")
+            return bytes(value)
         if self.kind == "string":
             raw = str(value).encode()
             if len(raw) > size:

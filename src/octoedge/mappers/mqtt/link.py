@@ -27,7 +27,7 @@ from octoedge.transport.mqtt_packets import Published
 
 MAX_AGE = 300.0
 FIRST_SECONDS = 2.0
-"""Until a value that was asked for right after connecting must have come."""
+"""Until a value that was asked for right after connecting, or after a wish, must have come."""
 _WHERE = "protocol.configData"
 
 News = Callable[[Sequence[str]], None]
@@ -59,6 +59,8 @@ class Link:
                 self._by_topic.setdefault(topic, []).append(prop.name)
         self._latest: dict[str, tuple[bytes, float]] = {}
         """Topic → what came last, and when."""
+        self._stale: set[str] = set()
+        """Topics whose latest value is from before a wish."""
         self._came = asyncio.Event()
 
     async def close(self) -> None:
@@ -85,6 +87,7 @@ class Link:
             self._client.acknowledge(message)
             if isinstance(message, Published) and message.topic in self._by_topic:
                 self._latest[message.topic] = (message.payload, asyncio.get_running_loop().time())
+                self._stale.discard(message.topic)
                 self._came.set()
                 news(self._by_topic[message.topic])
 
@@ -93,9 +96,10 @@ class Link:
         topics = {str(prop.visitor.get("topic", "")) for prop in wanted} & self._by_topic.keys()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SECONDS):
-                while topics - self._latest.keys():
+                while topics - self._latest.keys() or topics & self._stale:
                     self._came.clear()
                     await self._came.wait()
+        self._stale -= topics  # a device that says nothing to a wish has what it had
         return {prop.name: self._value(prop) for prop in wanted}
 
     async def write(self, prop: Property, value: Any) -> None:
@@ -107,6 +111,7 @@ class Link:
             await self._client.publish(topic, msgspec.json.encode({str(key): value} if key else value))
         except (TransportError, DeadlineError) as error:
             raise DeviceError(f"writing {prop.name}: {error}") from error
+        self._stale |= {str(prop.visitor.get("topic", ""))} & self._latest.keys()
 
     def _value(self, prop: Property) -> Any:
         topic = str(prop.visitor.get("topic", ""))
@@ -118,7 +123,7 @@ class Link:
         age = asyncio.get_running_loop().time() - when
         if age > self._max_age:
             return DeviceError(f"nothing has come on {topic} for {age:.0f} s")
-        return picked(payload, str(prop.visitor.get("pointer", "")))
+        return picked(payload, str(prop.visitor.get("pointer", "")), prop.type)
 
 
 def _of(prop: Property, key: str) -> str:

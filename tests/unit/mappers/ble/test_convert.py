@@ -44,6 +44,8 @@ def test_kubeedges_converter_puts_the_bytes_decimals_together() -> None:
         ({"format": "int24"}, "format"),
         ({"format": "int16", "scale": 0}, "scale"),
         ({"dataConverter": "{"}, "dataConverter"),
+        ({"dataConverter": {"shiftLeft": 4_000_000_000}}, "dataConverter.shiftLeft"),
+        ({"dataConverter": {"shiftRight": -1}}, "dataConverter.shiftRight"),
         ({"dataConverter": {"orderOfOperations": [{"operationType": "root", "operationValue": 2}]}}, "dataConverter"),
         ({"dataConverter": {"orderOfOperations": [{"operationType": "Divide", "operationValue": 0}]}}, "dataConverter"),
     ],

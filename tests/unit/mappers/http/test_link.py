@@ -108,3 +108,10 @@ def test_what_a_pointer_picks() -> None:
     assert picked(body, "/a/0") == '{"b/c":1.5,"t":true}'
     assert picked(b" 42\n", "") == "42"
     assert isinstance(picked(body, "/a/7"), DeviceError)
+
+
+def test_bytes_are_base64_in_json_and_the_whole_answer_without_a_pointer() -> None:
+    assert picked(b'{"key":"AP8="}', "/key", "BYTES") == b"\x00\xff"
+    assert picked(b" \x00\xff", "", "BYTES") == b" \x00\xff"
+    for nonsense in (b'{"key":"hello!"}', b'{"key":7}', b'{"key":null}'):
+        assert isinstance(picked(nonsense, "/key", "BYTES"), DeviceError)

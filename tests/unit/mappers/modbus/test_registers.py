@@ -77,6 +77,14 @@ def test_what_does_not_fit_is_refused(kind: str, value: object) -> None:
         _register(dataType=kind, limit=2 if kind == "int32" else 1).encode(value)
 
 
+def test_bytes_fill_their_registers() -> None:
+    one = register({"register": "HoldingRegister", "limit": 2}, "BYTES", "x")
+    assert one.encode(b"\x01\x02\x03\xff") == [0x0102, 0x03FF]
+    assert one.decode([0x0102, 0x03FF]) == b"\x01\x02\x03\xff"
+    with pytest.raises(ValueRefused, match="3 bytes are not the 4 of 2 registers"):
+        one.encode(b"\x01\x02\x03")
+
+
 def test_an_input_register_cannot_be_written() -> None:
     with pytest.raises(ValueRefused, match="InputRegister cannot be written"):
         Register(Table.INPUT, 0).encode(1)
