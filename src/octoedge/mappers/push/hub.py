@@ -166,6 +166,8 @@ class Outlet:
         self._queue.extendleft(reversed(taken.left))
         self._trim()
         await self._close()
+        if len(taken.left) < len(batch):
+            backoff.reset()
         if kept:
             return 0.0
         self._counts["push_failures", self.target.method] += 1

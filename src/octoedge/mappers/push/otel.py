@@ -2,9 +2,9 @@
 
     POST {endpointURL}    resource {device.id = namespace/device}, gauge named after the property, a double each
 
-The request is four messages deep and has eight fields, so it is written here: the SDK with its exporter would cost a
-mapper 24 MiB of memory, and would read gauges when it likes. Protobuf and not JSON because
-receivers that take one of the two take protobuf. true and false are 1 and 0; what is no number is refused.
+The request is four messages deep and has eight fields, so it is written here: OpenTelemetry's own SDK adds
+9.1 MiB to a mapper's memory (this 0.8), and reads gauges on a beat of its own. Protobuf and not JSON because receivers
+that take only one of the two take protobuf. true and false are 1 and 0; what is no number is refused.
 """
 
 from __future__ import annotations
