@@ -15,6 +15,7 @@ from aiohttp import web
 
 from octoedge.errors import ConnectionClosed
 
+_CLOSE_SECONDS = 2.0
 _LIMIT = 64 * 1024
 """Bytes that wait for the reader; twice as many at most before the client is held up."""
 
@@ -45,7 +46,7 @@ class _Protocol(asyncio.StreamReaderProtocol):
 def hijack(request: web.BaseRequest) -> Iterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """The connection, from behind the request's head on; `ConnectionClosed` when the client has left already.
 
-    At the end it is closed, after what was written.
+    At the end it is closed, after what was written; a client that does not take it in time is cut off.
     """
     transport = request.transport
     if transport is None or transport.is_closing():
@@ -59,6 +60,8 @@ def hijack(request: web.BaseRequest) -> Iterator[tuple[asyncio.StreamReader, asy
         yield reader, writer
     finally:
         writer.close()
+        # TLS ends by a word of the other side, which it may never say.
+        asyncio.get_running_loop().call_later(_CLOSE_SECONDS, writer.transport.abort)
 
 
 def hijacked() -> web.StreamResponse:

@@ -157,6 +157,11 @@ class Framer:
         """Whether all that came was whole frames."""
         return not self._stream and not self._buffer
 
+    @property
+    def within_data(self) -> bool:
+        """Whether a data frame has come in part."""
+        return bool(self._stream)
+
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events in `data`; a data frame may come in pieces. `ProtocolError` when it is no SPDY/3.1."""
         self._buffer += data

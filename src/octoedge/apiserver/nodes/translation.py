@@ -61,7 +61,9 @@ class Command:
 
     @property
     def over(self) -> bool:
-        return not self._open
+        """What closes the stream of the outcome may be lost with the connection, when a command leaves input unread."""
+        told = {self._streams[_OUTCOME]} if self._told and not self._framer.within_data else set()
+        return self._open <= told
 
     def begin(self) -> bytes:
         return b"".join(

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
 _DRAIN_SECONDS = 10.0
-_SILENT_SECONDS = 0.05
+_SILENT_SECONDS, _PATIENCE_SECONDS = 0.05, 2.0
 _PASSED_ON = (
     "Connection", "Upgrade", "User-Agent", "X-Stream-Protocol-Version", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
     "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Origin",
@@ -100,7 +100,7 @@ async def _write(chunk: bytes, watched: WatchedAnswer, writer: asyncio.StreamWri
 async def _until_silent(reader: asyncio.StreamReader) -> None:
     """Throw away what the client still says: what it says to a closed connection could cost it its last answer."""
     with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
             while await asyncio.wait_for(reader.read(CHUNK), _SILENT_SECONDS):
                 pass
 

@@ -94,6 +94,26 @@ def test_an_outcome_stream_that_is_reset_is_closed_too() -> None:
     assert node.command.over
 
 
+def test_all_has_been_said_with_the_outcome_though_its_stream_stays_open() -> None:
+    node = command(stderr=False)
+    assert node.says("error", b'{"status":"Success"}') == [b'\x03{"status":"Success"}']
+    assert not node.command.over, "output may come yet"
+    node.says("stdout", b"", fin=True)
+    assert node.command.over
+    node.command.to_client(node.framer.rst_stream(node.streams["error"], 5)[:8])
+    assert node.command.over, "whatever comes of the rest"
+
+
+def test_an_outcome_that_comes_in_pieces_is_waited_for() -> None:
+    node = command(stderr=False)
+    node.says("stdout", b"", fin=True)
+    frame = node.framer.data(node.streams["error"], b'{"status":"Success"}')
+    node.command.to_client(frame[:-4])
+    assert not node.command.over
+    node.command.to_client(frame[-4:])
+    assert node.command.over
+
+
 def test_a_connection_that_breaks_is_told_as_a_failure() -> None:
     (message,) = command().command.broken("the node may have gone away")
     assert message[0] == OUTCOME
