@@ -134,7 +134,7 @@ def _package(package: metadata.Distribution) -> Iterator[tuple[str, Path]]:
     if _is_editable(package):
         yield from _modules((package.read_text("top_level.txt") or name.replace("-", "_")).split(), name)
         listed = [path for path in listed if path.parts[0].endswith(".dist-info")]
-    elif not listed:
+    if package.read_text("METADATA") is None or not listed:
         raise ConfigError(f"the package {name} does not say which files it has; install it by pip")
     for path in listed:
         found = Path(str(package.locate_file(path)))
