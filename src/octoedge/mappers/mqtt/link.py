@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from octoedge.errors import ConfigError, DeadlineError, DeviceError, TransportError, first_of
+from octoedge.errors import ConfigError, DeadlineError, DeviceError, ProtocolError, TransportError, first_of
 from octoedge.mappers.device import Device, Property
 from octoedge.mappers.keys import keys
 from octoedge.mappers.pointer import picked
@@ -42,7 +42,7 @@ async def connect(device: Device) -> Link:
     broker = await _broker(device)
     try:
         client = await open_client(broker)
-    except TransportError as error:
+    except (TransportError, ProtocolError) as error:
         raise DeviceError(str(error)) from error
     return Link(client, device.properties, _number(device.settings, "maxAge", MAX_AGE, 86400))
 
@@ -78,7 +78,7 @@ class Link:
                 refused = await self._client.subscribe(topics) if topics else []
                 if refused:
                     raise DeviceError(f"the broker does not let this client listen to {', '.join(refused)[:200]}")
-        except* (TransportError, DeadlineError, DeviceError) as errors:
+        except* (TransportError, ProtocolError, DeadlineError, DeviceError) as errors:
             why = first_of(errors)
         raise DeviceError(str(why)) from None
 
