@@ -79,7 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("-o", "--output", type=Path, metavar="FILE.tar", help="the archive; <FILE>.tar by default")
     image.add_argument("--name", metavar="NAME:TAG", help="octoedge.local/<FILE>-mapper:1 by default")
     image.add_argument(
-        "--with", dest="more", action="append", default=[], metavar="PACKAGE", help="an installed package to take along"
+        "--with",
+        dest="more",
+        action="append",
+        default=[],
+        metavar="PACKAGE[EXTRA]",
+        help="an installed package to take along",
     )
     image.set_defaults(work=_image)
     new = commands.add_parser("new", help="begin a mapper of one's own")

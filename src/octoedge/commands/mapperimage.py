@@ -45,7 +45,7 @@ def make(what: str, out: Path, name: str, more: Sequence[str]) -> str:
     name = name or f"octoedge.local/{stem}-mapper:1"
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name[:100]!r} is no name of an image with a tag, as octoedge.local/{stem}:2")
-    wanted = [*_offered(protocol), *_imported(file), *((package, "") for package in more)]
+    wanted = [*_offered(protocol), *_imported(file), *(one for text in more for one in pythontree.named(text))]
     try:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as room:
             made = layered.write(out, name, _layers(file, wanted, Path(room)), config(file, protocol))

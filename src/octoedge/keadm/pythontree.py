@@ -115,8 +115,20 @@ def _required(name: str, extra: str) -> Iterator[tuple[str, str]]:
         # A marker of platform or version is not judged: what is here is what was needed here.
         if _EXTRA.sub("", marker).strip(" ()") and not _is_installed(found["name"]):
             continue
-        for more in ("", *(part.strip() for part in (found["extras"] or "").split(",") if part.strip())):
-            yield found["name"], more
+        yield from _with_extras(found)
+
+
+def named(requirement: str) -> list[tuple[str, str]]:
+    """What `NAME` or `NAME[EXTRA,…]` asks for. Raises `ConfigError`."""
+    found = _REQUIREMENT.fullmatch(requirement)
+    if found is None:
+        raise ConfigError(f"{requirement[:100]!r} is no package, as NAME or NAME[EXTRA]")
+    return list(_with_extras(found))
+
+
+def _with_extras(found: re.Match[str]) -> Iterator[tuple[str, str]]:
+    for extra in ("", *(part.strip() for part in (found["extras"] or "").split(",") if part.strip())):
+        yield found["name"], extra
 
 
 def _is_installed(name: str) -> bool:

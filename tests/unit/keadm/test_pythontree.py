@@ -20,6 +20,13 @@ def test_a_package_brings_what_it_requires_and_not_what_is_left_out() -> None:
     assert "cryptography" in tree.closure([("octoedge", "opcua")])
 
 
+def test_extras_are_asked_for_as_pip_is() -> None:
+    assert tree.named("octoedge[modbus, ble]") == [("octoedge", ""), ("octoedge", "modbus"), ("octoedge", "ble")]
+    assert tree.named("bleak") == [("bleak", "")]
+    with pytest.raises(ConfigError, match=r"'\[x\]' is no package"):
+        tree.named("[x]")
+
+
 def test_a_package_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="telepathy is not installed here; `pip install telepathy`"):
         tree.closure([("telepathy", "")])
