@@ -223,7 +223,9 @@ class CloudCore:
         status = StatusSocket(path, lambda: health(readings))
         capture = CaptureSocket(path, "cloud", self.hub.tap, clock, held, now, knows)
         telemetry = self._telemetry
-        return [status, capture, *([Desk(path, lambda: telemetry.database)] if telemetry else [])]
+        if telemetry is None:
+            return [status, capture]
+        return [status, capture, Desk(path, lambda: telemetry.database, lambda: self.sessions.connected)]
 
 
 class AuthorityModule:

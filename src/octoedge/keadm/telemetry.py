@@ -16,6 +16,8 @@ from octoedge.transport.local import beside
 
 _SECONDS = 60.0
 _LARGEST = 512 << 20
+_SOME = 5
+"""Nodes that are named in a sentence."""
 T = TypeVar("T")
 
 
@@ -54,6 +56,8 @@ class Audit(msgspec.Struct, frozen=True):
 
     accounts: list[Account]
     unsent: list[Unsent] = []
+    away: dict[str, int] = {}
+    """Nodes that are not connected, and when (ms) each told last how many values it has numbered."""
 
     @property
     def well(self) -> bool:
@@ -76,6 +80,7 @@ class Audit(msgspec.Struct, frozen=True):
             f"{one.stream}: {_count(one.count)} not sent on by the export {one.export}: {one.why}"
             for one in self.unsent
         ]
+        lines += self._about_nodes_away()
         return "\n".join(lines)
 
     def rows(self) -> str:
@@ -85,6 +90,14 @@ class Audit(msgspec.Struct, frozen=True):
             (one.stream, one.node, _count(one.sent), _count(one.stored + one.forgotten), _count(one.waiting),
              _count(one.missing), rfc3339(one.told / 1000)) for one in self.accounts
         ])  # fmt: skip
+
+    def _about_nodes_away(self) -> list[str]:
+        if not self.away:
+            return []
+        latest = sorted(self.away.items(), key=lambda pair: -pair[1])
+        some = ", ".join(f"{node} (told last at {rfc3339(told / 1000)})" for node, told in latest[:_SOME])
+        more = f" and {len(latest) - _SOME} more" if len(latest) > _SOME else ""
+        return [f"not connected now, so what they have numbered since is not counted: {some}{more}"]
 
     def _sum(self) -> str:
         def total(name: str) -> int:

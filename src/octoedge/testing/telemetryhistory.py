@@ -134,11 +134,13 @@ class History:
     # ---- values ----------------------------------------------------------------------------------------------------
 
     async def _speak(self) -> None:
-        count = self._rng.choice((1, 5, 50, 300))
-        self.trace[-1] += f" {count}"
+        count, pause = self._rng.choice((1, 5, 50, 300)), self._rng.choice((None, None, 0, 0.01, 0.3, 5))
+        self.trace[-1] += f" {count}, {pause} s"
         for _ in range(count):
             if not await self._say(self._rng.choice(PLACES), self._rng.choice(NAMES)):
                 return
+            if pause is not None:
+                await asyncio.sleep(pause)
 
     async def _flood(self) -> None:
         """More than the outbox holds, while the way is cut."""

@@ -2,7 +2,7 @@
 
 ask      one line: {"what": "audit", "node": ""} · {"what": "names"} ·
          {"what": "history", "device": "default/thermometer", "property": …, "since": ms, "until": ms}
-answer   one line: {"accounts": […], "unsent": […]} · {"names": […]} ·
+answer   one line: {"accounts": […], "unsent": […], "away": {node: ms}} · {"names": […]} ·
          {"times": […], "values": […], "cut": …} · {"error": …}
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,12 @@ class Desk:
     name = "telemetry desk"
     needs: tuple[str, ...] = ("telemetry",)
 
-    def __init__(self, status_socket: Path, database: Callable[[], Database]) -> None:
+    def __init__(
+        self, status_socket: Path, database: Callable[[], Database], connected: Callable[[], Collection[str]]
+    ) -> None:
         self._path = beside(status_socket, "telemetry")
         self._database = database
+        self._connected = connected
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Answer until cancelled."""
@@ -69,11 +72,20 @@ class Desk:
     async def _answer(self, line: bytes) -> Any:
         try:
             asked = msgspec.json.decode(line, type=Asked)
-            return await _ANSWERS[asked.what](self._database(), asked)
+            answer = await _ANSWERS[asked.what](self._database(), asked)
+            return {**answer, "away": self._away(answer["accounts"])} if asked.what == "audit" else answer
         except (msgspec.DecodeError, KeyError) as error:
             return {"error": f"{line[:100].decode(errors='replace')!r} cannot be answered: {error}"}
         except OctoedgeError as error:
             return {"error": str(error)}
+
+    def _away(self, accounts: list[store.Account]) -> dict[str, int]:
+        """Nodes that are not connected, and when each told last: what they have numbered since nobody knows here."""
+        here, told = self._connected(), dict[str, int]()
+        for account in accounts:
+            if account.node not in here:
+                told[account.node] = max(account.told, told.get(account.node, 0))
+        return told
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:
