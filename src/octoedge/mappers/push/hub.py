@@ -16,7 +16,7 @@ import functools
 import importlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from octoedge.errors import ConfigError, OctoedgeError, ValueRefused
@@ -91,7 +91,9 @@ class Hub:
             sums[one.target.method] += len(one)
         return sums
 
-    def _leave(self, keys: Iterable[tuple[Any, ...]]) -> None:
+    def _leave(self, keys: Collection[tuple[Any, ...]]) -> None:
+        if not keys:
+            return
         needed = frozenset[tuple[Any, ...]]().union(*self._wanted.values())
         for key in set(keys) - needed:
             one, task = self._outlets.pop(key)
