@@ -37,6 +37,8 @@ class Road:
         self.cloud: intake.Intake | None = None
         self.loses = 0.0
         """How likely it is that a batch, or an answer, is lost on the way."""
+        self.loses_answers = False
+        """Whether every batch arrives, and no answer."""
         self.batches: list[bytes] = []
         self.rng = random.Random(1)  # noqa: S311 - a simulation that repeats
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
@@ -114,6 +116,8 @@ class Road:
     def answer(self, node: str, message: Message) -> None:
         """An answer, on its way down."""
         assert node == NODE
+        if self.loses_answers:
+            return
         waiting = self._waiting.get(message.header.parent_msg_id)
         if waiting is not None and not waiting.done() and self.connected and self.rng.random() >= self.loses:
             waiting.set_result(Reply(message, message.data()))
@@ -231,6 +235,17 @@ class World:
             lambda connection: connection.execute(
                 "SELECT epoch, next - 1 FROM stream WHERE device = ? AND property = ?", (device, name)
             ).fetchone()
+        )
+        return found
+
+    def held(self, name: str, device: str = "default/thermometer") -> int:
+        """How many values of a stream wait on the node."""
+        assert self._edge_file is not None
+        found: int = self._edge_file.read_now(
+            lambda connection: connection.execute(
+                "SELECT count(*) FROM value JOIN stream ON stream = id WHERE device = ? AND property = ?",
+                (device, name),
+            ).fetchone()[0]
         )
         return found
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -133,6 +134,111 @@ def test_a_full_outbox_drops_the_declared_first_and_the_gap_says_how_many_and_wh
         assert world.history("humidity") == numbers(last + 1, 10_000)
 
     played(tmp_path, body, settings)
+
+
+def test_what_is_dropped_first_is_gone_wholly_before_the_next_is_touched_and_then_the_oldest_of_all(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(tmp_path / "edge.db", max_bytes=128 << 10, drop_first=("*/noise", "*/humid*"))
+
+    async def body(world: World) -> None:
+        world.road.cut()
+        await world.start_cloud()
+        edge = await world.start_edge()
+        names = ("temperature", "pressure", "humidity", "noise")
+        seen: list[tuple[int, ...]] = []
+        for burst in range(40):
+            for name in names[: 4 if burst < 3 else 2]:
+                await say(world, 1 + burst * 128, 128, name)
+            seen.append(tuple(world.held(name) for name in names))
+        assert seen[0] == (128, 128, 128, 128)  # nothing is dropped before the limit
+        touched = [next(at for at in range(1, 40) if seen[at][of] < seen[at - 1][of]) for of in (3, 2, 0)]
+        assert touched[0] <= touched[1] < touched[2]
+        for before, after in itertools.pairwise(seen):
+            if after[2] < before[2]:
+                assert after[3] == 0
+            if after[0] < before[0] or after[1] < before[1]:
+                assert after[2:] == (0, 0)
+                assert abs(after[0] - after[1]) <= 500 + 128  # the oldest of both, some at a time
+        health = edge.health()
+        assert health is not None
+        assert health["bytes"] <= settings.max_bytes + (32 << 10)
+        world.road.mend()
+        await asyncio.sleep(600)
+        for account in world.accounts():
+            ((first, last, why),) = account.gaps
+            assert (first, last) == (1, account.sent - account.stored)
+            assert why == "the outbox was full: 131072 bytes (octoedge.telemetry.maxMiB)"
+
+    played(tmp_path, body, settings)
+
+
+def test_what_is_dropped_while_its_batch_is_under_way_is_no_gap_when_the_cloud_has_it(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "edge.db", max_bytes=64 << 10)
+
+    async def body(world: World) -> None:
+        await world.start_cloud()
+        await world.start_edge()
+        await say(world, 1, 300)
+        world.road.loses_answers = True
+        await asyncio.sleep(6)
+        (account,) = world.accounts()
+        assert account.stored == 300
+        await say(world, 301, 3000)
+        assert world.held("temperature") < 3000
+        world.road.loses_answers = False
+        await asyncio.sleep(600)
+        (account,) = world.accounts()
+        ((first, last, _),) = account.gaps
+        assert first == 301
+        assert world.history() == [*numbers(1, 300), *numbers(last + 1, 3300)]
+
+    played(tmp_path, body, settings)
+
+
+def test_an_annotation_that_was_away_leaves_no_gap_and_names_of_another_namespace_are_others(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.devices["plant/thermometer"] = frozenset({"*"})
+        world.owners[("plant", "thermometer")] = "edge-1"
+        await world.start_cloud()
+        edge = await world.start_edge()
+        await say(world, 1, 10)
+        edge.declare(DEVICE, frozenset())
+        await say(world, 11, 10)
+        await edge.keep("plant/thermometer", {"temperature": ("1", START)})
+        edge.declare(DEVICE, frozenset({"temperature"}))
+        await say(world, 21, 10)
+        await asyncio.sleep(30)
+        assert world.history() == [*numbers(1, 10), *numbers(21, 30)]
+        assert world.history(device="plant/thermometer") == ["1"]
+        assert [(one.sent, one.stored, one.gaps) for one in world.accounts()] == [(20, 20, []), (1, 1, [])]
+
+    played(tmp_path, body)
+
+
+def test_a_node_that_joins_again_under_its_name_begins_anew_and_the_audit_says_what_it_had(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.start_cloud()
+        await world.start_edge()
+        await say(world, 1, 10)
+        await asyncio.sleep(30)
+        world.road.loses_answers = True
+        await say(world, 11, 10)
+        await asyncio.sleep(6)  # the cloud has them, and knows how many there were
+        world.road.cut()
+        await say(world, 21, 10)
+        await world.kill_edge()
+        for file in world.settings.path.parent.glob("telemetry.db*"):
+            file.unlink()
+        world.road.loses_answers = False
+        world.road.mend()
+        await world.start_edge()
+        await say(world, 31, 10)
+        await asyncio.sleep(30)
+        assert world.history() == [*numbers(1, 20), *numbers(31, 40)]
+        assert [(one.sent, one.stored, one.waiting) for one in world.accounts()] == [(20, 20, 0), (10, 10, 0)]
+
+    played(tmp_path, body)
 
 
 def test_values_that_are_too_old_are_a_gap_but_not_those_of_a_clock_that_was_never_set(tmp_path: Path) -> None:
