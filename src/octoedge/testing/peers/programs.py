@@ -36,7 +36,8 @@ def find(folder: str) -> GoPrograms:
             f" {' and '.join(NEEDED)} of KubeEdge, as its release archives or `make all` give them."
         )
     mapper = Path(folder).absolute() / "mapper"
-    return GoPrograms(*paths, mapper if _runs(mapper) else None)
+    cloudcore, edgecore = paths
+    return GoPrograms(cloudcore, edgecore, mapper if _runs(mapper) else None)
 
 
 def _runs(path: Path) -> bool:
