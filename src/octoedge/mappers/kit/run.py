@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from octoedge.errors import ConfigError, OctoedgeError
+from octoedge.mappers.kit import quality
 from octoedge.mappers.kit.bench import SECONDS, Bench
 from octoedge.mappers.kit.checks import CHECKS, Check
 from octoedge.mappers.kit.rig import Rig
@@ -29,7 +30,22 @@ async def judge(
     with tempfile.TemporaryDirectory(prefix="octoedge-kit-") as folder:
         async with Bench(what, rig, Path(folder), seconds).working() as bench:
             await bench.start()
-            return sum([not await _passes(check, bench, say) for check in checks])
+            failed = [check.title for check in checks if not await _passes(check, bench, say)]
+    return len(failed) + _judged(what, failed, say)
+
+
+def _judged(what: str, failed: Sequence[str], say: Callable[[str], None]) -> int:
+    """1 when what the mapper declares of itself does not hold."""
+    said = quality.declared(what)
+    if said is None:
+        return 0
+    wrong = quality.problems(said, [check.title for check in CHECKS], failed)
+    for problem in wrong:
+        say(f"FAILED  quality.yaml: {problem}")
+    if not wrong:
+        done = sum("done" in one for one in said.values())
+        say(f"ok      quality.yaml: {done} of {len(said)} rules done, the others exempt with a reason")
+    return int(bool(wrong))
 
 
 async def _passes(check: Check, bench: Bench, say: Callable[[str], None]) -> bool:
