@@ -30,7 +30,7 @@ from octoedge.errors import DeadlineError, OctoedgeError
 from octoedge.kube.client import Client
 from octoedge.kube.kinds import CONFIGMAPS, NODES, PODS, SECRETS
 from octoedge.pki import x509
-from octoedge.protocol import codec, handshake, routes
+from octoedge.protocol import application, codec, handshake, routes
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
 from octoedge.protocol.resource import Resource
@@ -53,17 +53,17 @@ async def fleet() -> Samples:
     """All figures; the nodes connect once and stay."""
     small_tls_buffers()
     async with plane() as api, Client(api.access) as client:
-        await _register(client)
+        await register(client, SIZE)
         cloud = CloudProcess(api)
         try:
             await asyncio.to_thread(cloud.start)
-            nodes = await asyncio.to_thread(_nodes, await authority(client), api.folder)
+            nodes = await asyncio.to_thread(make_nodes, await authority(client), api.folder, SIZE)
             await asyncio.sleep(SETTLE)
             before = memory(cloud.pid).rss
-            async with _connected(nodes):
+            async with connected(nodes):
                 await asyncio.sleep(GIVEN_BACK)
                 samples: Samples = {"fleet_node_memory": [(memory(cloud.pid).rss - before) * 1024 / SIZE]}
-                samples |= await _one_object(client, cloud, nodes)
+                samples |= await one_object(client, cloud, nodes)
                 samples |= await _storm(client, cloud, nodes)
             return samples
         finally:
@@ -87,6 +87,10 @@ class CloudProcess:
             log = (self._folder / "log").read_text(errors="replace")
             raise DeadlineError(f"CloudCore is not running; its log ends with:\n{log[-2000:]}")
         return self._process.pid
+
+    def reach(self, access: Path) -> None:
+        """From its next start on use another kubeconfig."""
+        self._config.write_text(_config(access, self._folder))
 
     def start(self) -> None:
         """Start it; returns at once."""
@@ -123,12 +127,14 @@ class SimulatedNode:
         self.received = 0
         self.changed = asyncio.Event()
         self._ids = itertools.count()
+        self._connection: Connection | None = None
+        self._asked: dict[str, asyncio.Future[bytes]] = {}
 
     async def live(self) -> None:
         """Connect again and again until cancelled."""
         while True:
             with contextlib.suppress(OctoedgeError):
-                connection = await connect(self.endpoint)
+                self._connection = connection = await connect(self.endpoint)
                 try:
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._report(connection), name=f"{self.name} reports")
@@ -148,6 +154,17 @@ class SimulatedNode:
             await connection.send(codec.encode(self._said(p.Keepalive(body=b'"ping"'))))
             await asyncio.sleep(KEEPALIVE_SECONDS)
 
+    async def ask(self, verb: str, key: str, option: Json) -> Json:
+        """What a MetaServer asks the cloud: the body of the answer."""
+        assert self._connection is not None
+        asked = application.make(self.name, key, verb, option=msgspec.json.encode(option))
+        message = self._said(p.ApplicationRequest(body=application.encode(asked)))
+        answer = self._asked[message.header.msg_id] = asyncio.get_running_loop().create_future()
+        await self._connection.send(codec.encode(message))
+        async with asyncio.timeout(DEADLINE):
+            said = application.decode(await answer)
+        return dict(msgspec.json.decode(application.outcome(said)))
+
     def _said(self, payload: p.Payload) -> Message:
         return routes.compose(payload, message_id=self._id(), timestamp=int(time.time() * 1000))
 
@@ -159,7 +176,10 @@ class SimulatedNode:
             message = codec.decode(await connection.receive())
             payload = routes.classify(routes.Direction.DOWN, message)
             self.received += 1
-            if isinstance(payload, p.Answer):
+            waiting = self._asked.pop(message.header.parent_msg_id, None)
+            if waiting is not None:
+                waiting.set_result(payload.body)
+            elif isinstance(payload, p.Answer):
                 self.sessions += 1
             else:
                 answer = routes.acknowledge(message, message_id=self._id(), timestamp=int(time.time() * 1000))
@@ -169,18 +189,19 @@ class SimulatedNode:
 
 
 @asynccontextmanager
-async def _connected(nodes: list[SimulatedNode]) -> AsyncIterator[None]:
+async def connected(nodes: list[SimulatedNode]) -> AsyncIterator[None]:
+    """They live; each has been answered once."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(node.live(), name=node.name) for node in nodes]
         try:
-            await _all(nodes, lambda node: node.sessions > 0)
+            await until_all(nodes, lambda node: node.sessions > 0)
             yield
         finally:
             for task in tasks:
                 task.cancel()
 
 
-async def _all(nodes: list[SimulatedNode], holds: Any) -> None:
+async def until_all(nodes: list[SimulatedNode], holds: Any) -> None:
     """Wait until something is so at every node."""
     try:
         async with asyncio.timeout(DEADLINE):
@@ -193,13 +214,13 @@ async def _all(nodes: list[SimulatedNode], holds: Any) -> None:
         raise DeadlineError(f"{count} of {len(nodes)} nodes were as wanted after {DEADLINE:.0f} s") from error
 
 
-async def _one_object(client: Client, cloud: CloudProcess, nodes: list[SimulatedNode]) -> Samples:
+async def one_object(client: Client, cloud: CloudProcess, nodes: list[SimulatedNode]) -> Samples:
     """A ConfigMap that every node has a pod for: changed, until the last node has acknowledged it."""
     about = {"name": "shared", "namespace": "default"}
     configmap = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": about, "data": {"t": "0"}}
     await client.create(CONFIGMAPS, "default", msgspec.json.encode(configmap))
     await _together([client.create(PODS, "default", _pod(node.name)) for node in nodes])
-    await _all(nodes, lambda node: "default/configmap/shared" in node.held)
+    await until_all(nodes, lambda node: "default/configmap/shared" in node.held)
     await asyncio.sleep(SETTLE)
     times: list[float] = []
     busy, told = cpu_seconds(cloud.pid), sum(node.received for node in nodes)
@@ -208,7 +229,7 @@ async def _one_object(client: Client, cloud: CloudProcess, nodes: list[Simulated
         patch = msgspec.json.encode({"data": {"t": str(number)}})
         stored = msgspec.json.decode(await client.patch(CONFIGMAPS, "default", "shared", patch))
         version = stored["metadata"]["resourceVersion"]
-        await _all(nodes, lambda node, version=version: node.held["default/configmap/shared"] == version)
+        await until_all(nodes, lambda node, version=version: node.held["default/configmap/shared"] == version)
         times.append(time.monotonic() - began)
     await asyncio.sleep(SETTLE)
     messages = 2 * (sum(node.received for node in nodes) - told)
@@ -222,18 +243,19 @@ async def _storm(client: Client, cloud: CloudProcess, nodes: list[SimulatedNode]
     cloud.kill()
     began = time.monotonic()
     await asyncio.to_thread(cloud.start)
-    await _all(nodes, lambda node: node.sessions > before[node.name])
+    await until_all(nodes, lambda node: node.sessions > before[node.name])
     took = time.monotonic() - began
     await asyncio.sleep(SETTLE)
     written = int((await client.list(CONFIGMAPS, "default")).version) - version
     return {"fleet_storm": [took], "fleet_storm_writes": [written / SIZE]}
 
 
-async def _register(client: Client) -> None:
+async def register(client: Client, size: int) -> None:
+    """So many Nodes that were Ready once."""
     ready = {"type": "Ready", "status": "True"}
     edge = {"node-role.kubernetes.io/edge": ""}
     head = {"kind": "Node", "apiVersion": "v1", "status": {"conditions": [ready]}}
-    nodes = [{**head, "metadata": {"name": _name(number), "labels": edge}} for number in range(SIZE)]
+    nodes = [{**head, "metadata": {"name": _name(number), "labels": edge}} for number in range(size)]
     await _together([client.create(NODES, "", msgspec.json.encode(node)) for node in nodes])
 
 
@@ -252,11 +274,12 @@ async def authority(client: Client) -> x509.Pair:
             await asyncio.sleep(0.1)
 
 
-def _nodes(ca: x509.Pair, folder: Path) -> list[SimulatedNode]:
+def make_nodes(ca: x509.Pair, folder: Path, size: int) -> list[SimulatedNode]:
+    """Nodes with certificates."""
     pki = folder.with_name("nodes")
     pki.mkdir()
     (pki / "ca.crt").write_bytes(x509.certificate_to_pem(ca.certificate))
-    return [_node(ca, pki, _name(number)) for number in range(SIZE)]
+    return [_node(ca, pki, _name(number)) for number in range(size)]
 
 
 def _node(ca: x509.Pair, pki: Path, name: str) -> SimulatedNode:
@@ -309,6 +332,11 @@ def _config(kubeconfig: Path, folder: Path) -> str:
         "kind": "CloudCore",
         "commonConfig": {"monitorServer": {"bindAddress": f"127.0.0.1:{9091 + PORT_OFFSET + 20}"}},
         "kubeAPIConfig": {"kubeConfig": str(kubeconfig)},
-        "modules": {"cloudHub": hub, "cloudStream": {"enable": False}, "iptablesManager": {"enable": False}},
+        "modules": {
+            "cloudHub": hub,
+            "cloudStream": {"enable": False},
+            "iptablesManager": {"enable": False},
+            "dynamicController": {"enable": True},
+        },
     }
     return yaml.safe_dump(document)

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from octoedge.commands.bench.askers import askers
 from octoedge.commands.bench.controlplane import control_plane_alone
 from octoedge.commands.bench.crowd import crowd, runtime_alone
 from octoedge.commands.bench.devices import devices
@@ -194,6 +195,7 @@ def scenarios(messages_wanted: int) -> tuple[Scenario, ...]:
     return (
         Scenario("control plane alone", ("plane_*", "list_5000*", "fanout_*"), alone=control_plane_alone),
         Scenario("fleet of 1,000 nodes", ("fleet_*",), alone=fleet),
+        Scenario("requests to the API", ("asked_*",), alone=askers),
         Scenario("messages under random kills", ("messages*",), alone=counted),
         Scenario("telemetry", ("telemetry_*",), alone=telemetry),
         Scenario("mappers", ("mapper_*",), alone=mappers),
