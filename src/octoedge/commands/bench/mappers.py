@@ -22,7 +22,7 @@ from octoedge.mappers.kit.run import rig_for
 
 PROTOCOLS = ("modbus", "http", "opcua", "mqtt", "ble", "virtual")
 DEVICES, CYCLE_MS = 20, 20
-WARM_SECONDS, SECONDS = 2.0, 6.0
+WARM_SECONDS, SECONDS = 1.0, 4.0
 POINTS = 1000
 
 

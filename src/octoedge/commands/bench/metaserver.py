@@ -26,7 +26,7 @@ from octoedge.kube.kinds import Kind
 Json = dict[str, Any]
 WATCHES, MANY, AT_ONCE = 50, 1000, 200
 LATENCIES, EVENTS, WRITERS = 200, 1000, 16
-SETTLE, TRIMMED = 10.0, 20.0
+SETTLE, TRIMMED = 10.0, 25.0
 SERVICES = Kind("services", "Service")
 PATH = "/api/v1/namespaces/default/services"
 
@@ -61,7 +61,7 @@ async def metaserver(world: World) -> Samples:
     before = await _held(world)
     for key in ("metaserver_after", "metaserver_again"):
         await _crowd(door)
-        await asyncio.sleep(TRIMMED)
+        await asyncio.sleep(TRIMMED - SETTLE)
         now = await _held(world)
         samples[key], before = [max(0.0, now - before)], now
     await default_modules(world)
