@@ -125,7 +125,8 @@ def page(record: Record) -> str:
     about = ", ".join(f"{key} {value}" for key, value in record.machine.items())
     return (
         "# Benchmarks\n\n"
-        f"Written by `make bench`; do not edit. The machine: {about}.\n"
+        "Written by `make bench`, and in part by `make bench ONLY=mappers`; every sample is in\n"
+        f"[benchmarks.json](benchmarks.json). The machine: {about}.\n"
         "KubeEdge's figures were taken on a machine of the same size (two shared cores), not in the same run.\n\n"
         f"{summary(record.rows)}\n\n{table(record.rows)}\n"
     )
