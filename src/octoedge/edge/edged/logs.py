@@ -33,9 +33,13 @@ _POLL = 0.1
 _MOST_LINE = 1024 * 1024
 """A file without a newline for so long is no log: it is passed on as it is."""
 
-_ONE_STREAM = {tag: re.compile(rb"[^ ]+%b(.*\n)" % tag) for tag in (b" stdout F ", b" stderr F ")}
-_TAG_BYTES = 10
 _STREAMS = (b"stdout", b"stderr")
+_TAG = b"Z stdout F "
+_TAGS = (_TAG, b"Z stderr F ")
+_NO_TAG = b"\n"
+"""Stands in no line."""
+_LATEST_TEXT = len("2026-11-21T01:50:52.352139055Z stdout F ") + 1
+"""A text begins before; the shortest stamp, to the second, ends ten bytes earlier."""
 _LINE = re.compile(rb"([^ ]+) (?:stdout|stderr) ([FP])[^ ]* (.*)", re.DOTALL)
 
 
@@ -60,8 +64,6 @@ class LogText:
         if not text:
             return b""
         plain = newline and not self._timestamps and self._since is None and self._new_line
-        if plain and (simple := _of_one_stream(text)) is not None:
-            return simple
         lines = text.split(b"\n")
         if plain and (simple := _whole_lines(lines[:-1])) is not None:
             return simple
@@ -81,32 +83,29 @@ class LogText:
         return prefix + text + (b"\n" if self._new_line else b"")
 
 
-def _of_one_stream(text: bytes) -> bytes | None:
-    """The text of whole lines of one stream, as nearly all are; None when it is not so.
-
-    Each match ends with a line, so as many matches as lines are one in each. That nothing but stamps was cut off (a
-    text may look like a line of the log) is checked by counting spaces: a stamp has none.
-    """
-    first = text.find(b" ")
-    tag = text[first : first + _TAG_BYTES]
-    lines = _ONE_STREAM.get(tag)
-    if lines is None:
-        return None
-    found = lines.findall(text)
-    joined = b"".join(found)
-    in_stamps = text.count(b" ") - joined.count(b" ") - len(found) * tag.count(b" ")
-    return None if in_stamps or len(found) != text.count(b"\n") else joined
-
-
 def _whole_lines(lines: list[bytes]) -> bytes | None:
-    """The text of lines that are all whole ones, as most are: the fast way. None when they are not."""
-    parts = [line.split(b" ", 3) for line in lines]
+    """The text of lines that are all whole ones, as most are: the fast way. None when they are not.
+
+    Most have stream and tag where the first line has them, and are only cut there. A shorter stamp cannot be taken for
+    such a one: where the `Z` of the longest is looked for, it has stream or tag, in which there is none.
+    """
+    end = lines[0].find(b" ") + len(_TAG) - 1
+    tag = lines[0][end - len(_TAG) : end] if end < _LATEST_TEXT else b""
+    if tag not in _TAGS:
+        tag = _NO_TAG
+    begin = end - len(tag)
     try:
-        if any([part[2] != b"F" or part[1] not in _STREAMS for part in parts]):  # noqa: C419  (a list is faster)
-            return None
-        return b"\n".join([part[3] for part in parts]) + b"\n"
-    except IndexError:
+        return b"\n".join([one[end:] if one[begin:end] == tag else _text(one) for one in lines]) + b"\n"
+    except ValueError:
         return None
+
+
+def _text(line: bytes) -> bytes:
+    """The text of a whole line; `ValueError` when it is none."""
+    _, stream, tag, text = line.split(b" ", 3)
+    if tag != b"F" or stream not in _STREAMS:
+        raise ValueError
+    return text
 
 
 class Logs:
