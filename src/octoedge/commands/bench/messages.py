@@ -72,6 +72,7 @@ class _World:
         self._kills = 0
         self._missing = 0
         self._changed = 0
+        self._enough = asyncio.Event()
 
     @property
     def _journals(self) -> Iterator[tuple[str, Journal]]:
@@ -93,8 +94,8 @@ class _World:
     async def run(self, count: int) -> None:
         """Change and kill until so many messages have taken effect."""
         async with asyncio.TaskGroup() as group:
-            others = [group.create_task(self._write(), name=f"writer {number}") for number in range(WRITERS)]
-            others.append(group.create_task(self._kill(), name="killer"))
+            writers = [group.create_task(self._write(), name=f"writer {number}") for number in range(WRITERS)]
+            killer = group.create_task(self._kill(), name="killer")
             done, moved = 0, time.monotonic()
             while done < count:
                 await asyncio.sleep(1)
@@ -103,12 +104,13 @@ class _World:
                 moved = time.monotonic() if done > before else moved
                 if time.monotonic() - moved > STALL_SECONDS:
                     raise DeadlineError(f"nothing took effect any more after {done} messages and {self._kills} kills")
-            for task in others:
-                task.cancel()
+            self._enough.set()
+            await killer  # whom it has killed last lives again
+            for writer in writers:
+                writer.cancel()
 
     async def settle(self) -> None:
         """Everything runs; return when all is as it should be, or time is up: `verdict` counts."""
-        self._revive()
         for _ in range(SETTLE_LOOKS):
             self._none_died()
             lost = await self._lost()
@@ -116,6 +118,8 @@ class _World:
                 break
             await asyncio.sleep(1)
         self._missing += lost
+        if lost:
+            print(f"{lost} not where they should be: {'; '.join(self._lives())}", file=sys.stderr, flush=True)
 
     def verdict(self, seconds: float) -> Samples:
         """The figures, once everything has come to rest."""
@@ -154,8 +158,7 @@ class _World:
             await self._client.create(CONFIGMAPS, "default", _configmap(number, text))
 
     async def _kill(self) -> None:
-        while True:
-            await asyncio.sleep(self._rng.uniform(*KILL_SECONDS))
+        while not await self._ends_within(self._rng.uniform(*KILL_SECONDS)):
             victim = self._rng.choice(("nodes", "nodes", "nodes", "cloudcore", "cloudcore", "apiserver"))
             self._kills += 1
             if victim == "nodes":
@@ -166,6 +169,12 @@ class _World:
             else:
                 await asyncio.to_thread(self._api.kill)
                 await asyncio.to_thread(self._api.start)
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self._enough.wait()
+        return False
 
     async def _kill_nodes(self, process: int) -> None:
         """Between death and new life: what the cloud holds for confirmed must lie on the dead nodes' disks."""
@@ -230,6 +239,14 @@ class _World:
     def _effects(self) -> int:
         return sum(journal.effects() for _, journal in self._journals)
 
+    def _lives(self) -> Iterator[str]:
+        """What each process of nodes has to say: the first place to look."""
+        for process, running in enumerate(self._edges):
+            held = [len(Journal(database(self._folder, name)).held()) for name in self._names[process]]
+            ended = "lives" if running is not None and running.poll() is None else "has ended"
+            said = (self._folder / f"process-{process}.log").read_text(errors="replace")[-300:]
+            yield f"process {process} {ended}, its nodes hold {held} objects; it said: {said.strip()}"
+
     # ---- processes -------------------------------------------------------------------------------------------------
 
     def _start(self, process: int) -> None:
@@ -250,19 +267,6 @@ class _World:
             if running is not None and running.poll() is not None:
                 last = (self._folder / f"process-{process}.log").read_text(errors="replace")[-2000:]
                 raise DeadlineError(f"process {process} of nodes ended by itself; its log ends with:\n{last}")
-
-    def _revive(self) -> None:
-        """A kill that was cut short leaves nobody dead."""
-        for process, running in enumerate(self._edges):
-            if running is None:
-                self._start(process)
-        with contextlib.suppress(DeadlineError):
-            self._api.pid  # noqa: B018 - raises when it does not run
-            self._cloud.pid  # noqa: B018
-            return
-        self._api.start()
-        self._cloud.kill()
-        self._cloud.start()
 
     def _make_nodes(self, ca: x509.Pair) -> None:
         self._folder.mkdir()
