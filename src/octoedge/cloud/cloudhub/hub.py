@@ -28,7 +28,7 @@ from octoedge.version import VERSION
 log = logging.getLogger(__name__)
 
 _MAX_NAME = 253
-_SESSIONS_A_SECOND, _SESSIONS_AT_ONCE = 100.0, 200
+_SESSIONS_A_SECOND, _SESSIONS_AT_ONCE = 400.0, 200
 """Sessions begin at this rate after so many at once: each compares what its node has with what it should have. Who
 waits is connected already, and not asked to come again: its TLS handshake was the dear part."""
 _MAX_USAGES = 20_000

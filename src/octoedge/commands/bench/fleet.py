@@ -297,6 +297,7 @@ def _node(ca: x509.Pair, pki: Path, name: str) -> SimulatedNode:
             handshake.PROJECT: PROJECT,
             handshake.USE: handshake.USE_MESSAGES,
             handshake.STORE: f"store-{name}",
+            handshake.FEATURES: handshake.LEASES,  # else the API takes them for dead, and says so, while it is measured
         },
     )
     return SimulatedNode(name, endpoint)
