@@ -13,13 +13,20 @@ async def within(seconds: float, work: Any, why: str) -> Any:
     try:
         async with asyncio.timeout(seconds):
             found = await _plainly(work)
-    except TimeoutError as error:
-        raise DeviceError(f"{why} within {seconds:g} s") from error
-    # A library may lose a cancellation, as `asyncio.wait_for` of Python 3.11 does when the answer comes in that moment.
+    except Exception as error:
+        _heed_cancellation(error)
+        if isinstance(error, TimeoutError):
+            raise DeviceError(f"{why} within {seconds:g} s") from error
+        raise
+    _heed_cancellation()
+    return found
+
+
+def _heed_cancellation(instead: Exception | None = None) -> None:
+    """A library may lose one, as `asyncio.wait_for` of Python 3.11 does when an answer or an error comes just then."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-    return found
+        raise asyncio.CancelledError from instead
 
 
 async def _plainly(work: Any) -> Any:
