@@ -388,8 +388,6 @@ CASES = (
     Case("20 pods at once", many),
     Case("static pod", static),
     Case("MetaServer", metaserver.tell),
-    *(Case(title, partial(tell, go=False)) for title, tell in mapping.CASES),
-    *(Case(f"{title} (Go mapper)", partial(tell, go=True), go_mapper=True) for title, tell in mapping.CASES),
     Case("device over MQTT", devices.over_mqtt),
     Case("EdgeCore restarted", restart),
     Case("EdgeCore killed", killed),
@@ -398,4 +396,9 @@ CASES = (
     Case("CloudCore killed", cloud_restart),
     Case("certificate rotated", rotation),
     Case("CloudCore replaced, and back", replaced),
+    *(Case(title, partial(mapping.tell, tell, go=False)) for title, tell in mapping.CASES),
+    *(
+        Case(f"{title} (Go mapper)", partial(mapping.tell, tell, go=True), go_mapper=True)
+        for title, tell in mapping.CASES
+    ),
 )

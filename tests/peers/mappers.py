@@ -99,6 +99,13 @@ class Mapper:
         return True
 
 
+def begin(cell: Cell) -> None:
+    """A Go EdgeCore anew: it lets so many calls pass since it began, and keeps devices of earlier cases."""
+    if cell.edge.go:
+        cell.edge.restart()
+        cell.await_contact()
+
+
 @contextlib.contextmanager
 def running(cell: Cell, *, go: bool) -> Iterator[Mapper]:
     """A mapper that has registered, started again until it has, as its pod would be: a Go EdgeCore may refuse it."""
