@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -114,7 +115,19 @@ def site(installation: Installation) -> Iterator[Site]:
         made.away()
 
 
-def test_the_same_file_in_a_container(site: Site, archives: Path) -> None:
+@contextlib.contextmanager
+def by_hand(site: Site, out: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The same file as a process of the machine."""
+    words = ("run", EXAMPLES / "thermometer.py", "--http-port", "0")
+    environment = site.installation.environment
+    with subprocess.Popen((MAPPER, *words), env=environment, stdout=out, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_same_file_in_a_container_and_beside_it(site: Site, archives: Path, tmp_path: Path) -> None:
     site.bring(archives, 1)
     site.kubectl("create", "secret", "generic", "device-passwords", "--from-literal=pump=s3cret").check()
     site.apply()
@@ -139,7 +152,15 @@ def test_the_same_file_in_a_container(site: Site, archives: Path) -> None:
     eventually(site.log, lambda log: log.count("registered at") == 2)
     site.wish("57")
 
-    site.kubectl("delete", "deployment", NAME).check()
+    log = tmp_path / "log"
+    with log.open("wb") as out, by_hand(site, out) as process:
+        eventually(log.read_text, lambda text: "another mapper serves" in text)
+        site.wish("58")
+        assert "registered" not in log.read_text()
+        site.kubectl("delete", "deployment", NAME).check()
+        eventually(log.read_text, lambda text: "registered at" in text)
+        process.terminate()
+        assert process.wait(20) == 0
     eventually(lambda: site.status()["state"], lambda state: state == "offline", within=60)
     assert "default/thermometer: its mapper is gone: nobody listens on" in site.installation.octoedge("status").out
 
