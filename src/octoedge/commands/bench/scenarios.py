@@ -1,6 +1,7 @@
 """What is done to get each figure; every scenario returns samples by the keys of `figures`.
 
-They run one after the other on one installation, the machine otherwise idle; order matters only where it is said.
+They run one after the other on one installation, the machine otherwise idle. What leaves something behind, such as a
+thousand devices, comes after what is measured without it.
 """
 
 from __future__ import annotations
