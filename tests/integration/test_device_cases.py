@@ -20,7 +20,7 @@ import msgspec
 from octoedge.dmi import messages as m
 from octoedge.dmi.services import MANAGER, call
 from octoedge.dmi.values import unpack
-from octoedge.mappers import run as mappers
+from octoedge.mappers.framework import run as mappers
 from octoedge.protocol import payloads as p
 from octoedge.testing.devices import MODEL, DeviceWorld, RememberingMapper, device
 from octoedge.testing.eventually import comes_true

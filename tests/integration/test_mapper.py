@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import yaml
 
-from octoedge.mappers import run as mappers
+from octoedge.mappers.framework import run as mappers
 from octoedge.mappers.modbus.simulator import Thermometer, serve_serial, serve_tcp
 from octoedge.protocol import payloads as p
 from octoedge.runtime.clock import SystemClock

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from octoedge.errors import DeviceError, OctoedgeError
-from octoedge.mappers.device import Device, Property
+from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.http.link import connect as http
 from octoedge.mappers.modbus.link import connect as modbus
 from octoedge.mappers.mqtt.link import connect as mqtt

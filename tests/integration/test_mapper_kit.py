@@ -10,8 +10,8 @@ import pytest
 
 from octoedge.commands.mapper import main
 from octoedge.errors import ConfigError
+from octoedge.mappers.framework.mapper import ENTRY_POINTS
 from octoedge.mappers.kit import quality, run
-from octoedge.mappers.mapper import ENTRY_POINTS
 
 EXAMPLE = Path(__file__).parents[2] / "examples/devices/thermometer.py"
 FAULTS = {

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from octoedge.errors import ConfigError, DeviceError
-from octoedge.mappers.device import Device, Property
+from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.modbus.link import Link, connect
 
 HOLDING = {"register": "HoldingRegister", "offset": 0, "scale": 0.1}

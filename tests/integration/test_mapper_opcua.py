@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
-from octoedge.mappers.device import Device, Property
+from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.opcua.link import connect
 from octoedge.mappers.opcua.simulator import serve
 

@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from octoedge.mappers import run as mappers
+from octoedge.mappers.framework import run as mappers
 from octoedge.mappers.push import settings as s
 from octoedge.mappers.push.hub import Hub
 from octoedge.mappers.push.sending import Sample

@@ -40,7 +40,7 @@ def run(
 
 async def _play(cloud: Layout, port: int, watch: Callable[[Callable[[], bool]], object]) -> None:
     try:
-        from octoedge.mappers import run as mappers
+        from octoedge.mappers.framework import run as mappers
         from octoedge.mappers.modbus.simulator import Thermometer, serve_tcp
     except ImportError as error:
         text = f"the demo needs a package that is not installed ({error}); `pip install 'octoedge[modbus]'`"

@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(arguments: argparse.Namespace) -> None:
-    from octoedge.mappers import run
+    from octoedge.mappers.framework import run
 
     edgecore = arguments.edgecore or _edgecore()
     mapper, file = run.load(arguments.what), Path(arguments.what)
@@ -207,7 +207,7 @@ def _new(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"the name {name[:80]!r} must be 1 to 63 small letters, digits and dashes, a letter first")
     file = Path(f"{name}.py")
     title = "".join(word.capitalize() for word in name.split("-"))
-    template = files("octoedge.mappers").joinpath("template.txt").read_text()
+    template = files("octoedge.mappers.framework").joinpath("template.txt").read_text()
     try:
         with file.open("x") as out:
             out.write(template.replace("NAME", name).replace("TITLE", title))

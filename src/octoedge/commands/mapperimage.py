@@ -19,7 +19,7 @@ from pathlib import Path
 
 from octoedge.errors import ConfigError
 from octoedge.keadm import image, layered, pythontree
-from octoedge.mappers import run
+from octoedge.mappers.framework import run
 
 PROGRAM = "usr/local/bin/octoedge-mapper"
 FOLDER = "mapper"

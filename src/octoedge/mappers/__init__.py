@@ -2,13 +2,14 @@
 
     from octoedge.mappers import Mapper, read, write
 
-A file with one subclass of `Mapper` is a whole mapper; `octoedge-mapper run FILE` runs it. `device`, `values`,
-`schedule` are pure; `work` is one device at work, `panel` all of them as EdgeCore tells of them, `edgecore` the way to
-EdgeCore, `rest` the door for people and programs. Protocols (`modbus`, `virtual`) are found by entry point.
+A file with one subclass of `Mapper` is a whole mapper; `octoedge-mapper run FILE` runs it. `framework` is what all of
+them are made of; a folder for each protocol in the box (`modbus`, `virtual` …), found by entry point as others' are;
+`push` brings values to other servers; `kit` tests any mapper.
 """
 
 from octoedge.errors import DeviceError, ValueRefused
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.mapper import Mapper, read, write
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.keys import keys
+from octoedge.mappers.framework.mapper import Mapper, read, write
 
-__all__ = ["Device", "DeviceError", "Mapper", "Property", "ValueRefused", "read", "write"]
+__all__ = ["Device", "DeviceError", "Mapper", "Property", "ValueRefused", "keys", "read", "write"]

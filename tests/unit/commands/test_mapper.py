@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from octoedge.commands.mapper import main
-from octoedge.mappers.run import load
+from octoedge.mappers.framework.run import load
 
 
 def test_a_new_mapper_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

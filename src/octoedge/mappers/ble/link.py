@@ -19,8 +19,8 @@ from bleak import BleakClient
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.ble.convert import Meaning, meaning
 from octoedge.mappers.ble.radio import FOREIGN, Radio, Radios
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.keys import keys
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.keys import keys
 
 TIMEOUT = 10.0
 _ADDRESS = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}", re.IGNORECASE)

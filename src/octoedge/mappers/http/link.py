@@ -16,9 +16,9 @@ import aiohttp
 import msgspec
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.keys import keys
-from octoedge.mappers.pointer import picked
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.keys import keys
+from octoedge.mappers.framework.pointer import picked
 
 MAX_ANSWER = 1 << 20
 TIMEOUT = 5.0

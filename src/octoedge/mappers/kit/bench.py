@@ -14,7 +14,7 @@ from pathlib import Path
 from octoedge.dmi import messages as m
 from octoedge.dmi.values import pack_all
 from octoedge.errors import DeviceError
-from octoedge.mappers import values
+from octoedge.mappers.framework import values
 from octoedge.mappers.kit.edge import Edge
 from octoedge.mappers.kit.rig import Point, Rig
 

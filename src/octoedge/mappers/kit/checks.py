@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from octoedge.errors import DeviceError
-from octoedge.mappers import values
+from octoedge.mappers.framework import values
 from octoedge.mappers.kit.bench import Bench, name_of
 from octoedge.mappers.kit.rig import Point
 

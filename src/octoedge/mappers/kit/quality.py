@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from octoedge.errors import ConfigError
-from octoedge.mappers.mapper import ENTRY_POINTS
+from octoedge.mappers.framework.mapper import ENTRY_POINTS
 
 MAX_BYTES = 64 * 1024
 _KIT = "kit: "

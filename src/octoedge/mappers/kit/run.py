@@ -9,11 +9,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from octoedge.errors import ConfigError, OctoedgeError
+from octoedge.mappers.framework.run import load, subclasses
 from octoedge.mappers.kit import quality
 from octoedge.mappers.kit.bench import SECONDS, Bench
 from octoedge.mappers.kit.checks import CHECKS, Check
 from octoedge.mappers.kit.rig import Rig
-from octoedge.mappers.run import load, subclasses
 
 __all__ = ["CHECKS", "judge", "rig_for"]
 

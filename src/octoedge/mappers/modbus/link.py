@@ -20,8 +20,8 @@ from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.keys import keys
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.keys import keys
 from octoedge.mappers.modbus.registers import Block, Register, Table, blocks, register
 
 PORT = 502

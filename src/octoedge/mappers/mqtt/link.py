@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from octoedge.errors import ConfigError, DeadlineError, DeviceError, ProtocolError, TransportError, first_of
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.keys import keys
-from octoedge.mappers.pointer import picked
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.keys import keys
+from octoedge.mappers.framework.pointer import picked
 from octoedge.transport.mqtt import Broker, MqttClient
 from octoedge.transport.mqtt import connect as open_client
 from octoedge.transport.mqtt_packets import Published

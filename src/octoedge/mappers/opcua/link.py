@@ -16,8 +16,8 @@ from typing import Any
 from asyncua import ua
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.keys import keys
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.keys import keys
 from octoedge.mappers.opcua.session import LOOK_SECONDS, Place, Session, Sessions
 
 TIMEOUT = 4.0

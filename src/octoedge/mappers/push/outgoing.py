@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from octoedge.dmi import messages as m
+from octoedge.mappers.framework.schedule import Schedule
 from octoedge.mappers.push.sending import Sample
-from octoedge.mappers.schedule import Schedule
 
 if TYPE_CHECKING:
-    from octoedge.mappers.device import Device
+    from octoedge.mappers.framework.device import Device
     from octoedge.mappers.push.hub import Hub
 
 

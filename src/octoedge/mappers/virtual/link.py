@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from octoedge.errors import ConfigError
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.keys import keys
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.keys import keys
 
 _EMPTY: dict[str, Any] = {"": "", "STRING": "", "BYTES": b""}
 KINDS = ("counter", "random", "store")

@@ -19,9 +19,9 @@ import pytest
 
 from octoedge.edge.devicetwin import records
 from octoedge.errors import DeviceError, OfflineError
-from octoedge.mappers import run as mappers
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.mapper import Mapper
+from octoedge.mappers.framework import run as mappers
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.mapper import Mapper
 from octoedge.testing.clock import VirtualClock, run
 from octoedge.testing.devices import MODEL, DeviceWorld, device
 from octoedge.testing.inline import InlineDatabase

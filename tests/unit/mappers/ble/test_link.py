@@ -9,7 +9,7 @@ import pytest
 
 from octoedge.errors import ConfigError
 from octoedge.mappers.ble.link import characteristic, connect
-from octoedge.mappers.device import Device, Property
+from octoedge.mappers.framework.device import Device, Property
 
 
 @pytest.mark.parametrize("settings", [{}, {"macAddress": "kitchen"}, {"macAddress": "C0:FF:EE:00:00:01", "timeout": 0}])

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
-from octoedge.mappers.device import Device, Property
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.pointer import picked
 from octoedge.mappers.http.link import Link, connect
 from octoedge.mappers.http.simulator import Meter, serve
-from octoedge.mappers.pointer import picked
 
 TOTAL = Property("total", "DOUBLE", visitor={"path": "/state", "pointer": "/energy/total"})
 LIMIT = Property(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from octoedge.errors import ConfigError, DeviceError
-from octoedge.mappers.device import Device
+from octoedge.mappers.framework.device import Device
 from octoedge.mappers.mqtt.link import connect
 
 

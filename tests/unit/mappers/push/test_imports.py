@@ -9,8 +9,8 @@ import sys
 PROGRAM = """
 import json, sys
 from octoedge.dmi import messages as m
-from octoedge.mappers import rest, run
-from octoedge.mappers.device import device
+from octoedge.mappers.framework import rest, run
+from octoedge.mappers.framework.device import device
 push = m.PushMethod(database=m.PushDatabase(redis=m.Redis(m.RedisClient("r:1")))) if sys.argv[1:] else None
 told = m.Device("d", m.DeviceSpec(properties=(m.DeviceProperty("p", push_method=push),)), namespace="n")
 assert bool(device(told, None).properties["p"].pushes) == bool(sys.argv[1:])

@@ -10,11 +10,11 @@ from typing import Any
 from octoedge.dmi import messages as m
 from octoedge.errors import DeviceError
 from octoedge.mappers import Device, Mapper, Property
+from octoedge.mappers.framework.work import Work
 from octoedge.mappers.push.hub import Hub
 from octoedge.mappers.push.outgoing import Outgoing
 from octoedge.mappers.push.sending import Sample, Taken
 from octoedge.mappers.push.settings import Redis, Target
-from octoedge.mappers.work import Work
 from octoedge.testing.clock import VirtualClock, run
 
 TARGET = Redis("r", 6379, 0)

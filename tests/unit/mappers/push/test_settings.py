@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octoedge.dmi import messages as m
-from octoedge.mappers.device import device
+from octoedge.mappers.framework.device import device
 from octoedge.mappers.push import settings as s
 
 KEY = ("plant", "boiler")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from octoedge.errors import ConfigError
-from octoedge.mappers.device import Device, Property
+from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.virtual import connect
 from octoedge.testing.clock import run
 

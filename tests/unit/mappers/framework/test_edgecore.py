@@ -8,7 +8,7 @@ from pathlib import Path
 from octoedge.dmi import messages as m
 from octoedge.dmi.services import manager_methods
 from octoedge.errors import MessageError
-from octoedge.mappers.edgecore import EdgeCore
+from octoedge.mappers.framework.edgecore import EdgeCore
 from octoedge.testing.clock import run
 from octoedge.transport.grpc_server import serving
 

@@ -20,11 +20,11 @@ from typing import Any, Protocol
 
 from octoedge.dmi import messages as m
 from octoedge.errors import ConfigError, DeviceError, OctoedgeError, ValueRefused, first_of
-from octoedge.mappers import values
-from octoedge.mappers.deadlines import guarded, within
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.mapper import Mapper
-from octoedge.mappers.schedule import Schedule
+from octoedge.mappers.framework import values
+from octoedge.mappers.framework.deadlines import guarded, within
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.mapper import Mapper
+from octoedge.mappers.framework.schedule import Schedule
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce

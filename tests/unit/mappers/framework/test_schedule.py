@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octoedge.mappers.schedule import Schedule
+from octoedge.mappers.framework.schedule import Schedule
 
 
 def test_properties_of_one_cycle_fall_due_together() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from octoedge.errors import DeviceError
-from octoedge.mappers.deadlines import guarded, within
+from octoedge.mappers.framework.deadlines import guarded, within
 from octoedge.testing.clock import run
 
 

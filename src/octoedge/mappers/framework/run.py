@@ -13,9 +13,9 @@ from typing import Self, TypeVar
 from octoedge.dmi import messages as m
 from octoedge.dmi.services import mapper_methods
 from octoedge.errors import ConfigError, StoreError, first_of
-from octoedge.mappers.edgecore import EdgeCore
-from octoedge.mappers.mapper import Mapper, protocol
-from octoedge.mappers.panel import Panel
+from octoedge.mappers.framework.edgecore import EdgeCore
+from octoedge.mappers.framework.mapper import Mapper, protocol
+from octoedge.mappers.framework.panel import Panel
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.store.lock import Lock
 from octoedge.transport.grpc_server import serving
@@ -116,7 +116,7 @@ async def _work(place: _Place, panel: Panel, edgecore: EdgeCore, file: Path | No
 
 async def _door(panel: Panel, edgecore: EdgeCore, clock: Clock, settings: Settings, *, patient: bool) -> None:
     """REST, also for a mapper that waits for its place; its port may be the other's, so that one is patient."""
-    from octoedge.mappers.rest import Rest
+    from octoedge.mappers.framework.rest import Rest
 
     while True:
         try:

@@ -12,10 +12,10 @@ import pytest
 from octoedge.dmi import messages as m
 from octoedge.dmi.values import pack_all
 from octoedge.mappers import Mapper, read
-from octoedge.mappers.device import Device, Property
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.mapper import ENTRY_POINTS, protocol
+from octoedge.mappers.framework.panel import Panel
 from octoedge.mappers.kit import run as kit
-from octoedge.mappers.mapper import ENTRY_POINTS, protocol
-from octoedge.mappers.panel import Panel
 from octoedge.testing.clock import VirtualClock, run
 
 OURS = sorted(one.name for one in entry_points(group=ENTRY_POINTS) if one.value.startswith("octoedge.mappers."))

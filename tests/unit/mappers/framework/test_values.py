@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octoedge.errors import ValueRefused
-from octoedge.mappers import values
+from octoedge.mappers.framework import values
 
 
 @pytest.mark.parametrize(

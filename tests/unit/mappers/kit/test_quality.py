@@ -9,10 +9,10 @@ import pytest
 
 from octoedge.commands.mapper import main
 from octoedge.errors import ConfigError
+from octoedge.mappers.framework.mapper import ENTRY_POINTS, protocol
 from octoedge.mappers.kit import quality, run
-from octoedge.mappers.mapper import ENTRY_POINTS, protocol
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 OURS = sorted(one.name for one in entry_points(group=ENTRY_POINTS) if one.value.startswith("octoedge.mappers."))
 TITLES = [check.title for check in run.CHECKS]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from octoedge.mappers.device import Device
+from octoedge.mappers.framework.device import Device
 
 F = TypeVar("F", bound=Callable[..., Any])
 MOST = 20

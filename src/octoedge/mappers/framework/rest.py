@@ -19,9 +19,9 @@ from typing import Any
 from aiohttp import web
 
 from octoedge.errors import ConfigError, OctoedgeError
-from octoedge.mappers.edgecore import EdgeCore
-from octoedge.mappers.panel import Panel
-from octoedge.mappers.work import Work
+from octoedge.mappers.framework.edgecore import EdgeCore
+from octoedge.mappers.framework.panel import Panel
+from octoedge.mappers.framework.work import Work
 from octoedge.runtime.clock import Clock, rfc3339
 
 Json = dict[str, Any]

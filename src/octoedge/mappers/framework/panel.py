@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from octoedge.dmi import messages as m
 from octoedge.errors import MessageError
-from octoedge.mappers.device import Device, device
-from octoedge.mappers.mapper import Mapper
-from octoedge.mappers.work import Sieve, Teller, Work
+from octoedge.mappers.framework.device import Device, device
+from octoedge.mappers.framework.mapper import Mapper
+from octoedge.mappers.framework.work import Sieve, Teller, Work
 from octoedge.runtime.clock import Clock
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 from octoedge.dmi import messages as m
 from octoedge.errors import DeviceError
 from octoedge.mappers import Device, Mapper, Property, read, write
-from octoedge.mappers.work import State, Work
+from octoedge.mappers.framework.work import State, Work
 from octoedge.testing.clock import VirtualClock, run
 
 

@@ -19,8 +19,8 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, TypeVar
 
 from octoedge.errors import ConfigError, DeviceError, OctoedgeError
-from octoedge.mappers.device import Device, Property
-from octoedge.mappers.keys import strangers
+from octoedge.mappers.framework.device import Device, Property
+from octoedge.mappers.framework.keys import strangers
 
 ENTRY_POINTS = "octoedge.mappers"
 """Group under which packages offer protocols: name = `module:connect`, an async function Device → link."""
