@@ -228,10 +228,10 @@ class World:
         )
         return found.values if found is not None else []
 
-    def numbered(self, device: str, name: str) -> tuple[str, int]:
-        """The epoch of a stream on the node, and the number of its latest value."""
+    def numbered(self, device: str, name: str) -> tuple[str, int] | None:
+        """The epoch of a stream on the node, and the number of its latest value; None when there is none."""
         assert self._edge_file is not None
-        found: tuple[str, int] = self._edge_file.read_now(
+        found: tuple[str, int] | None = self._edge_file.read_now(
             lambda connection: connection.execute(
                 "SELECT epoch, next - 1 FROM stream WHERE device = ? AND property = ?", (device, name)
             ).fetchone()

@@ -14,15 +14,11 @@ gap; and what the store has, the export has, in its order.
 from __future__ import annotations
 
 import asyncio
-import functools
 import random
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-
-import msgspec
 
 from octoedge.api.config.cloudcore import TelemetryExport
 from octoedge.cloud.telemetry import intake, store
@@ -33,6 +29,7 @@ from octoedge.store.sqlite import Database
 from octoedge.testing.clock import run
 from octoedge.testing.simulation import Broken
 from octoedge.testing.telemetry import NODE, World
+from octoedge.testing.telemetrykept import Kept, read
 
 STEPS = 40
 PLACES = ("default/thermometer", "plant/thermometer")
@@ -48,22 +45,6 @@ FULL, OLD, UNSAID, ANEW = (
     "the node's outbox was lost",
 )
 Stream = tuple[str, str]
-
-
-class Kept(msgspec.Struct):
-    """One epoch of a stream, as the cloud has it."""
-
-    current: bool
-    sent: int
-    forgotten_upto: int
-    gaps: list[tuple[int, int, str]]
-    texts: dict[int, str]
-
-    def explains(self, number: int) -> bool:
-        """Whether a value that is not here is missing with a reason."""
-        if number <= self.forgotten_upto or any(first <= number <= last for first, last, _ in self.gaps):
-            return True
-        return not self.current and number > self.sent
 
 
 def play(seed: int, directory: Path, *, steps: int = STEPS) -> list[str]:
@@ -96,10 +77,11 @@ class History:
         self._moody = False
         self._world: World
         self._backup: Path
+        self._image: Path
 
     async def run(self, directory: Path, steps: int) -> None:
         """Faults, then peace, then the verdict."""
-        self._backup = directory / "backup"
+        self._backup, self._image = directory / "backup", directory / "image"
         settings = Settings(
             directory / "edge" / "telemetry.db", max_bytes=96 << 10, max_seconds=6 * HOUR, drop_first=("plant/*",)
         )
@@ -172,7 +154,7 @@ class History:
         await edge.keep(device, {name: (text, stamp)})
         if self._world.edge is not edge:
             return False  # it was killed before it could answer
-        self._answered[device, name, *self._world.numbered(device, name)] = text
+        self._answered[device, name, *self._numbered(device, name)] = text
         return True
 
     async def _take(self, _: TelemetryExport, values: Sequence[Value]) -> None:
@@ -241,6 +223,34 @@ class History:
                 file.unlink()
             path.write_bytes(b"garbage" * 1000)
         await self._world.start_edge()
+
+    async def _take_image(self) -> None:
+        """Of the node's disk."""
+        await self._world.kill_edge()
+        shutil.rmtree(self._image, ignore_errors=True)
+        if self._world.settings.path.exists():
+            shutil.copytree(self._world.settings.path.parent, self._image)
+        await self._world.start_edge()
+
+    async def _set_node_back(self) -> None:
+        """Its disk is as it was; what it numbered since, and told nobody, is lost."""
+        if not self._image.exists():
+            return
+        self.reasons.add(ANEW)
+        await self._world.kill_edge()
+        shutil.rmtree(self._world.settings.path.parent, ignore_errors=True)
+        shutil.copytree(self._image, self._world.settings.path.parent)
+        await self._world.start_edge()
+        await asyncio.sleep(1)
+        for at in [at for at in self._answered if at[3] > self._numbers_of(at[2], at)]:
+            del self._answered[at]
+
+    def _numbered(self, device: str, name: str) -> tuple[str, int]:
+        return self._world.numbered(device, name) or ("", 0)
+
+    def _numbers_of(self, epoch: str, at: tuple[str, str, str, int]) -> int:
+        now, number = self._numbered(at[0], at[1])
+        return number if now == epoch else at[3]
 
     async def _back_up(self) -> None:
         await self._world.kill_cloud()
@@ -311,42 +321,38 @@ class History:
 
     def _judge(self) -> None:
         self._look()
-        kept = self._kept()
+        database = self._database()
+        assert database is not None
+        kept = read(database, self._numbered)
+        if any(one.lives > 1 for one in kept.values()) and ANEW not in self.reasons:
+            raise AssertionError("a stream was begun anew although no node was set back")
         for (device, name, epoch, number), text in self._answered.items():
             one = kept.get((device, name, epoch))
             if one is None:
-                if epoch == self._world.numbered(device, name)[0] or not self.reasons & {ANEW, UNSAID}:
+                if epoch == self._numbered(device, name)[0] or not self.reasons & {ANEW, UNSAID}:
                     raise AssertionError(f"{device} {name}: nothing of {epoch}, of which {number} was answered")
             elif number in one.texts:
-                if one.texts[number] != text:
+                if one.texts[number] != text and not (one.lives > 1 and self._dropped()):
                     raise AssertionError(
                         f"{device} {name} {number}: {one.texts[number]} is stored, {text} was answered"
                     )
             elif not one.explains(number):
                 raise AssertionError(f"{device} {name} {number}: answered, and missing unsaid: {one.gaps}")
+        self._judge_sums(kept)
+        self._judge_exports(kept)
+
+    def _judge_sums(self, kept: dict[tuple[str, str, str], Kept]) -> None:
         for (device, name, epoch), one in kept.items():
-            numbered = self._world.numbered(device, name)
+            numbered = self._numbered(device, name)
             if numbered[0] == epoch and numbered[1] != one.sent:
                 raise AssertionError(f"{device} {name}: {numbered[1]} are numbered, {one.sent} told")
             if len(set(one.texts.values())) < len(one.texts):
                 raise AssertionError(f"{device} {name}: a value is stored twice")
-        self._judge_exports(kept)
 
-    def _kept(self) -> dict[tuple[str, str, str], Kept]:
-        database = self._database()
-        assert database is not None
-        found: dict[tuple[str, str, str], Kept] = {}
-        rows = database.read_now(lambda c: c.execute("SELECT id, epoch, forgotten_upto FROM stream").fetchall())
-        by_epoch = {epoch: (key, upto) for key, epoch, upto in rows}
-        for account in self._accounts():
-            key, upto = by_epoch[account.epoch]
-            texts: dict[int, str] = {}
-            for first, got in database.read_now(functools.partial(_blocks, key)):
-                texts.update(enumerate(got, first))
-            device, _, name = account.stream.rpartition("/")
-            current = self._world.numbered(device, name)[0] == account.epoch
-            found[device, name, account.epoch] = Kept(current, account.sent, upto, account.gaps, texts)
-        return found
+    def _dropped(self) -> bool:
+        """Whether the node has dropped something: then nobody can tell whose numbers those were."""
+        health = self._world.edge.health() if self._world.edge is not None else None
+        return bool(health and health["dropped"])
 
     def _judge_exports(self, kept: dict[tuple[str, str, str], Kept]) -> None:
         often = Counter((device, name, text) for (device, name, _), one in kept.items() for text in one.texts.values())
@@ -365,12 +371,6 @@ class History:
                 following = max(following, at + 1)
 
 
-def _blocks(key: int, connection: sqlite3.Connection) -> list[tuple[int, list[str]]]:
-    """(number of the first value, texts) of each block."""
-    rows = connection.execute("SELECT first, count FROM block WHERE stream = ?", (key,)).fetchall()
-    return [(first, store.after(connection, key, first - 1, count)[2]) for first, count in rows]
-
-
 Action = Callable[[History], Awaitable[None]]
 
 _ACTIONS: tuple[tuple[int, Action], ...] = (
@@ -386,6 +386,8 @@ _ACTIONS: tuple[tuple[int, Action], ...] = (
     (2, History._join_again),
     (1, History._damage),
     (2, History._back_up),
+    (3, History._take_image),
+    (3, History._set_node_back),
     (2, History._set_back),
     (3, History._annotate),
     (3, History._mood),

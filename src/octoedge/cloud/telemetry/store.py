@@ -4,6 +4,9 @@ A stream is what a device's property said in one epoch of its node's outbox. Of 
 is settled: stored, or named in a gap. What comes again is below that and is left out; what is missing before that which
 comes is a gap, with the node's reason where it gave one. So no value is there twice, and none is missing unsaid.
 
+Another value under a number that is settled tells that the node's disk was set back to an older image and gives numbers
+again. From there on it is a stream of its own (`base`), and what was there stays.
+
 A new block takes in those before it that are not much larger, up to 4,096 values, as a binary counter carries: a value
 is packed a dozen times at most, and a day at one value a second is 22 blocks and a few small ones.
 """
@@ -44,8 +47,11 @@ MIGRATIONS = (
         export TEXT NOT NULL, stream INTEGER NOT NULL, why TEXT NOT NULL, number INTEGER NOT NULL,
         PRIMARY KEY (export, stream, why));
     """,
+    "ALTER TABLE stream ADD COLUMN base INTEGER NOT NULL DEFAULT 0;",
 )
 _UNSAID = "the node had them confirmed by another store, or by this one before it was lost or set back"
+_MOST_LIVES = 1000
+"""Streams of one property: whoever sends other values under old numbers cannot fill the disk with names."""
 _READ_MOST = 1_000_000
 """Values in one answer."""
 
@@ -102,9 +108,13 @@ def take(connection: sqlite3.Connection, node: str, section: Section, now: int) 
         assert made is not None
         row = (made, 0, node)
     key, settled, _ = row
+    known = min(max(0, settled - section.first + 1), len(section.column))
+    same = _as_stored(connection, key, section, known) if known else 0
+    if same < known and _lives(connection, section) < _MOST_LIVES:
+        known, settled = same, _base(section, same)
+        key = _begin_anew(connection, key, section.epoch, settled)
     for first, last, why in _missing(section, settled):
         connection.execute("INSERT OR REPLACE INTO gap VALUES (?, ?, ?, ?, ?)", (key, first, last, why, now))
-    known = min(max(0, settled - section.first + 1), len(section.column))
     column = tail(section.column, known) if known else section.column
     if len(column):
         _append(connection, key, section.first + known, column, now)
@@ -155,7 +165,7 @@ def accounts(connection: sqlite3.Connection, node: str = "") -> list[Account]:
     """Each stream counted: blocks against numbers."""
     rows = connection.execute(
         "SELECT id, namespace, device, property, epoch, node, settled, numbered, told, again, forgotten, "
-        "forgotten_upto FROM stream WHERE ? IN ('', node) ORDER BY 2, 3, 4, id", (node,),
+        "forgotten_upto, base FROM stream WHERE ? IN ('', node) ORDER BY 2, 3, 4, id", (node,),
     ).fetchall()  # fmt: skip
     latest = {row[1:4] + row[5:6]: row[0] for row in rows}  # of each node: a Device may have moved
     return [_account(connection, row, latest=latest[row[1:4] + row[5:6]] == row[0]) for row in rows]
@@ -209,6 +219,47 @@ def _stream(connection: sqlite3.Connection, section: Section) -> tuple[int, int,
     return found
 
 
+def _as_stored(connection: sqlite3.Connection, key: int, section: Section, count: int) -> int:
+    """How many of the section's first values, `count` at most, are in the store just so."""
+    first, last = section.first, section.first + count - 1
+    held: dict[int, tuple[int, str]] = {}
+    rows = connection.execute(
+        "SELECT first, data FROM block WHERE stream = ? AND first <= ? AND first + count > ?", (key, last, first)
+    )
+    for begin, data in rows:
+        held.update(enumerate(zip(*unpack(_column(data)), strict=True), begin))
+    said = enumerate(zip(*unpack(section.column), strict=True), first)
+    return next((number - first for number, pair in said if number > last or held.get(number) != pair), count)
+
+
+def _base(section: Section, same: int) -> int:
+    """The last number of the old stream, where `same` values of the section are its; what the node says that it dropped
+    just before others is the new one's."""
+    base = section.first + same - 1
+    for gap in sorted(section.gaps, key=lambda gap: -gap.first):
+        if not same and gap.last == base:
+            base = gap.first - 1
+    return base
+
+
+def _lives(connection: sqlite3.Connection, section: Section) -> int:
+    asked = (*split(section.device), section.property_name)
+    text = "SELECT count(*) FROM stream WHERE namespace = ? AND device = ? AND property = ?"
+    return int(connection.execute(text, asked).fetchone()[0])
+
+
+def _begin_anew(connection: sqlite3.Connection, key: int, epoch: str, base: int) -> int:
+    """A stream under the epoch of this one, which keeps what it has; values up to `base` are the old one's."""
+    connection.execute("UPDATE stream SET epoch = ? WHERE id = ?", (f"{epoch}~{key}", key))
+    made = connection.execute(
+        "INSERT INTO stream (namespace, device, property, epoch, node, settled, numbered, base) "
+        "SELECT namespace, device, property, ?, node, ?, ?, ? FROM stream WHERE id = ?",
+        (epoch, base, base, base, key),
+    ).lastrowid
+    assert made is not None
+    return made
+
+
 def _missing(section: Section, settled: int) -> Iterator[tuple[int, int, str]]:
     """What is neither settled nor comes now: with the node's reasons, and where it gave none, with ours."""
     at = settled + 1
@@ -252,7 +303,7 @@ def _column(data: bytes) -> Column:
 
 
 def _account(connection: sqlite3.Connection, row: Sequence[int | str], *, latest: bool) -> Account:
-    key, namespace, device, name, epoch, node, settled, numbered, told, again, forgotten, upto = row
+    key, namespace, device, name, epoch, node, settled, numbered, told, again, forgotten, upto, base = row
     gaps: list[tuple[int, int, str]] = connection.execute(
         "SELECT first, last, why FROM gap WHERE stream = ? ORDER BY first", (key,)
     ).fetchall()
@@ -261,7 +312,7 @@ def _account(connection: sqlite3.Connection, row: Sequence[int | str], *, latest
             "SELECT first, count FROM block WHERE stream = ?", (key,))),
         *((first, last, False) for first, last, _ in gaps if first > int(upto)),
     ])  # fmt: skip
-    at, stored, duplicates = int(upto) + 1, 0, 0
+    at, stored, duplicates = max(int(upto), int(base)) + 1, 0, 0
     for first, last, held in spans:
         if first > at:
             gaps.append((at, first - 1, "not in the store, although the node was told that they are"))
@@ -270,11 +321,11 @@ def _account(connection: sqlite3.Connection, row: Sequence[int | str], *, latest
         at = max(at, last + 1)
     waiting = max(0, int(numbered) - int(settled))
     if waiting and not latest:
-        gaps.append((int(settled) + 1, int(numbered), "the node's outbox was lost or begun anew"))
+        gaps.append((int(settled) + 1, int(numbered), "the node's outbox was lost, set back or begun anew"))
         waiting = 0
     return Account(
-        f"{namespace}/{device}/{name}", str(epoch), str(node), int(told), int(numbered), stored, int(forgotten),
-        duplicates, int(again), waiting, sorted(gaps),
+        f"{namespace}/{device}/{name}", str(epoch), str(node), int(told), int(numbered) - int(base), stored,
+        int(forgotten), duplicates, int(again), waiting, sorted(gaps),
     )  # fmt: skip
 
 

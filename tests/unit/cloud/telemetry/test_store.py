@@ -24,14 +24,17 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 def new() -> sqlite3.Connection:
     made = sqlite3.connect(":memory:", isolation_level=None)
-    made.executescript(store.MIGRATIONS[0])
+    made.executescript("".join(store.MIGRATIONS))
     return made
 
 
-def section(first: int, last: int, *, gaps: list[Gap] | None = None, numbered: int = 0, epoch: str = "e") -> Section:
-    """Values that are their own numbers, a second apart."""
+def section(
+    first: int, last: int, *, gaps: list[Gap] | None = None, numbered: int = 0, epoch: str = "e", since: int = 1 << 40
+) -> Section:
+    """Values that are their own numbers, a second apart; those from `since` on are a thousand more."""
     numbers = range(first, last + 1)
-    column = pack([number * 1000 for number in numbers], [str(number) for number in numbers])
+    texts = [str(number if number < since else number + 1000) for number in numbers]
+    column = pack([number * 1000 for number in numbers], texts)
     return Section("default/x", "t", epoch, first, max(last, numbered), gaps or [], column)
 
 
@@ -93,7 +96,7 @@ def test_what_waits_on_the_node_is_no_gap_until_its_outbox_begins_anew(connectio
     assert (account.sent, account.stored, account.waiting, account.gaps) == (25, 10, 15, [])
     store.take(connection, "edge-1", section(1, 5, epoch="f"), 0)
     first, second = store.accounts(connection)
-    assert first.gaps == [(11, 25, "the node's outbox was lost or begun anew")]
+    assert first.gaps == [(11, 25, "the node's outbox was lost, set back or begun anew")]
     assert second.gaps == []
 
 
@@ -184,3 +187,25 @@ def test_an_audit_is_of_devices_that_are_gone_too_and_tells_namespaces_apart(con
     assert [(one.stream, one.stored) for one in store.accounts(connection)] == [("default/x/t", 1), ("plant/x/t", 1)]
     assert store.names(connection) == [("default/x", "t"), ("plant/x", "t")]
     assert held(connection) == [2]
+
+
+def test_a_node_that_was_set_back_and_gives_numbers_again_loses_nothing(connection: sqlite3.Connection) -> None:
+    store.take(connection, "edge-1", section(1, 200, numbered=210), 0)
+    store.take(connection, "edge-1", section(91, 150, numbered=160, since=121), 0)  # an image of when it had 120
+    store.take(connection, "edge-1", section(151, 160, since=121), 0)
+    store.take(connection, "edge-1", section(151, 160, since=121), 0)
+    old, new = store.accounts(connection)
+    assert (old.sent, old.stored) == (210, 200)
+    assert old.gaps == [(201, 210, "the node's outbox was lost, set back or begun anew")]
+    assert (new.sent, new.stored, new.waiting, new.gaps, new.duplicates, new.again) == (40, 40, 0, [], 0, 40)
+    assert sorted(held(connection)) == [*range(1, 201), *range(1121, 1161)]
+    keys = [row[0] for row in connection.execute("SELECT id FROM stream ORDER BY id")]
+    assert store.after(connection, keys[1], 0, 1000)[2] == [str(number) for number in range(1121, 1161)]
+
+
+def test_numbers_given_again_for_values_that_were_a_gap_are_kept(connection: sqlite3.Connection) -> None:
+    store.take(connection, "edge-1", section(11, 20, gaps=[Gap(1, 10, "full")]), 0)
+    store.take(connection, "edge-1", section(6, 9, since=1), 0)
+    old, new = store.accounts(connection)
+    assert (old.stored, old.gaps) == (10, [(1, 10, "full")])
+    assert (new.sent, new.stored, new.gaps) == (4, 4, [])
