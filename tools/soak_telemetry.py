@@ -30,10 +30,11 @@ from aiohttp import web
 
 from octoedge.commands.bench.wan import Wan, Weather, wan
 from octoedge.testing.besieged import FAR, Besieged, installed
+from octoedge.testing.installation import Installation
 from octoedge.testing.ledger import Copies
 
-LANE = 11
-"""Of the link through this process; benchmarks on the same machine have lane 0."""
+LANES = 200
+"""Of links through a process like this on one machine; benchmarks have lane 0."""
 AUDIT_SECONDS = 360.0
 SETTLE_SECONDS = 300.0
 PAUSES = (1.0, 4.0, 10.0, 20.0)
@@ -274,7 +275,7 @@ async def _besiege(home: Path, offset: int, minutes: float, seed: int) -> int:
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
         await asyncio.to_thread(besieged.furnish, f"http://127.0.0.1:{port}/values")
-        async with wan(installation.node(FAR), LANE) as link:
+        async with wan(installation.node(FAR), 1 + offset // 100 % LANES) as link:
             siege = Siege(besieged, link, door, rng)
             await siege.run(minutes)
     finally:
@@ -302,8 +303,6 @@ def main() -> int:
     try:
         status = asyncio.run(_besiege(home, arguments.port_offset, arguments.minutes, arguments.seed))
     finally:
-        from octoedge.testing.installation import Installation
-
         if status and arguments.keep:
             print(f"its files stay in {home}")
             Installation(home, arguments.port_offset).down()
