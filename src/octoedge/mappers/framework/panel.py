@@ -17,7 +17,8 @@ from octoedge.dmi import messages as m
 from octoedge.errors import MessageError
 from octoedge.mappers.framework.device import Device, device
 from octoedge.mappers.framework.mapper import Mapper
-from octoedge.mappers.framework.work import Sieve, Teller, Work
+from octoedge.mappers.framework.ports import Sieve, Teller
+from octoedge.mappers.framework.work import Work
 from octoedge.runtime.clock import Clock
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@
        ▲              ▲──────────────────────────────────────────────────────────────────────────┘
        └── back-off ◄── several rounds without an answer
 
-A wish that the device or its model refuses is not tried again until it changes; why goes up with the property's value
-(`reason`). A wish that failed on the way is tried again.
+Which wishes are due, and why a value is not the wished one, `wishes` knows; what an answer says, `readings`; when to
+read what, `schedule`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import contextlib
 import enum
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from octoedge.dmi import messages as m
-from octoedge.errors import ConfigError, DeviceError, OctoedgeError, ValueRefused, first_of
-from octoedge.mappers.framework import values
+from octoedge.errors import ConfigError, DeviceError, OctoedgeError, first_of
 from octoedge.mappers.framework.deadlines import guarded, within
 from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.framework.mapper import Mapper
+from octoedge.mappers.framework.ports import Pushing, Teller
+from octoedge.mappers.framework.readings import text_of, twin, understood
 from octoedge.mappers.framework.schedule import Schedule
+from octoedge.mappers.framework.wishes import Wishes, meant
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.clock import Clock
 from octoedge.runtime.logs import SaidOnce
@@ -36,11 +38,6 @@ ROUNDS = 3
 DISCONNECT_SECONDS = 5.0
 NEWS_SECONDS = 0.05
 """Between readings of what comes by itself."""
-MAX_REASON = 200
-"""Characters of a reason; EdgeCore takes 256."""
-
-
-NO_STREAM = "mappers here carry no video; have the camera's address in a property of type STRING"
 
 
 class State(enum.Enum):
@@ -50,34 +47,6 @@ class State(enum.Enum):
     ONLINE = "online"
     UNHEALTHY = "unhealthy"
     OFFLINE = "offline"
-
-
-class Teller(Protocol):
-    """Who is told of values and states."""
-
-    def report(self, device: tuple[str, str], twins: list[m.Twin]) -> None:
-        """Values of a device."""
-        ...
-
-    def state(self, device: tuple[str, str], state: str) -> None:
-        """Whether it can be reached."""
-        ...
-
-
-class Sieve(Protocol):
-    """Who sends values to other places than EdgeCore (`push.outgoing`)."""
-
-    def sift(self, twins: Sequence[m.Twin], now: float) -> list[m.Twin]:
-        """Values that have just been read; the ones that EdgeCore is to hear of come back."""
-        ...
-
-    def soon(self, names: Iterable[str], now: float) -> None:
-        """EdgeCore is to hear of these at once."""
-        ...
-
-
-Pushing = Callable[[Device], Sieve | None]
-"""What a device, as it is described now, needs for its `pushMethod`s; None when it has none."""
 
 
 class Work:
@@ -101,12 +70,7 @@ class Work:
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         self._schedule: Schedule | None = None
-        self._applied: dict[str, str] = {}
-        """Property → the wish that the device has been set to since it was connected."""
-        self._written: dict[str, str] = {}
-        """Property → what it was set to last, by a wish or by a method."""
-        self._refused: dict[str, tuple[str, str]] = {}
-        """Property → the wish that will not do, and why."""
+        self._wishes = Wishes()
         self._reconnect = False
         self._news_at = 0.0
         self._said = SaidOnce(log)
@@ -114,12 +78,7 @@ class Work:
     def change(self, device: Device) -> None:
         """Go on with a new description; the connection stays where its settings and its properties' places did."""
         self._reconnect = self._reconnect or _place(device) != _place(self.device)
-        for name, prop in device.properties.items():
-            before = self.device.properties.get(name)
-            if before is not None and not before.described_as(prop):
-                # It may lie elsewhere now, or its range may have changed: the wish is looked at anew.
-                self._refused.pop(name, None)
-                self._applied.pop(name, None)
+        self._wishes.changed(self.device, device)
         for problem in set(device.problems) - set(self.device.problems):
             log.warning("device %s: %s", device.id, problem)
         self.device = device
@@ -130,7 +89,7 @@ class Work:
     def swap(self, mapper: Mapper) -> None:
         """Go on with another mapper, which its author has just saved."""
         self._mapper = mapper
-        self._refused.clear()
+        self._wishes.swapped()
         self._reconnect = True
         self._wake.set()
 
@@ -178,7 +137,7 @@ class Work:
         device, mapper = self.device, self._mapper
         link = await within(mapper.connect_seconds, mapper.connect(device), "no connection")
         self._link = link
-        self._applied.clear()
+        self._wishes.connected()
         try:
             await self._with_news(link, backoff)
         finally:
@@ -266,9 +225,7 @@ class Work:
         """Set what is wished and not set yet; whether some of it must be tried again."""
         again = False
         for prop in self.device.properties.values():
-            if not prop.desired or self._applied.get(prop.name) == prop.desired or prop.type == "STREAM":
-                continue
-            if self._refused.get(prop.name, ("", ""))[0] == prop.desired:
+            if not self._wishes.due(prop):
                 continue
             try:
                 await self._write(prop, prop.desired)
@@ -278,8 +235,7 @@ class Work:
             except OctoedgeError as error:
                 self._refuse(prop, f"not applied: {error}")
             else:
-                self._applied[prop.name] = prop.desired
-                self._refused.pop(prop.name, None)
+                self._wishes.apply(prop)
                 self._said.over(f"{self.device.id} {prop.name}", "applied")
                 if prop.beat is None:
                     await self._read_back(prop)
@@ -287,39 +243,36 @@ class Work:
         return again
 
     async def _write(self, prop: Property, text: str) -> None:
-        if not prop.writable:
-            raise ValueRefused(f"the model says that {prop.name} is read-only")
-        value = values.parse(text, prop.type)
-        values.check(value, prop.minimum, prop.maximum)
+        value = meant(prop, text)
         if self._link is None:
             raise DeviceError(f"device {self.device.id} cannot be reached: {self.trouble or 'connecting'}")
         self.counts["writes"] += 1
         writing = guarded(self._mapper.write_one(self._link, prop, value))
         await within(self._mapper.write_seconds, writing, f"writing {prop.name}: no answer")
-        self._written[prop.name] = text
+        self._wishes.write(prop, text)
 
     def _say_streams(self) -> None:
         """Properties that are never read are told with the reason, not left empty."""
         for prop in self.device.properties.values():
             if prop.type == "STREAM":
-                self._note(prop, self._reason(prop, ""))
+                self._note(prop, self._wishes.reason(prop, ""))
                 self._tell([self._twin(prop, "")])
 
     async def _read_back(self, prop: Property) -> None:
         """Look whether a device took a wish that is read on no beat; when it did not, that is told."""
         try:
-            said = self._said_as(prop, (await self._all([prop])).get(prop.name))
+            said = text_of(prop, await self._all([prop]))
         except OctoedgeError:
             return
-        if why := self._reason(prop, said):
+        if why := self._wishes.reason(prop, said):
             self._note(prop, why)
             self._tell([self._twin(prop, said)])
 
     def _refuse(self, prop: Property, why: str) -> None:
-        self._refused[prop.name] = (prop.desired, why)
+        self._wishes.refuse(prop, why)
         self._note(prop, why)
         if not prop.reported:
-            self._tell([self._twin(prop, self._text_of(prop.name))])
+            self._tell([self._twin(prop, self._last_text(prop.name))])
 
     def _note(self, prop: Property, why: str) -> None:
         self._said.trouble(f"{self.device.id} {prop.name}", why)
@@ -329,28 +282,15 @@ class Work:
     async def _read(self, due: Sequence[Property]) -> bool:
         """Read and tell; whether the device answered at all."""
         found = await self._all(due)
-        twins: list[m.Twin] = []
-        failed: list[str] = []
-        for prop in due:
-            value = found.get(prop.name, DeviceError("the mapper gives no value"))
-            try:
-                if not self._only_written(prop, value):
-                    twins.append(self._twin(prop, self._said_as(prop, value)))
-                elif prop.name in self._written:
-                    twins.append(self._twin(prop, self._written[prop.name]))
-            except OctoedgeError as error:
-                failed.append(f"{prop.name}: {error}")
+        heard = understood(due, found, self._mapper.writers, self._wishes.written)
+        twins = [self._twin(prop, heard.texts[prop.name]) for prop in due if prop.name in heard.texts]
         self.counts["reads"] += len(due)
-        self.counts["failed"] += len(failed)
+        self.counts["failed"] += len(heard.failed)
         told = twins if self._sieve is None else self._sieve.sift(twins, self._now())
         if told:
             self._tell(told)
-        self._be(State.UNHEALTHY if failed else State.ONLINE, "; ".join(failed[:3]))
-        return bool(twins) or not failed
-
-    def _only_written(self, prop: Property, value: Any) -> bool:
-        """Whether there is no way to read it, only one to write: then what was written is its value."""
-        return isinstance(value, ConfigError) and not prop.visitor and prop.name in self._mapper.writers
+        self._be(State.UNHEALTHY if heard.failed else State.ONLINE, "; ".join(heard.failed[:3]))
+        return bool(twins) or not heard.failed
 
     async def _all(self, due: Sequence[Property]) -> dict[str, Any]:
         try:
@@ -363,40 +303,15 @@ class Work:
     async def _read_one(self, prop: Property) -> str:
         if self._link is None:
             raise DeviceError(f"device {self.device.id} cannot be reached: {self.trouble or 'connecting'}")
-        value = (await self._all([prop])).get(prop.name, DeviceError("the mapper gives no value"))
-        said = self._said_as(prop, value)
+        said = text_of(prop, await self._all([prop]))
         if prop.reported:
             self._tell([self._twin(prop, said)])
         return said
 
-    @staticmethod
-    def _said_as(prop: Property, value: Any) -> str:
-        if isinstance(value, OctoedgeError):
-            raise value
-        if value is None:
-            raise DeviceError("the device has no value")
-        return values.text(value, prop.type)
-
     def _twin(self, prop: Property, said: str) -> m.Twin:
-        kind = {"type": prop.said_type} if prop.said_type else {}
-        stamp = {"timestamp": str(int(self._clock.now() * 1000))}
-        why = self._reason(prop, said)
-        reason = {"reason": why[:MAX_REASON]} if why else {}
-        return m.Twin(prop.name, m.TwinProperty(prop.desired, kind), m.TwinProperty(said, {**kind, **stamp, **reason}))
+        return twin(prop, said, self._wishes.reason(prop, said), self._clock.now())
 
-    def _reason(self, prop: Property, said: str) -> str:
-        """Why the value is not the one that is wished; empty when it is, or when nothing is wished."""
-        if prop.type == "STREAM":
-            return f"properties[{prop.name}] is of type STREAM: {NO_STREAM}"
-        wish, why = self._refused.get(prop.name, ("", ""))
-        if wish and wish == prop.desired:
-            return why
-        written = self._written.get(prop.name, "")
-        if written and not values.same(said, written, prop.type):
-            return f"the device was set to {written[:60]} and answers {said[:60]}"
-        return ""
-
-    def _text_of(self, name: str) -> str:
+    def _last_text(self, name: str) -> str:
         return self.latest[name].reported.value if name in self.latest else ""
 
     def _tell(self, twins: list[m.Twin]) -> None:

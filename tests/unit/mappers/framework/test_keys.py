@@ -59,7 +59,7 @@ def test_every_key_that_a_rig_uses_is_known(name: str) -> None:
 
 
 class Nobody:
-    """Implements `work.Teller`."""
+    """Implements `ports.Teller`."""
 
     def report(self, device: tuple[str, str], twins: Sequence[m.Twin]) -> None: ...
 

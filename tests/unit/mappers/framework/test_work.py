@@ -63,7 +63,7 @@ class Probe(Mapper, protocol="probe"):
 
 
 class Told:
-    """Implements `work.Teller`."""
+    """Implements `ports.Teller`."""
 
     def __init__(self) -> None:
         self.twins: list[m.Twin] = []
