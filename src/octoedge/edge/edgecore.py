@@ -382,7 +382,8 @@ def _telemetry(modules: list[Module], config: EdgeCoreConfig, uplink: Uplink, cl
     given = config.octoedge.telemetry
     if not (given.enable and config.modules.device_twin.enable):
         return None
-    from octoedge.edge.telemetry.telemetry import Settings, Telemetry
+    from octoedge.edge.telemetry.settings import Settings
+    from octoedge.edge.telemetry.telemetry import Telemetry
 
     path = Path(config.database.data_source).parent / "telemetry.db"
     settings = Settings(path, given.max_mib << 20, given.max_days * 86400.0, given.drop_first, float(given.seconds))

@@ -14,7 +14,8 @@ from octoedge.cloud.telemetry import intake, store
 from octoedge.cloud.telemetry.exports import Exports, Sender
 from octoedge.edge.ports import Reply
 from octoedge.edge.telemetry import outbox
-from octoedge.edge.telemetry.telemetry import Settings, Telemetry
+from octoedge.edge.telemetry.settings import Settings
+from octoedge.edge.telemetry.telemetry import Telemetry
 from octoedge.errors import DeadlineError, OfflineError
 from octoedge.protocol import codec, handshake, routes
 from octoedge.protocol.message import Message

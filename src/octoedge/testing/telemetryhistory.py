@@ -23,7 +23,7 @@ from pathlib import Path
 from octoedge.api.config.cloudcore import TelemetryExport
 from octoedge.cloud.telemetry import intake, store
 from octoedge.cloud.telemetry.formats import Value
-from octoedge.edge.telemetry.telemetry import Settings
+from octoedge.edge.telemetry.settings import Settings
 from octoedge.errors import StoreError, TransportError
 from octoedge.store.sqlite import Database
 from octoedge.testing.clock import run

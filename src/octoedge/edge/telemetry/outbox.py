@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from octoedge.edge.telemetry.telemetry import Settings
+from octoedge.edge.telemetry.settings import Settings
 from octoedge.protocol.telemetry import (
     LATEST,
     MAX_BATCH,

@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from octoedge.edge.ports import AgreeingLink
+from octoedge.edge.telemetry.settings import Settings
 from octoedge.errors import StoreCorrupt, StoreError, first_of
 from octoedge.runtime.clock import Clock
 from octoedge.store.sqlite import Database, set_aside
@@ -31,18 +30,6 @@ _OPEN_SECONDS = 5.0
 """For an outbox that is being opened, while a mapper waits."""
 _TRY_SECONDS = 30.0
 """Until an outbox that cannot be opened is tried again."""
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """Where values wait, how many, and for how long."""
-
-    path: Path
-    max_bytes: int = 64 << 20
-    max_seconds: float = 30 * 86400.0
-    drop_first: tuple[str, ...] = ()
-    """Patterns of streams (`namespace/device/property`): in this order their oldest go first, then all others'."""
-    gather_seconds: float = 5.0
-    """How long values are gathered before they are sent."""
 
 
 Opener = Callable[[Path], Awaitable[Database]]

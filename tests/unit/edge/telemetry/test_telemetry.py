@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from octoedge.edge.telemetry.telemetry import Settings
+from octoedge.edge.telemetry.settings import Settings
 from octoedge.errors import StoreError
 from octoedge.testing.clock import run
 from octoedge.testing.telemetry import World
