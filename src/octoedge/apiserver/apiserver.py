@@ -85,6 +85,7 @@ class ApiServer:
         route = Direct(settings.kubelet_endpoint) if settings.kubelet_endpoint else ByNode(self.backend)
         way = Way(route, self.credentials.kubelet_client, settings.kubelet_ca)
         pages = NodePages(way)
+        self._logs = KubeletLogs(way)
         streams = Streams(self.backend, Kubelet(way), choose_container)
         proxy = NodeProxy(self.backend, pages)
         api = Api(
@@ -93,7 +94,7 @@ class ApiServer:
             bodies=bodies,
             rest=rest,
             deletion=deletion,
-            subresources=Subresources(rest, deletion, bodies, kinds, tokens, KubeletLogs(way), clock, streams, proxy),
+            subresources=Subresources(rest, deletion, bodies, kinds, tokens, self._logs, clock, streams, proxy),
             metrics=Metrics(self.backend, pages),
             reviews=Reviews(authenticator, authorizer, clock),
             authorizer=authorizer,
@@ -134,6 +135,7 @@ class ApiServer:
         try:
             await self._supervisor.run()
         finally:
+            await self._logs.close()
             self.backend.close()
             self._lock.release()
 

@@ -110,7 +110,16 @@ class Way:
 
     @functools.cached_property
     def tls(self) -> ssl.SSLContext:
-        """As a kube-apiserver does it."""
+        """As a kube-apiserver does it; another one after `show`."""
+        return self._context()
+
+    def show(self) -> None:
+        """Use client certificate and CA as they are in their files, from the next connection on."""
+        if "tls" in vars(self):
+            # Not loaded into the old one: connections that are kept know by it that they are not to be used again.
+            self.tls = self._context()
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self._ca) if self._ca else None)
         context.check_hostname = False
         if self._ca is None:
@@ -118,11 +127,6 @@ class Way:
             context.verify_mode = ssl.CERT_NONE
         context.load_cert_chain(self._client.certificate, self._client.key)
         return context
-
-    def show(self) -> None:
-        """Use the client certificate as it is in its files, from the next connection on."""
-        if "tls" in vars(self):
-            self.tls.load_cert_chain(self._client.certificate, self._client.key)
 
 
 def refused(code: int, body: bytes) -> ApiError:
