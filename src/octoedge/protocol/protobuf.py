@@ -60,7 +60,10 @@ class Codec:
         """The protobuf form of `message`."""
         if type(message) is not message_type:
             raise MessageError(f"cannot encode {type(message).__name__} where {message_type.__name__} is asked for")
-        return self._encode(message)
+        try:
+            return self._encode(message)
+        except UnicodeEncodeError as error:
+            raise MessageError(f"cannot encode {message_type.__name__}: a text in it holds half a character") from error
 
     def decode(self, data: bytes, message_type: type[T]) -> T:
         """The message of `message_type` that `data` says; `MessageError` when it says none."""

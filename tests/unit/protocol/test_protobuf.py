@@ -101,3 +101,8 @@ def test_a_secret_is_not_in_the_text_of_a_request() -> None:
 def test_only_the_type_that_is_asked_for_is_encoded() -> None:
     with pytest.raises(MessageError, match="PodIP"):
         codec.encode(f.PodIP("x"), f.ImageSpec)
+
+
+def test_half_a_character_is_an_error_of_ours() -> None:
+    with pytest.raises(MessageError, match="half a character"):
+        codec.encode(f.PodIP("\ud800"), f.PodIP)

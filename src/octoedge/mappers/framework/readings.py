@@ -60,5 +60,5 @@ def twin(prop: Property, said: str, why: str, now: float) -> m.Twin:
     """What EdgeCore is told: the value, when it was read (Unix seconds), and `why` it is not the one that is wished."""
     kind = {"type": prop.said_type} if prop.said_type else {}
     stamp = {"timestamp": str(int(now * 1000))}
-    reason = {"reason": why[:MAX_REASON]} if why else {}
+    reason = {"reason": why[:MAX_REASON].encode(errors="replace").decode()} if why else {}
     return m.Twin(prop.name, m.TwinProperty(prop.desired, kind), m.TwinProperty(said, {**kind, **stamp, **reason}))

@@ -14,6 +14,7 @@ from octoedge.errors import ValueRefused
 
 MAX_TEXT = 4096
 """Characters of a value; EdgeCore takes no more."""
+_INT_END = 1 << 63
 _FLOAT_DIGITS, _DOUBLE_DIGITS = 7, 15
 _BOOLEANS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 
@@ -41,8 +42,9 @@ def text(value: Any, kind: str) -> str:
     """How a value travels: plain decimals without an exponent; `ValueRefused` for what is no value of the type."""
     try:
         said = _WRITERS.get(kind.upper(), _any)(value)
+        said.encode()  # half a character (a lone surrogate) cannot travel
     except (ValueError, TypeError, OverflowError):
-        raise ValueRefused(f"{str(value)[:60]!r} is no value of type {kind.upper()}") from None
+        raise ValueRefused(f"{_shown(value)} is no value of type {kind.upper()}") from None
     if len(said) > MAX_TEXT:
         raise ValueRefused(f"a value of {len(said)} characters is longer than {MAX_TEXT}")
     return said
@@ -92,7 +94,17 @@ def _plain(value: float, digits: int = _DOUBLE_DIGITS) -> str:
 
 
 def _whole(value: Any) -> str:
-    return str(round(value)) if isinstance(value, int | float) else str(_integer(str(value)))
+    number = round(value) if isinstance(value, int | float) else _integer(str(value))
+    if not -_INT_END <= number < _INT_END:
+        raise ValueRefused(f"{_shown(number)} does not fit into the 64 bits of an INT; let the property be a DOUBLE")
+    return str(number)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(str(value)[:60])
+    except ValueError:
+        return "an integer of thousands of digits"
 
 
 def _real(digits: int) -> Callable[[Any], str]:

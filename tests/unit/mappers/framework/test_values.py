@@ -53,11 +53,23 @@ def test_a_text_that_is_no_value_is_refused(said: str, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [(float("nan"), "FLOAT"), (None, "INT"), ("hello", "BYTES"), ("x", "DOUBLE"), ("v" * 5000, "STRING")],
+    [
+        (float("nan"), "FLOAT"),
+        (None, "INT"),
+        ("hello", "BYTES"),
+        ("x", "DOUBLE"),
+        ("v" * 5000, "STRING"),
+        (1 << 63, "INT"),
+        (-(1 << 63) - 1, "INT"),
+        pytest.param(10**5000, "INT", id="long"),
+        pytest.param(10**5000, "", id="long-any"),
+        ("half \ud800", "STRING"),
+    ],
 )
 def test_what_a_device_cannot_mean_is_refused(value: object, kind: str) -> None:
-    with pytest.raises(ValueRefused):
+    with pytest.raises(ValueRefused) as refused:
         values.text(value, kind)
+    assert str(refused.value).encode()
 
 
 def test_a_number_out_of_range_names_the_bound() -> None:
