@@ -82,7 +82,7 @@ def test_a_number_out_of_range_names_the_bound() -> None:
         values.check(-21, "-20", "")
 
 
-@given(st.integers(-(2**63), 2**63), st.floats(-1e300, 1e300))
+@given(st.integers(-(2**63), 2**63 - 1), st.floats(-1e300, 1e300))
 def test_what_is_written_reads_as_it_was(whole: int, real: float) -> None:
     assert values.parse(values.text(whole, "INT"), "INT") == whole
     assert values.parse(values.text(real, "DOUBLE"), "DOUBLE") == pytest.approx(real, rel=1e-14)
