@@ -6,6 +6,7 @@ The same picture as PNG is drawn by `keadm.plotpng`, which needs a library.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -49,7 +50,7 @@ def braille(given: Points, title: str, width: int, height: int) -> str:
     before: tuple[int, int] | None = None
     for time, value in given:
         x = round((time - begin) / max(1, end - begin) * (columns * 2 - 1))
-        y = round((high - value) / (high - low) * (rows * 4 - 1))
+        y = round(_fall(value, low, high) * (rows * 4 - 1))
         for at, line in _line(before, (x, y)):
             signs[line // 4][at // 2] |= _DOTS[line % 4][at % 2]
         before = (x, y)
@@ -94,18 +95,28 @@ def _grid(value: float, low: float, high: float) -> str:
 
 def grid_of(low: float, high: float) -> list[float]:
     """The values that have a line across the field."""
-    return [low + (high - low) * part / 4 for part in range(5)]
+    return [low / 4 * (4 - part) + high / 4 * part for part in range(5)]
 
 
 def height_of(value: float, low: float, high: float) -> float:
     """Where a value is, from the top of the page."""
-    return TOP + (high - value) / (high - low) * HEIGHT
+    return TOP + _fall(value, low, high) * HEIGHT
+
+
+def _fall(value: float, low: float, high: float) -> float:
+    """How far below the highest it is, 0 to 1; of halves, because all of it may be more than a float holds."""
+    if math.isinf(high - low):
+        value, low, high = value / 2, low / 2, high / 2
+    return (high - value) / (high - low)
 
 
 def span(given: Points) -> tuple[float, float]:
     """Lowest and highest, apart from each other."""
     low, high = min(value for _, value in given), max(value for _, value in given)
-    return (low, high) if high > low else (low - 1, high + 1)
+    if high > low:
+        return low, high
+    room = min(max(1.0, abs(high) / 1000), sys.float_info.max / 2)  # beside 2⁵³ and more, 1 is nothing
+    return max(low - room, -sys.float_info.max), min(high + room, sys.float_info.max)
 
 
 def thinned(given: Points) -> Points:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from octoedge.keadm import plot, plotpng
 
+LARGEST = sys.float_info.max
 BLUE = (0, 114, 178)
 DAY = [(second * 1000, 20 + 5 * math.sin(second / 9000)) for second in range(0, 86_400, 5)]
 
@@ -35,11 +36,17 @@ def test_the_curve_is_where_the_values_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "points", [[(5, 1.0)], [(5, 3.0), (6, 3.0)], [(5, -1e300), (6, 1e300)], [(9, 1.0), (9, 2.0)], DAY]
-)
+    "points",
+    [
+        [(5, 1.0)], [(5, 3.0), (6, 3.0)], [(5, -1e300), (6, 1e300)], [(9, 1.0), (9, 2.0)], DAY,
+        [(5, 2.0**60), (6, 2.0**60)], [(5, -LARGEST), (6, LARGEST)], [(5, LARGEST)], [(5, -LARGEST)],
+    ],
+)  # fmt: skip
 def test_any_values_are_a_picture(points: plot.Points) -> None:
     found = picture(points, "ä 温度\n\N{THERMOMETER}")
     assert BLUE in {colour for _, colour in found.getcolors(1 << 24) or []}
+    assert "nan" not in plot.svg(points, "")
+    assert any("\N{BRAILLE PATTERN BLANK}" < sign <= "\u28ff" for sign in plot.braille(points, "", 40, 5))
 
 
 def test_without_pillow_the_extra_is_named(tmp_path: Path) -> None:
