@@ -21,7 +21,7 @@ from pathlib import Path
 from octoedge.commands import history
 from octoedge.errors import InstallError
 from octoedge.keadm import cluster, devices, layout, sample
-from octoedge.keadm.table import table
+from octoedge.keadm.table import plain, table
 
 ROOT = "/apis/devices.kubeedge.io/v1beta1/namespaces"
 _LOOK_SECONDS = 0.5
@@ -101,7 +101,10 @@ def _watch(api: cluster.Server, namespace: str, name: str, count: int, over: Cal
         for what, now in _news(shown).items():
             if said.get(what) != now:
                 said[what] = now
-                print(f"{time.strftime('%H:%M:%S')}  {what:<20} {'  '.join(filter(None, now))}".rstrip(), flush=True)
+                print(
+                    f"{time.strftime('%H:%M:%S')}  {what:<20} {plain('  '.join(filter(None, now)))}".rstrip(),
+                    flush=True,
+                )
                 lines += 1
                 if lines == count:
                     return 0

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from octoedge.api import devices as api
-from octoedge.keadm.table import table
+from octoedge.keadm.table import plain, table
 from octoedge.runtime.clock import parse_rfc3339
 
 HEADER = ("PROPERTY", "DESIRED", "REPORTED", "UNIT", "AGE", "NOTE")
+_LONGEST = 200
+"""Characters of a value that a table shows; `-o json` has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Shown:
         """For a terminal."""
         head = f"{self.id} on node {self.node or '(none)'}, model {self.model}, protocol {self.protocol}"
         state = f"{self.state or 'state unknown'}{f', online {self.seen} ago' if self.seen else ''}"
-        return "\n".join((head, state, "", table(HEADER, [row.cells() for row in self.rows])))
+        rows = [[plain(cell, _LONGEST) for cell in row.cells()] for row in self.rows]
+        return "\n".join((head, state, "", table(HEADER, rows)))
 
 
 def shown(device: bytes, model: bytes | None, status: bytes | None, now: float) -> Shown:

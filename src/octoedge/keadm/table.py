@@ -12,3 +12,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "   ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def plain(text: str, most: int = 0) -> str:
+    """What others wrote, as one line: control characters, by which a terminal is driven, are escaped; `most` cuts."""
+    cut = text[:most] + "…" if most and len(text) > most else text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in cut)

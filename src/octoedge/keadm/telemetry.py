@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from octoedge.errors import InstallError
-from octoedge.keadm.table import table
+from octoedge.keadm.table import plain, table
 from octoedge.runtime.clock import rfc3339
 from octoedge.transport.local import beside
 
@@ -167,7 +167,7 @@ def ask(status_socket: Path, asked: dict[str, str | int], kind: type[T]) -> T:
 
 def lines(found: History) -> Sequence[str]:
     """A line for each value: its time and its text."""
-    return [f"{moment(time)}  {value}" for time, value in zip(found.times, found.values, strict=True)]
+    return [f"{moment(time)}  {plain(value)}" for time, value in zip(found.times, found.values, strict=True)]
 
 
 def moment(time: int) -> str:
