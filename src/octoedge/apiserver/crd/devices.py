@@ -105,12 +105,14 @@ def _protocol(spec: Json) -> Json:
 
 def _visitor(visitor: Json) -> Json:
     name, settings = _named(visitor)
-    converter = settings.pop("dataConverter", None) or {}
-    for operation in converter.pop("orderOfOperations", None) or ():
-        settings[str(operation.get("operationType", "")).lower()] = operation.get("operationValue")
-    return _settings(
-        {"protocolName": name, "configData": {**settings, **converter, **(visitor.get("customizedValues") or {})}}
-    )
+    if name in _PROTOCOLS:
+        # Bluetooth's dataConverter and dataWrite: KubeEdge's EdgeCore has no way for an object to a mapper.
+        settings = {key: _one_value(value) for key, value in settings.items()}
+    return _settings({"protocolName": name, "configData": {**settings, **(visitor.get("customizedValues") or {})}})
+
+
+def _one_value(value: Any) -> Any:
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, dict | list) else value
 
 
 def _named(said: Json) -> tuple[str, Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from octoedge.apiserver.crd.devices import NEW, OLD, converted
@@ -135,3 +136,18 @@ def test_a_device_of_mqtt_clients_has_twins_and_no_visitors() -> None:
     again = converted(converted({**OLD_DEVICE, "spec": bare}, NEW), OLD)
     assert again["spec"]["propertyVisitors"] == []
     assert again["status"]["twins"][0]["desired"]["value"] == "40"
+
+
+def test_what_the_bytes_of_bluetooth_mean_is_kept_whole_and_in_its_order() -> None:
+    steps = [
+        {"operationType": "Multiply", "operationValue": 0.03125},
+        {"operationType": "Add", "operationValue": 4},
+        {"operationType": "Multiply", "operationValue": 2},
+    ]
+    converter = {"startIndex": 1, "endIndex": 0, "shiftRight": 2, "orderOfOperations": steps}
+    given = {"characteristicUUID": "aa01", "dataConverter": converter}
+    spec = {"propertyVisitors": [{"propertyName": "t", "bluetooth": given}]}
+    [prop] = converted({"kind": "Device", "apiVersion": OLD, "metadata": {}, "spec": spec}, NEW)["spec"]["properties"]
+    settings = prop["visitors"]["configData"]
+    assert (prop["visitors"]["protocolName"], settings["characteristicUUID"]) == ("bluetooth", "aa01")
+    assert json.loads(settings["dataConverter"]) == converter  # a text: an object does not reach a mapper of KubeEdge

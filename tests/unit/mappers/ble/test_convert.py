@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
@@ -29,7 +30,9 @@ def test_any_bytes_are_a_value_or_an_error_of_the_device(raw: bytes, kind: str) 
 
 def test_kubeedges_converter_puts_the_bytes_decimals_together() -> None:
     steps = [{"operationType": "Divide", "operationValue": 100}, {"operationType": "add", "operationValue": 1}]
-    one = meaning({"dataConverter": {"startIndex": 2, "endIndex": 1, "orderOfOperations": steps}}, "FLOAT", WHERE)
+    said = {"startIndex": 2, "endIndex": 1, "orderOfOperations": steps}
+    one = meaning({"dataConverter": said}, "FLOAT", WHERE)
+    assert one == meaning({"dataConverter": json.dumps(said)}, "FLOAT", WHERE)  # as it comes over DMI
     assert one.decode(bytes([9, 45, 12])) == 13.45
     with pytest.raises(DeviceError, match="sent 1 bytes"):
         one.decode(b"\x01")
