@@ -28,13 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from octoedge.errors import ConfigError, DeviceError, OctoedgeError, first_of
-from octoedge.runtime import logs
+from octoedge.runtime import logs, openfiles
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the subcommand; returns the exit status."""
     parsed = _parser().parse_args(arguments)
     logs.set_up(parsed.log_level)
+    openfiles.allow_many()  # a connection for each device
     try:
         work = parsed.work(parsed)
         if work is not None:

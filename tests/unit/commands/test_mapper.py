@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +46,16 @@ def test_a_file_that_is_no_mapper_says_so(
 def test_a_protocol_that_nobody_offers_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "telepathy"]) == 1
     assert "neither a Python file nor an installed protocol" in capsys.readouterr().err
+
+
+def test_a_mapper_may_have_more_connections_than_a_login_shell_allows(tmp_path: Path) -> None:
+    limit, hard = 256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    file = tmp_path / "many.py"
+    file.write_text("import resource\nraise ValueError(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n")
+    program = (
+        f"import resource, sys\nresource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {min(hard, 4096)}))\n"
+        f"from octoedge.commands.mapper import main\nsys.exit(main(['run', {str(file)!r}]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert f"ValueError: {min(hard, 4096)}" in ended.stderr
