@@ -34,7 +34,9 @@ async def _plainly(work: Any) -> Any:
     try:
         return await work
     except asyncio.CancelledError as error:
-        raise asyncio.CancelledError from error
+        _heed_cancellation()
+        # Nobody told this task to end: what the author awaited was cancelled, which is an error of the device.
+        raise DeviceError("it waited for something that was cancelled") from error
 
 
 async def guarded(work: Any) -> Any:

@@ -7,7 +7,9 @@ import importlib.util
 import logging
 import sys
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Self, TypeVar
 
 from octoedge.dmi import messages as m
@@ -167,19 +169,30 @@ def load(what: str) -> Mapper:
     if len(found) != 1:
         names = ", ".join(one.__name__ for one in found) or "none"
         raise ConfigError(f"{path} must hold one subclass of Mapper with a protocol; it holds {names}")
-    return found[0]()
+    try:
+        return found[0]()
+    except Exception as error:
+        raise ConfigError(f"{path} cannot be used: {found[0].__name__}(): {type(error).__name__}: {error}") from error
+
+
+class _Fresh(SourceFileLoader):
+    """Compiles each time: Python's cache takes two versions of one second and one length for the same, for good."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the name is importlib's
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def subclasses(path: Path, of: type[T]) -> list[type[T]]:
     """Those that a Python file defines itself. Raises `ConfigError` when it cannot be loaded."""
-    spec = importlib.util.spec_from_file_location(f"octoedge_mapper_{path.stem}", path)
+    name = f"octoedge_mapper_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Fresh(name, str(path)))
     if spec is None or spec.loader is None or not path.is_file():
         raise ConfigError(f"there is no Python file {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     own = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == spec.name]
     return [one for one in own if issubclass(one, of)]

@@ -40,3 +40,16 @@ def test_a_deadline_and_an_error_stay_what_they_are() -> None:
             await within(10, guarded(_loses_it(OSError("refused"))), "no answer")
 
     run(main())
+
+
+def test_what_an_author_cancels_is_an_error_and_ends_nothing() -> None:
+    async def cancels_what_it_awaits() -> None:
+        task = asyncio.get_running_loop().create_task(asyncio.sleep(9))
+        task.cancel()
+        await task
+
+    async def main() -> None:
+        with pytest.raises(DeviceError, match="was cancelled"):
+            await within(10, guarded(cancels_what_it_awaits()), "no answer")
+
+    run(main())
