@@ -202,18 +202,26 @@ _SIMULATORS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
 }
 
 
+_TAKEN = ("Bench", "Device", "DeviceError", "False", "Link", "Mapper", "None", "Point", "Rig", "True")
+"""Names that mean something else in a new mapper."""
+
+
 def _new(arguments: argparse.Namespace) -> None:
     name = arguments.name
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", name):
         raise ConfigError(f"the name {name[:80]!r} must be 1 to 63 small letters, digits and dashes, a letter first")
     file = Path(f"{name}.py")
     title = "".join(word.capitalize() for word in name.split("-"))
+    if title in _TAKEN:
+        title += "s"
     template = files("octoedge.mappers.framework").joinpath("template.txt").read_text()
     try:
         with file.open("x") as out:
             out.write(template.replace("NAME", name).replace("TITLE", title))
     except FileExistsError as error:
         raise ConfigError(f"{file} is there already; choose another name") from error
+    except OSError as error:
+        raise ConfigError(f"{file.absolute()} cannot be written: {error.strerror}") from error
     print(f"{file}: fill in Link, then `octoedge-mapper run {file}`; Devices name the protocol {name}")
 
 

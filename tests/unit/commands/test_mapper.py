@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from octoedge.commands.mapper import main
-from octoedge.mappers.framework.run import load
+from octoedge.mappers.framework.run import load, subclasses
+from octoedge.mappers.kit import Rig
 
 
 def test_a_new_mapper_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +34,11 @@ def test_a_new_mapper_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("", "it holds none"),
         ("from octoedge.mappers import Mapper\nclass A(Mapper, protocol='a'): ...\nclass B(A): ...\n", "A, B"),
         ("import nothing_like_this\n", "cannot be loaded: ModuleNotFoundError"),
+        ("raise SystemExit(3)\n", "cannot be loaded: SystemExit: 3"),
+        (
+            "from octoedge.mappers import Mapper\nclass A(Mapper, protocol='a'):\n    def __init__(self): 1 / 0\n",
+            "cannot be used: A(): ZeroDivisionError",
+        ),
     ],
 )
 def test_a_file_that_is_no_mapper_says_so(
@@ -59,3 +66,36 @@ def test_a_mapper_may_have_more_connections_than_a_login_shell_allows(tmp_path: 
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert f"ValueError: {min(hard, 4096)}" in ended.stderr
+
+
+def test_a_file_that_is_saved_twice_in_a_second_is_what_it_was_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "quick.py"
+    for seconds in (1.0, 2.0):
+        file.write_text(
+            f"from octoedge.mappers import Mapper\nclass A(Mapper, protocol='a'):\n    read_seconds = {seconds}\n"
+        )
+        os.utime(file, (1_800_000_000, 1_800_000_000))
+        assert load(str(file)).read_seconds == seconds
+
+
+@pytest.mark.parametrize("name", ["none", "true", "link", "mapper", "rig", "point", "bench", "device", "class"])
+def test_a_new_mapper_of_any_name_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", name]) == 0
+    assert sorted(load(f"{name}.py").readers) == ["setpoint", "temperature"]
+    assert [rig.protocol for rig in subclasses(tmp_path / f"{name}.py", Rig)] == [name]
+    assert "return Link(" in (tmp_path / f"{name}.py").read_text()
+
+
+def test_a_new_mapper_that_cannot_be_written_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    (gone / "boiler.py").symlink_to(tmp_path / "nowhere" / "boiler.py")
+    assert main(["new", "boiler"]) == 1
+    assert "boiler.py" in capsys.readouterr().err
