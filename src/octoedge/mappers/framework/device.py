@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CYCLE = 1.0
 """Seconds between readings of a property that names no cycle, as in KubeEdge."""
+_NAME = re.compile(r"[a-zA-Z0-9\-_.,:/@#]{1,128}")
+"""KubeEdge's EdgeCore has the same rule."""
 MIN_CYCLE = 0.01
 MAX_CYCLE = 86400.0
 
@@ -87,7 +90,8 @@ def device(told: m.Device, model: m.DeviceModel | None) -> Device:
     spec, problems = told.spec, list[str]()
     models = {prop.name: prop for prop in model.spec.properties} if model is not None else {}
     key = (told.namespace or "default", told.name)
-    properties = {prop.name: _property(key, prop, models.get(prop.name), problems) for prop in spec.properties}
+    known = [prop for prop in spec.properties if _is_name(prop.name, problems)]
+    properties = {prop.name: _property(key, prop, models.get(prop.name), problems) for prop in known}
     return Device(
         *key,
         spec.model,
@@ -97,6 +101,15 @@ def device(told: m.Device, model: m.DeviceModel | None) -> Device:
         _seconds(told.status.report_cycle) if told.status.report_to_cloud else None,
         tuple(problems),
     )
+
+
+def _is_name(name: str, problems: list[str]) -> bool:
+    """Whether EdgeCore takes it; with one that it does not take it refuses all values of the device."""
+    if _NAME.fullmatch(name):
+        return True
+    signs = "a-z A-Z 0-9 - _ . , : / @ #"
+    problems.append(f"properties[{name[:140]}] is not read: EdgeCore takes names of 1 to 128 of the characters {signs}")
+    return False
 
 
 def _property(
