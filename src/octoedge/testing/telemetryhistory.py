@@ -75,6 +75,8 @@ class History:
         """(device, property, epoch, number) → text"""
         self._exported: dict[Stream, list[str]] = {}
         self._moody = False
+        self._gave_again = False
+        """Whether a node was set back."""
         self._world: World
         self._backup: Path
         self._image: Path
@@ -237,6 +239,7 @@ class History:
         if not self._image.exists():
             return
         self.reasons.add(ANEW)
+        self._gave_again = True
         await self._world.kill_edge()
         shutil.rmtree(self._world.settings.path.parent, ignore_errors=True)
         shutil.copytree(self._image, self._world.settings.path.parent)
@@ -324,7 +327,7 @@ class History:
         database = self._database()
         assert database is not None
         kept = read(database, self._numbered)
-        if any(one.lives > 1 for one in kept.values()) and ANEW not in self.reasons:
+        if any(one.lives > 1 for one in kept.values()) and not self._gave_again:
             raise AssertionError("a stream was begun anew although no node was set back")
         for (device, name, epoch, number), text in self._answered.items():
             one = kept.get((device, name, epoch))
@@ -332,7 +335,7 @@ class History:
                 if epoch == self._numbered(device, name)[0] or not self.reasons & {ANEW, UNSAID}:
                     raise AssertionError(f"{device} {name}: nothing of {epoch}, of which {number} was answered")
             elif number in one.texts:
-                if one.texts[number] != text and not (one.lives > 1 and self._dropped()):
+                if one.texts[number] != text and not self._untold(one):
                     raise AssertionError(
                         f"{device} {name} {number}: {one.texts[number]} is stored, {text} was answered"
                     )
@@ -349,10 +352,12 @@ class History:
             if len(set(one.texts.values())) < len(one.texts):
                 raise AssertionError(f"{device} {name}: a value is stored twice")
 
-    def _dropped(self) -> bool:
-        """Whether the node has dropped something: then nobody can tell whose numbers those were."""
+    def _untold(self, one: Kept) -> bool:
+        """Whether a node that was set back gave a number again, and could not tell the cloud of it: the value was
+        dropped, the outbox begun anew before it was sent, or the store set back when it had been."""
         health = self._world.edge.health() if self._world.edge is not None else None
-        return bool(health and health["dropped"])
+        dropped = bool(health and health["dropped"])
+        return self._gave_again and (dropped or not one.current or UNSAID in self.reasons)
 
     def _judge_exports(self, kept: dict[tuple[str, str, str], Kept]) -> None:
         often = Counter((device, name, text) for (device, name, _), one in kept.items() for text in one.texts.values())
@@ -366,7 +371,7 @@ class History:
             following = 0
             for text in got:
                 at = alone.get(text, -1)
-                if at > following:
+                if at > following and not self._gave_again:
                     raise AssertionError(f"{device} {name}: {text} was exported before its predecessor")
                 following = max(following, at + 1)
 
