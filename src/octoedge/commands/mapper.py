@@ -58,15 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--socket", type=Path, default=None, help="the mapper's own socket; beside EdgeCore's by default")
     run.add_argument("--name", default="", help="under which EdgeCore knows it; <protocol>-mapper by default")
     run.add_argument("--http-host", default="127.0.0.1", help="address of the REST door")
-    run.add_argument("--http-port", type=int, default=7777, help="port of the REST door; 0 for none")
+    run.add_argument("--http-port", type=_port, default=7777, help="port of the REST door; 0 for none")
     run.add_argument(
-        "--simulate", type=int, metavar="PORT", help="Modbus: also play a thermometer at this port of the loopback"
+        "--simulate", type=_port, metavar="PORT", help="Modbus: also play a thermometer at this port of the loopback"
     )
     run.set_defaults(work=_run)
     simulate = commands.add_parser("simulate", help="a simulated device on a real server of its protocol")
     simulate.add_argument("protocol", choices=tuple(_SIMULATORS))
     simulate.add_argument("--host", default="127.0.0.1")
-    simulate.add_argument("--port", type=int, default=5502)
+    simulate.add_argument("--port", type=_port, default=5502)
     simulate.add_argument("--serial", default="", help="Modbus: a serial line instead of TCP")
     simulate.add_argument("--unit", type=int, default=1, help="Modbus: slave id")
     simulate.set_defaults(work=_simulate)
@@ -92,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name", metavar="NAME", help="of the protocol; the file is NAME.py")
     new.set_defaults(work=_new)
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
+    return int(text)
 
 
 async def _run(arguments: argparse.Namespace) -> None:

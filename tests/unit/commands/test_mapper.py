@@ -99,3 +99,18 @@ def test_a_new_mapper_that_cannot_be_written_says_so(
     (gone / "boiler.py").symlink_to(tmp_path / "nowhere" / "boiler.py")
     assert main(["new", "boiler"]) == 1
     assert "boiler.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "x" * 150, " "])
+def test_a_name_that_can_name_no_socket_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    edgecore = str(tmp_path / "dmi.sock")
+    assert main(["run", "virtual", "--http-port", "0", "--edgecore", edgecore, "--name", name]) == 1
+    assert "the mapper's name" in capsys.readouterr().err
+
+
+def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "virtual", "--http-port", "99999"])
+    assert "is no port, 0 to 65535" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import re
 import sys
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -32,6 +33,7 @@ LOOK_SECONDS = 1.0
 TURN_SECONDS = 0.5
 """How often a mapper whose place is taken tries again."""
 _SOCKET_MODE = 0o600
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ async def serve(mapper: Mapper, settings: Settings, clock: Clock | None = None) 
             f'{type(mapper).__name__} names no protocol: class {type(mapper).__name__}(Mapper, protocol="…")'
         )
     name = settings.name or f"{mapper.protocol}-mapper"
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"the mapper's name {name[:80]!r} is not 1 to 63 letters, digits and the signs - _ .")
     socket = (settings.socket or settings.edgecore.with_name(f"{name}.sock")).absolute()
     info = m.MapperInfo(name, f"octoedge {VERSION}", "v1beta1", mapper.protocol, str(socket).encode(), "ok")
     panel = Panel(mapper, clock)
