@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
+from octoedge.mappers.framework.settings import scale
 
 _NUMBERS = {
     "int8": "<b", "int16": "<h", "int32": "<i", "int64": "<q", "uint8": "<B", "uint16": "<H", "uint32": "<I",
@@ -109,13 +110,7 @@ def meaning(visitor: Mapping[str, Any], model_type: str, where: str) -> Meaning:
     converter = _converter(visitor, where)
     if converter is None and kind not in FORMATS:
         raise ConfigError(f"{where}.format: {kind[:40]!r} is none of {', '.join(FORMATS)}")
-    try:
-        scale = float(visitor.get("scale", 1.0))
-    except (TypeError, ValueError):
-        scale = 0.0
-    if not scale or scale != scale or abs(scale) == float("inf"):
-        raise ConfigError(f"{where}.scale: {str(visitor.get('scale'))[:40]!r} is no number other than 0")
-    return Meaning(kind, scale, converter)
+    return Meaning(kind, scale(visitor, where), converter)
 
 
 def _converter(visitor: Mapping[str, Any], where: str) -> Converter | None:

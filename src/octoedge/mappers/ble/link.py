@@ -21,6 +21,7 @@ from octoedge.mappers.ble.convert import Meaning, meaning
 from octoedge.mappers.ble.radio import FOREIGN, Radio, Radios
 from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.framework.keys import keys
+from octoedge.mappers.framework.settings import flag, seconds
 
 TIMEOUT = 10.0
 _ADDRESS = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}", re.IGNORECASE)
@@ -46,7 +47,7 @@ class Characteristic:
 )
 async def connect(device: Device) -> Link:
     """Find the device and connect. Raises `ConfigError` with the setting's path, `DeviceError`."""
-    address, timeout = str(device.settings.get("macAddress", "")), _seconds(device.settings)
+    address, timeout = str(device.settings.get("macAddress", "")), seconds(device.settings, "timeout", TIMEOUT, _WHERE)
     if not _ADDRESS.fullmatch(address):
         raise ConfigError(f"{_WHERE}.macAddress: {address[:40]!r} is no address such as C0:FF:EE:00:00:01")
     found: dict[str, Characteristic] = {}
@@ -70,7 +71,7 @@ def characteristic(prop: Property) -> Characteristic:
         name = str(uuid.UUID(f"0000{said}-0000-1000-8000-00805f9b34fb" if len(said) == 4 else said))
     except ValueError:
         raise ConfigError(f"{where}.characteristicUUID: {said[:60]!r} is no UUID") from None
-    notify = str(prop.visitor.get("notify", False)).lower() in ("true", "1", "1.0")
+    notify = flag(prop.visitor, "notify")
     return Characteristic(name, meaning(prop.visitor, prop.type, where), notify)
 
 
@@ -172,14 +173,3 @@ def _decoded(one: Characteristic, raw: bytes | DeviceError | ValueRefused) -> An
         return one.meaning.decode(raw)
     except DeviceError as error:
         return error
-
-
-def _seconds(settings: Mapping[str, Any]) -> float:
-    said = settings.get("timeout", TIMEOUT)
-    try:
-        seconds = float(said)
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds <= 60:
-        raise ConfigError(f"{_WHERE}.timeout: {str(said)[:40]!r} is no number of seconds up to 60")
-    return seconds

@@ -9,7 +9,7 @@ path are read in one request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -19,6 +19,7 @@ from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.framework.keys import keys
 from octoedge.mappers.framework.pointer import picked
+from octoedge.mappers.framework.settings import seconds
 
 MAX_ANSWER = 1 << 20
 TIMEOUT = 5.0
@@ -34,7 +35,7 @@ async def connect(device: Device) -> Link:
     base = str(device.settings.get("baseURL", ""))
     if not base.startswith(("http://", "https://")):
         raise ConfigError(f"protocol.configData.baseURL: {base[:60]!r} does not begin with http:// or https://")
-    return Link(base.rstrip("/"), _seconds(device.settings))
+    return Link(base.rstrip("/"), seconds(device.settings, "timeoutSeconds", TIMEOUT, "protocol.configData"))
 
 
 class Link:
@@ -103,14 +104,3 @@ class Link:
         if status >= 300:
             raise DeviceError(f"{method} {url} answered {status}")
         return content
-
-
-def _seconds(settings: Mapping[str, Any]) -> float:
-    said = settings.get("timeoutSeconds", TIMEOUT)
-    try:
-        seconds = float(said)
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds <= 60:
-        raise ConfigError(f"protocol.configData.timeoutSeconds: {str(said)[:40]!r} is no number up to 60")
-    return seconds

@@ -22,10 +22,12 @@ from pymodbus.exceptions import ModbusException
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.framework.keys import keys
+from octoedge.mappers.framework.settings import seconds, whole
 from octoedge.mappers.modbus.registers import Block, Register, Table, blocks, register
 
 PORT = 502
 TIMEOUT = 3.0
+_WHERE = "protocol.configData"
 _PARITIES = {"none": "N", "even": "E", "odd": "O", "n": "N", "e": "E", "o": "O"}
 _EXCEPTIONS = {
     1: "illegal function",
@@ -121,7 +123,7 @@ _shared = Connections()
 async def connect(device: Device) -> Link:
     """Connect to a device. Raises `ConfigError` with the setting's path, `DeviceError`."""
     settings = device.settings
-    unit = _number(settings, "slaveID", 1, 0, 255)
+    unit = whole(settings, "slaveID", 1, 0, 255, _WHERE)
     address = _address(settings)
     found: dict[str, Register] = {}
     problems: dict[str, ConfigError] = {}
@@ -293,34 +295,22 @@ class Link:
 
 def _address(settings: Mapping[str, Any]) -> Address:
     mode = str(settings.get("communicateMode") or ("RTU" if settings.get("serialPort") else "TCP")).upper()
-    timeout = float(_number(settings, "timeout", int(TIMEOUT), 1, 60))
+    timeout = seconds(settings, "timeout", TIMEOUT, _WHERE)
     if mode == "TCP":
         host = str(settings.get("ip", ""))
         if not host:
-            raise ConfigError("protocol.configData.ip is missing: the address of the Modbus device")
-        return Address(host, _number(settings, "port", PORT, 1, 65535), timeout=timeout)
+            raise ConfigError(f"{_WHERE}.ip is missing: the address of the Modbus device")
+        return Address(host, whole(settings, "port", PORT, 1, 65535, _WHERE), timeout=timeout)
     if mode != "RTU":
-        raise ConfigError(f"protocol.configData.communicateMode: {mode[:40]!r} is neither TCP nor RTU")
+        raise ConfigError(f"{_WHERE}.communicateMode: {mode[:40]!r} is neither TCP nor RTU")
     serial = str(settings.get("serialPort", ""))
     if not serial:
-        raise ConfigError("protocol.configData.serialPort is missing: the serial line, such as /dev/ttyUSB0")
+        raise ConfigError(f"{_WHERE}.serialPort is missing: the serial line, such as /dev/ttyUSB0")
     parity = str(settings.get("parity", "none")).lower()
     if parity not in _PARITIES:
-        raise ConfigError(f"protocol.configData.parity: {parity[:40]!r} is none of none, even, odd")
+        raise ConfigError(f"{_WHERE}.parity: {parity[:40]!r} is none of none, even, odd")
     return Address(
-        "", PORT, serial, _number(settings, "baudRate", 9600, 50, 4_000_000), _number(settings, "dataBits", 8, 5, 8),
-        _PARITIES[parity], _number(settings, "stopBits", 1, 1, 2), timeout,
+        "", PORT, serial, whole(settings, "baudRate", 9600, 50, 4_000_000, _WHERE),
+        whole(settings, "dataBits", 8, 5, 8, _WHERE), _PARITIES[parity], whole(settings, "stopBits", 1, 1, 2, _WHERE),
+        timeout,
     )  # fmt: skip
-
-
-def _number(settings: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
-    said = settings.get(key, default)
-    try:
-        value = int(float(said))
-        if not least <= value <= most:
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(
-            f"protocol.configData.{key}: {str(said)[:40]!r} is no number from {least} to {most}"
-        ) from None
-    return value

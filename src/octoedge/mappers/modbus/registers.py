@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octoedge.errors import ConfigError, ValueRefused
+from octoedge.mappers.framework.settings import flag, scale, whole
 
 MAX_WORDS = 120
 """Registers in one request; the protocol allows 125."""
@@ -125,12 +126,12 @@ class Register:
 def register(visitor: Mapping[str, Any], model_type: str, where: str) -> Register:
     """The register that a visitor names; `ConfigError` names the field under `where` that makes no sense."""
     table = _table(visitor, where)
-    address = _integer(visitor, "offset", 0, 0, 65535, where)
+    address = whole(visitor, "offset", 0, 0, 65535, where)
     kind = str(visitor.get("dataType") or model_type or "int").lower()
     if kind not in _NAMES:
         raise ConfigError(f"{where}.dataType: {kind[:40]!r} is none of {', '.join(_NAMES)}")
     least = struct.calcsize(_FORMATS[kind]) // 2 if kind in _FORMATS else 1
-    count = 1 if table.bits else _integer(visitor, "limit", least, 1, MAX_WORDS, where)
+    count = 1 if table.bits else whole(visitor, "limit", least, 1, MAX_WORDS, where)
     if kind in _BY_LENGTH and not table.bits:
         if count not in _BY_LENGTH[kind]:
             raise ConfigError(f"{where}.limit: a value of type {kind} lies in 1, 2 or 4 registers, not {count}")
@@ -140,7 +141,7 @@ def register(visitor: Mapping[str, Any], model_type: str, where: str) -> Registe
     if address + count > 65536:
         raise ConfigError(f"{where}.offset: {address} and {count} registers go past 65535")
     return Register(
-        table, address, count, kind, _scale(visitor, where), _flag(visitor, "isSwap"), _flag(visitor, "isRegisterSwap")
+        table, address, count, kind, scale(visitor, where), flag(visitor, "isSwap"), flag(visitor, "isRegisterSwap")
     )
 
 
@@ -183,29 +184,3 @@ def _table(visitor: Mapping[str, Any], where: str) -> Table:
             return table
     names = ", ".join(table.value for table in Table)
     raise ConfigError(f"{where}.register: {said[:40]!r} is none of {names}")
-
-
-def _integer(visitor: Mapping[str, Any], key: str, default: int, least: int, most: int, where: str) -> int:
-    said = visitor.get(key, default)
-    try:
-        value = int(float(said))
-        if value != float(said) or not least <= value <= most:
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{where}.{key}: {str(said)[:40]!r} is no whole number from {least} to {most}") from None
-    return value
-
-
-def _scale(visitor: Mapping[str, Any], where: str) -> float:
-    said = visitor.get("scale", 1.0)
-    try:
-        value = float(said)
-    except (TypeError, ValueError):
-        value = 0.0
-    if not value or value != value or abs(value) == float("inf"):
-        raise ConfigError(f"{where}.scale: {str(said)[:40]!r} is no number other than 0")
-    return value
-
-
-def _flag(visitor: Mapping[str, Any], key: str) -> bool:
-    return str(visitor.get(key, False)).lower() in ("true", "1", "1.0")

@@ -21,6 +21,7 @@ from octoedge.errors import ConfigError, DeadlineError, DeviceError, ProtocolErr
 from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.framework.keys import keys
 from octoedge.mappers.framework.pointer import picked
+from octoedge.mappers.framework.settings import number, whole
 from octoedge.transport.mqtt import Broker, MqttClient
 from octoedge.transport.mqtt import connect as open_client
 from octoedge.transport.mqtt_packets import Published
@@ -44,7 +45,7 @@ async def connect(device: Device) -> Link:
         client = await open_client(broker)
     except (TransportError, ProtocolError) as error:
         raise DeviceError(str(error)) from error
-    return Link(client, device.properties, _number(device.settings, "maxAge", MAX_AGE, 86400))
+    return Link(client, device.properties, number(device.settings, "maxAge", MAX_AGE, 1, 86400, _WHERE))
 
 
 class Link:
@@ -134,7 +135,7 @@ async def _broker(device: Device) -> Broker:
     said = device.settings
     url = str(said.get("brokerURL") or "")
     if not url and said.get("ip"):
-        url = f"tcp://{said['ip']}:{int(_number(said, 'port', 1883, 65535))}"
+        url = f"tcp://{said['ip']}:{whole(said, 'port', 1883, 1, 65535, _WHERE)}"
     if not url:
         raise ConfigError(f"{_WHERE}.brokerURL is missing: the MQTT broker, such as tcp://127.0.0.1:1883")
     if "://" not in url:
@@ -143,7 +144,7 @@ async def _broker(device: Device) -> Broker:
         url, str(said.get("clientID") or f"octoedge-mapper-{device.namespace}-{device.name}"),
         username=str(said.get("username", "")), password=await _password(said), ca_file=str(said.get("caFile", "")),
         certificate_file=str(said.get("certificate", "")), key_file=str(said.get("privateKey", "")),
-        keepalive=int(_number(said, "keepAlive", 30, 3600)), timeout=5.0,
+        keepalive=int(number(said, "keepAlive", 30, 1, 3600, _WHERE)), timeout=5.0,
     )  # fmt: skip
 
 
@@ -156,14 +157,3 @@ async def _password(settings: Mapping[str, Any]) -> str:
     except OSError as error:
         raise ConfigError(f"{_WHERE}.passwordFile: {file[:100]!r} cannot be read: {error.strerror}") from error
     return text.splitlines()[0] if text else ""
-
-
-def _number(settings: Mapping[str, Any], key: str, default: float, most: float) -> float:
-    said = settings.get(key, default)
-    try:
-        number = float(said)
-    except (TypeError, ValueError):
-        number = 0.0
-    if not 1 <= number <= most:
-        raise ConfigError(f"{_WHERE}.{key}: {str(said)[:40]!r} is no number from 1 to {most:g}")
-    return number

@@ -18,6 +18,7 @@ from asyncua import ua
 from octoedge.errors import ConfigError, DeviceError, ValueRefused
 from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.framework.keys import keys
+from octoedge.mappers.framework.settings import flag, number, seconds
 from octoedge.mappers.opcua.session import LOOK_SECONDS, Place, Session, Sessions
 
 TIMEOUT = 4.0
@@ -40,7 +41,7 @@ _shared = Sessions()
 )
 async def connect(device: Device) -> Link:
     """Connect to the server. Raises `ConfigError` with the setting's path, `DeviceError`."""
-    sampling, place = _sampling(device.settings), _place(device.settings)
+    sampling, place = number(device.settings, "samplingInterval", 100.0, 10, 3_600_000, _WHERE), _place(device.settings)
     nodes: dict[str, ua.NodeId] = {}
     problems: dict[str, ConfigError] = {}
     for prop in device.properties.values():
@@ -50,7 +51,7 @@ async def connect(device: Device) -> Link:
         except (ua.UaError, ValueError) as error:
             where = f"properties[{prop.name}].visitors.configData.nodeID"
             problems[prop.name] = ConfigError(f"{where}: {said[:60]!r} is no id of a node: {error}")
-    told = [name for name, prop in device.properties.items() if name in nodes and _flag(prop.visitor.get("subscribe"))]
+    told = [name for name, prop in device.properties.items() if name in nodes and flag(prop.visitor, "subscribe")]
     return Link(place, await _shared.take(place), nodes, problems, told, sampling)
 
 
@@ -159,37 +160,11 @@ def _place(settings: Mapping[str, Any]) -> Place:
     password = str(settings.get("passwordFile", "")) if user else ""
     policy = str(settings.get("securityPolicy", "None")) or "None"
     if policy.lower() == "none":
-        return Place(url, user, password, timeout=_seconds(settings))
+        return Place(url, user, password, timeout=seconds(settings, "timeout", TIMEOUT, _WHERE))
     if policy not in _POLICIES:
         raise ConfigError(f"{_WHERE}.securityPolicy: {policy[:40]!r} is none of None, {', '.join(_POLICIES)}")
     mode = str(settings.get("securityMode", "SignAndEncrypt"))
     if mode not in _MODES:
         raise ConfigError(f"{_WHERE}.securityMode: {mode[:40]!r} is none of {', '.join(_MODES)}")
     files = (str(settings.get("certificate", "")), str(settings.get("privateKey", "")))
-    return Place(url, user, password, policy, mode, *files, _seconds(settings))
-
-
-def _flag(said: Any) -> bool:
-    return str(said).lower() in ("true", "1", "1.0")
-
-
-def _sampling(settings: Mapping[str, Any]) -> float:
-    said = settings.get("samplingInterval", 100.0)
-    try:
-        milliseconds = float(said)
-    except (TypeError, ValueError):
-        milliseconds = 0.0
-    if not 10 <= milliseconds <= 3_600_000:
-        raise ConfigError(f"{_WHERE}.samplingInterval: {str(said)[:40]!r} is no number of milliseconds from 10")
-    return milliseconds
-
-
-def _seconds(settings: Mapping[str, Any]) -> float:
-    said = settings.get("timeout", TIMEOUT)
-    try:
-        seconds = float(said)
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds <= 60:
-        raise ConfigError(f"{_WHERE}.timeout: {str(said)[:40]!r} is no number of seconds up to 60")
-    return seconds
+    return Place(url, user, password, policy, mode, *files, seconds(settings, "timeout", TIMEOUT, _WHERE))

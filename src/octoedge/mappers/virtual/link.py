@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from octoedge.errors import ConfigError
 from octoedge.mappers.framework.device import Device, Property
 from octoedge.mappers.framework.keys import keys
+from octoedge.mappers.framework.settings import number
 
 _EMPTY: dict[str, Any] = {"": "", "STRING": "", "BYTES": b""}
 KINDS = ("counter", "random", "store")
+_MOST = 10**15
 
 
 @keys(
@@ -33,7 +35,7 @@ class Virtual:
 
     def __init__(self, device: Device) -> None:
         self._random = random.Random(str(device.settings.get("seed", 0)))  # noqa: S311 - a device that repeats
-        self._step = _number(device.settings, "stepMs", 1000, "protocol") / 1000
+        self._step = number(device.settings, "stepMs", 1000, 1, _MOST, "protocol.configData") / 1000
         self._set: dict[str, tuple[Any, float]] = {}
         """Property → what it was set to, and when."""
         self._began = _now()
@@ -53,29 +55,17 @@ class Virtual:
             return error
 
     def _value(self, prop: Property) -> Any:
-        kind = str(prop.visitor.get("kind", "store"))
+        where, kind = f"properties[{prop.name}].visitors.configData", str(prop.visitor.get("kind", "store"))
         value, since = self._set.get(prop.name, (None, self._began))
         if kind == "counter":
             return int(value or 0) + int((_now() - since) / self._step)
         if kind == "random":
             if prop.type in ("FLOAT", "DOUBLE"):
                 return self._random.random()
-            return self._random.randint(0, int(_number(prop.visitor, "max", 100, f"properties[{prop.name}].visitors")))
+            return self._random.randint(0, int(number(prop.visitor, "max", 100, 1, _MOST, where)))
         if kind == "store":
             return _EMPTY.get(prop.type, 0) if value is None else value
-        where = f"properties[{prop.name}].visitors.configData.kind"
-        raise ConfigError(f"{where}: {kind[:40]!r} is none of {', '.join(KINDS)}")
-
-
-def _number(given: Mapping[str, Any], key: str, default: float, where: str) -> float:
-    said = given.get(key, default)
-    try:
-        number = float(said)
-    except (TypeError, ValueError):
-        number = 0.0
-    if not 1 <= number <= 1e15:
-        raise ConfigError(f"{where}.configData.{key}: {str(said)[:40]!r} is no number from 1 on")
-    return number
+        raise ConfigError(f"{where}.kind: {kind[:40]!r} is none of {', '.join(KINDS)}")
 
 
 def _now() -> float:
