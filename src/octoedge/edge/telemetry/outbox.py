@@ -12,7 +12,8 @@ from __future__ import annotations
 import fnmatch
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from octoedge.edge.telemetry.settings import Settings
 from octoedge.protocol.telemetry import (
@@ -29,6 +30,7 @@ from octoedge.protocol.telemetry import (
 from octoedge.runtime.clock import Clock
 from octoedge.store.sqlite import Database
 
+T = TypeVar("T")
 MIGRATIONS = (
     """
     CREATE TABLE stream (
@@ -104,7 +106,7 @@ class Outbox:
                 self._turn = key
             return sections
 
-        return await self._database.read(read)
+        return await self._database.read(lambda connection: _at_one_moment(connection, read))
 
     async def settle(self, sections: Sequence[Section]) -> None:
         """The cloud has stored these."""
@@ -175,6 +177,15 @@ class Outbox:
     def _rank(self, stream: str) -> int:
         order = self._settings.drop_first
         return next((at for at, pattern in enumerate(order) if fnmatch.fnmatchcase(stream, pattern)), len(order))
+
+
+def _at_one_moment(connection: sqlite3.Connection, read: Callable[[sqlite3.Connection], T]) -> T:
+    """Streams and their values belong together: what is numbered in between would be more than the stream says."""
+    connection.execute("BEGIN")
+    try:
+        return read(connection)
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _number(connection: sqlite3.Connection, device: str, name: str, text: str, stamp: int, now: float) -> None:
