@@ -130,7 +130,10 @@ def _image(arguments: argparse.Namespace) -> None:
 async def _test(arguments: argparse.Namespace) -> None:
     from octoedge.mappers.kit import run
 
-    failed = await run.judge(arguments.what, lambda line: print(line, flush=True), arguments.devices)
+    try:
+        failed = await run.judge(arguments.what, lambda line: print(line, flush=True), arguments.devices)
+    except asyncio.CancelledError as error:
+        raise DeviceError(f"the test of {arguments.what} was stopped before its end") from error
     if failed:
         raise DeviceError(f"{arguments.what} fails {failed} of {len(run.CHECKS)} checks")
 

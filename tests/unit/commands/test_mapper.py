@@ -114,3 +114,14 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["run", "virtual", "--http-port", "99999"])
     assert "is no port, 0 to 65535" in capsys.readouterr().err
+
+
+def test_a_test_that_is_stopped_has_not_passed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "octoedge.commands.mapper", "test", "virtual", "--devices", "5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as test:
+        assert test.stdout is not None
+        assert test.stderr is not None
+        assert test.stdout.readline().startswith("ok")
+        test.terminate()
+        assert test.wait(60) == 1
+        assert "stopped before its end" in test.stderr.read()
