@@ -8,6 +8,8 @@ import shutil
 import socket
 from pathlib import Path
 
+from octoedge.testing.eventually import listening
+
 _PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 _SECONDS = 30.0
 
@@ -36,15 +38,7 @@ class _Server:
         log = await asyncio.to_thread((self.folder / "log").open, "ab")
         self._process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
         log.close()
-        async with asyncio.timeout(_SECONDS):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    return
+        await listening(self.port, within=_SECONDS)
 
 
 class RedisServer(_Server):

@@ -38,3 +38,16 @@ async def comes_true(look: Callable[[], object], *, within: float = 30) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"not so within {within:g} s")
         await asyncio.sleep(0.01)
+
+
+async def listening(port: int, *, within: float = 30) -> None:
+    """Return when a port of the loopback takes connections. Raises `TimeoutError`."""
+    async with asyncio.timeout(within):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return

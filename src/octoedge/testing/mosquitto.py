@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 from octoedge.errors import TransportError
+from octoedge.testing.eventually import listening
 from octoedge.transport.mqtt import Broker, MqttClient, connect
 
 PATH = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin") or "mosquitto"
@@ -42,15 +43,7 @@ class Mosquitto:
         self._process = await asyncio.create_subprocess_exec(
             PATH, "-c", str(config), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    return
+        await listening(self.port, within=10)
 
     async def kill(self) -> None:
         """kill -9; nothing happens when it does not run."""

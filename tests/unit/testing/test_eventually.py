@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from octoedge.testing.eventually import eventually
+from octoedge.testing.eventually import eventually, listening
 
 
 def test_what_is_so_is_given_at_once() -> None:
@@ -38,3 +39,15 @@ def test_a_look_that_fails_is_not_yet() -> None:
 def test_another_error_is_not_swallowed() -> None:
     with pytest.raises(ZeroDivisionError):
         eventually(lambda: 1 / 0, within=10)
+
+
+def test_a_port_is_awaited_until_it_takes_connections() -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server:
+            await listening(port)
+        with pytest.raises(TimeoutError):
+            await listening(port, within=0.1)
+
+    asyncio.run(main())

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from octoedge.commands.bench.world import DEADLINE, GRACE, PORT_OFFSET
+from octoedge.commands.bench.world import DEADLINE, GRACE, PORT_OFFSET, ended
 from octoedge.errors import DeadlineError
 from octoedge.keadm import cluster
 from octoedge.kube.access import Access, kubeconfig
@@ -56,12 +56,7 @@ class Plane:
         """End it."""
         process, self._process = self._process, None
         if process is not None:
-            process.terminate()
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(GRACE)
+            ended(process)
 
     def kill(self) -> None:
         """kill -9."""

@@ -25,7 +25,7 @@ import msgspec
 
 from octoedge.commands.bench.process import cpu_seconds, traffic
 from octoedge.commands.bench.report import Samples
-from octoedge.commands.bench.world import DEADLINE, GRACE, World
+from octoedge.commands.bench.world import DEADLINE, GRACE, World, ended
 from octoedge.errors import DeadlineError, InstallError
 from octoedge.keadm import edgehealth, telemetry
 from octoedge.kube.kinds import DEVICEMODELS, DEVICES
@@ -140,12 +140,7 @@ def _mapper(world: World, rig: Rig) -> Iterator[_Mapper]:
         try:
             yield _Mapper(process, port, path)
         finally:
-            process.terminate()
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(GRACE)
+            ended(process)
 
 
 async def _numbered(world: World) -> int:

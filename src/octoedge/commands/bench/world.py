@@ -137,3 +137,13 @@ def octoedge(environment: dict[str, str], *arguments: str) -> None:
     )
     if done.returncode:
         raise DeadlineError(f"octoedge {' '.join(arguments)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    """Tell a process to end, and see that it does."""
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(GRACE)
