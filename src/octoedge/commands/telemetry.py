@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
     else:
-        print(found.text())
+        nothing = bool(arguments.node) and not found.accounts
+        print(f"no telemetry has come from node {arguments.node}" if nothing else found.text())
         if arguments.verbose and found.accounts:
             print(f"\n{found.rows()}")
     return 0 if found.well else 1

@@ -241,7 +241,8 @@ def compiled(layer: Mapping[str, Path | bytes | Link], room: Path) -> dict[str, 
     # Alone, in one order: the same sources give the same bytes.
     done = subprocess.run(command, input=json.dumps(work), capture_output=True, text=True)
     if done.returncode:
-        raise ConfigError(f"the modules of the image cannot be compiled: {done.stderr.strip()[-300:]}")
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise ConfigError(f"the modules of the image cannot be compiled: {why[-300:]}")
     return {path: target for path, target in made.items() if target.exists()}
 
 

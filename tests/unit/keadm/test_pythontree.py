@@ -68,3 +68,12 @@ def test_modules_are_compiled_the_same_every_time_and_name_their_place_in_the_im
     made.rename(tmp_path / "__pycache__" / Path(path).name)
     ran = subprocess.run((sys.executable, "-c", "import one; print(len(one.NAMES))"), cwd=tmp_path, capture_output=True)
     assert ran.stdout == b"2\n", ran.stderr
+
+
+def test_why_modules_cannot_be_compiled_is_said_in_a_line(tmp_path: Path) -> None:
+    source = tmp_path / "one.py"
+    source.write_text("x = 1\n")
+    with pytest.raises(ConfigError) as refused:
+        tree.compiled({"lib/one.py": source, "lib/gone.py": tmp_path / "gone.py"}, tmp_path)
+    assert str(refused.value).startswith("the modules of the image cannot be compiled: FileNotFoundError")
+    assert "\n" not in str(refused.value)
