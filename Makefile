@@ -65,7 +65,7 @@ contracts:
 	@$(BIN)/lint-imports --no-logo
 
 tests:
-	@$(BIN)/pytest -n 2 tests --ignore tests/e2e -m "not e2e"
+	@$(BIN)/pytest -n 2 tests --ignore tests/e2e -m "not e2e" --hypothesis-profile=same-examples
 
 e2e:
 	@$(BIN)/pytest tests/e2e tests/docs -m e2e

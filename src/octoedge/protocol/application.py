@@ -120,7 +120,7 @@ def is_discovery(path: str) -> bool:
     """Whether a path is one of the pages that are handed through (spec: metadata, section 4.6)."""
     if len(path) > 512 or not path.startswith("/") or not path.isascii() or any(sign in path for sign in "?#%\\ "):
         return False
-    parts = path.strip("/").split("/")
+    parts = path[1:].removesuffix("/").split("/")
     if any(part in ("", ".", "..") for part in parts):
         return False
     if "/".join(parts[:2]) in _OPENAPI:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from octoedge.errors import ApiError, MessageError
@@ -179,6 +179,8 @@ def test_no_text_makes_a_path_outside_its_collection(text: str) -> None:
 
 
 @given(st.text(max_size=80))
+@example("/version")
+@example("version//")
 def test_discovery_hands_through_nothing_else(text: str) -> None:
     if a.is_discovery(f"/{text}"):
         assert text.split("/")[0] in (*a.DISCOVERY, "openapi")
