@@ -120,9 +120,9 @@ class DeviceWorld:
 class RememberingMapper:
     """Implements `dmi.services.DeviceMapper`: takes everything, or refuses what `fail` says."""
 
-    def __init__(self, protocol: str, path: Path, version: str = "v1") -> None:
+    def __init__(self, protocol: str, path: Path, version: str = "v1", name: str = "remembering") -> None:
         self.path = path
-        self.info = m.MapperInfo("remembering", version, "v1beta1", protocol, str(path).encode(), "ok")
+        self.info = m.MapperInfo(name, version, "v1beta1", protocol, str(path).encode(), "ok")
         self.calls: list[tuple[str, Any]] = []
         self.fail: Exception | None = None
         self._news = asyncio.Event()

@@ -1,7 +1,7 @@
 """Attention: devices of which nobody speaks count as offline, until somebody does.
 
 heard(device) ──► hearing (pure) ──overdue──► desk.silence ──► state Offline, told to clients and the cloud
-mappers' sockets, tried now and then ─────────┘
+mappers' sockets, tried now and then ─────────┘ (a mapper that another has displaced takes its devices back)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 from octoedge.edge.devicetwin.desk import Desk
 from octoedge.edge.devicetwin.hearing import CYCLES, Hearing
 from octoedge.edge.devicetwin.mappers import Mappers
+from octoedge.edge.devicetwin.registrations import Registration
 from octoedge.errors import DeviceUnknown, StoreCorrupt, StoreError
 from octoedge.runtime.logs import SaidOnce
 
@@ -73,10 +74,14 @@ class Attention:
         if _now() >= self._next_try:
             self._next_try = _now() + _TRY_SECONDS
             for registration in self._mappers.registrations:
-                await self._tried(registration.protocol, registration.path, listens(registration.path))
+                await self._tried(registration, listens(registration.path))
 
-    async def _tried(self, protocol: str, path: str, there: bool) -> None:
+    async def _tried(self, registration: Registration, there: bool) -> None:
+        protocol, path = registration.protocol, registration.path
         missed = 0 if there else self._missed.get(protocol, 0) + 1
+        if missed >= 2 and (other := self._other(registration)) is not None:
+            await self._mappers.reinstate(other, registration)
+            path, there, missed = other.path, True, 0
         was, self._missed[protocol] = self._missed.get(protocol, 0), missed
         if missed == 2:
             log.warning("nobody listens on %s any more: the devices of %s count as offline", path, protocol)
@@ -86,6 +91,10 @@ class Attention:
             log.info("somebody listens on %s again", path)
             for device in self._mappers.devices_of(protocol):
                 await self.heard(device)
+
+    def _other(self, gone: Registration) -> Registration | None:
+        """A mapper that it had displaced and that is still there."""
+        return next((one for one in self._mappers.displaced(gone) if listens(one.path)), None)
 
     async def _lost(self, device: str, why: str) -> None:
         if device not in self._silent:

@@ -5,13 +5,16 @@
 
 A turn compares what is with what was told, so a mapper may come before, after or between its models and devices, and a
 call that failed is made again. What was told is stored: a restart of EdgeCore does not restart the mappers' devices.
+
+Of two mappers of a protocol the one that registered last serves it. The other is remembered: when nobody listens on the
+last one's socket any more it serves again (`attention` looks), and is told what it missed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
-import sqlite3
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -19,7 +22,9 @@ import msgspec
 from octoedge.api import devices as api
 from octoedge.dmi import messages as m
 from octoedge.dmi.services import MAPPER, call
-from octoedge.edge.devicetwin.tell import Call, Key, Verb, Wanted, plan, wanted
+from octoedge.edge.devicetwin import registrations
+from octoedge.edge.devicetwin.registrations import Registration
+from octoedge.edge.devicetwin.tell import Call, Verb, Wanted, plan, wanted
 from octoedge.edge.ports import Metadata
 from octoedge.errors import DeadlineError, MessageError, TransportError
 from octoedge.protocol.protobuf import Message
@@ -34,30 +39,6 @@ log = logging.getLogger(__name__)
 CALL_SECONDS = 10.0
 """KubeEdge's deadline for a call to a mapper."""
 MAX_MAPPERS = 64
-_KEY = "node/nodeID/namespace/devicemapper/"
-"""Where KubeEdge keeps registrations in the table `meta`; the words are literal."""
-_TYPE = "devicemapper"
-
-
-class Registration(msgspec.Struct, frozen=True):
-    """A mapper as KubeEdge keeps it; `address` is the path of its socket, base64 in JSON."""
-
-    name: str
-    version: str = ""
-    api_version: str = ""
-    protocol: str = ""
-    address: bytes = b""
-    state: str = ""
-
-    @property
-    def path(self) -> str:
-        """The socket's path."""
-        return self.address.decode(errors="replace")
-
-    @property
-    def wide(self) -> bool:
-        """Whether it is one of ours, which reads numbers of 64 bits."""
-        return "octoedge" in self.version
 
 
 class _Served(msgspec.Struct):
@@ -77,6 +58,10 @@ class Mappers:
         self._database = database
         self._metadata = metadata
         self._served: dict[str, _Served] = {}
+        self._known: list[Registration] = []
+        """All that is stored, also of mappers which another has displaced; the last one to register is the last."""
+        self._books = asyncio.Lock()
+        """Who serves and what it was told change together."""
         self._queue: KeyedQueue[str] = KeyedQueue(self._turn, workers=8, name="mapper for")
         self._said = SaidOnce(log)
         self._troubles: dict[str, dict[str, str]] = {}
@@ -93,7 +78,8 @@ class Mappers:
 
     async def run(self) -> None:
         """Take up the mappers that registered before, then tell until cancelled."""
-        for registration in self._database.read_now(_registrations):
+        self._known = self._database.read_now(registrations.stored)
+        for registration in self._known:
             self._serve(registration)
         self.changed()
         try:
@@ -110,15 +96,39 @@ class Mappers:
     async def register(self, info: m.MapperInfo, *, with_data: bool) -> m.MapperRegisterResponse:
         """A mapper is there; returns what it should know when it asks for that, else it is told by calls."""
         registration = Registration(info.name, info.version, info.api_version, info.protocol, info.address, info.state)
-        _check(registration)
+        registration.check()
         if registration.protocol not in self._served and len(self._served) >= MAX_MAPPERS:
             raise MessageError(f"there are {MAX_MAPPERS} mappers on this node already")
         knows = await self._wanted(registration) if with_data else Wanted({}, {}, {})
-        await self._database.write(lambda connection: _keep(connection, registration, knows.digests()))
-        self._serve(registration)
+        async with self._books:
+            served = self._served.get(registration.protocol)
+            before = served.registration if served is not None else None
+            await self._database.write(lambda c: registrations.keep(c, registration, knows.digests(), before))
+            self._known = self._database.read_now(registrations.stored)
+            self._serve(registration)
         self._queue.add(registration.protocol)
         log.info("mapper %s serves %s at %s", registration.name, registration.protocol, registration.path)
+        if before is not None and before.name != registration.name:
+            log.warning("… in place of mapper %s at %s", before.name, before.path)
         return m.MapperRegisterResponse(tuple(knows.models.values()), tuple(knows.devices.values()))
+
+    def displaced(self, serving: Registration) -> list[Registration]:
+        """Mappers of its protocol in whose place it serves, the last one first."""
+        return registrations.displaced(self._known, serving)
+
+    async def reinstate(self, again: Registration, gone: Registration) -> None:
+        """The one that served is gone; this one, which it had displaced, is there."""
+        async with self._books:
+            if self._served[gone.protocol].registration is not gone:
+                return  # one has registered just now
+            await self._database.write(lambda c: registrations.keep_again(c, again, gone))
+            self._known = self._database.read_now(registrations.stored)
+            self._serve(again)
+        self._queue.add(again.protocol)
+        log.warning(
+            "nobody listens on %s any more: mapper %s at %s serves %s again",
+            gone.path, again.name, again.path, again.protocol,
+        )  # fmt: skip
 
     def _serve(self, registration: Registration) -> None:
         before = self._served.get(registration.protocol)
@@ -135,7 +145,7 @@ class Mappers:
     async def _turn(self, protocol: str) -> None:
         served = self._served[protocol]
         wants = await self._wanted(served.registration)
-        told = self._database.read_now(lambda connection: _told(connection, protocol))
+        told = self._database.read_now(lambda connection: registrations.told(connection, protocol))
         troubles = dict(wants.troubles)
         failed = False
         for one in plan(wants.digests(), told):
@@ -151,7 +161,8 @@ class Mappers:
                 self._said.trouble(f"{one.verb.name} {one.key[1]}", str(error))
                 failed = True
                 continue
-            await self._database.write(functools.partial(_note, protocol=protocol, done=one))
+            if not await self._noted(served, one):
+                return  # another serves; its own turn waits
         if failed:
             self._queue.add_later(protocol, served.backoff.next())
         else:
@@ -163,9 +174,18 @@ class Mappers:
                 await self._explain(device, why)
                 self._explained[device] = why
 
+    async def _noted(self, served: _Served, done: Call) -> bool:
+        """Store that it was told this; False when meanwhile it no longer serves."""
+        protocol = served.registration.protocol
+        async with self._books:
+            if self._served[protocol] is not served:
+                return False
+            await self._database.write(functools.partial(registrations.note, protocol=protocol, done=done))
+        return True
+
     def devices_of(self, protocol: str) -> list[str]:
         """The devices that the mapper of a protocol was told of."""
-        told = self._database.read_now(lambda connection: _told(connection, protocol))
+        told = self._database.read_now(lambda connection: registrations.told(connection, protocol))
         return [key for kind, key in told if kind == api.DEVICE]
 
     async def _make(self, served: _Served, one: Call, wants: Wanted) -> None:
@@ -186,57 +206,6 @@ _CALLS: dict[Verb, Callable[[str, Wanted], tuple[str, Message]]] = {
     Verb.DEVICE_CHANGED: lambda key, wants: ("UpdateDevice", m.DeviceRequest(wants.devices[key])),
     Verb.DEVICE_GONE: lambda key, _: ("RemoveDevice", _named(key)),
 }
-
-
-def _check(registration: Registration) -> None:
-    for what, text in (("name", registration.name), ("protocol", registration.protocol)):
-        if not text or len(text) > 253 or "/" in text:
-            raise MessageError(
-                f"a mapper registers with a {what} of 1 to 253 characters without a slash, not {text[:60]!r}"
-            )
-    if not registration.path.startswith("/"):
-        raise MessageError(
-            f"mapper {registration.name} registers with the address {registration.path[:100]!r}; it must be the "
-            "absolute path of its unix socket"
-        )
-
-
-def _keep(connection: sqlite3.Connection, registration: Registration, knows: dict[Key, str]) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO meta (key, type, value) VALUES (?, ?, ?)",
-        (_KEY + registration.name, _TYPE, msgspec.json.encode(registration).decode()),
-    )
-    connection.execute("DELETE FROM mapper_told WHERE protocol = ?", (registration.protocol,))
-    connection.executemany(
-        "INSERT INTO mapper_told (protocol, kind, key, digest) VALUES (?, ?, ?, ?)",
-        [(registration.protocol, *key, digest) for key, digest in knows.items()],
-    )
-
-
-def _note(connection: sqlite3.Connection, protocol: str, done: Call) -> None:
-    if done.digest:
-        connection.execute(
-            "INSERT OR REPLACE INTO mapper_told (protocol, kind, key, digest) VALUES (?, ?, ?, ?)",
-            (protocol, *done.key, done.digest),
-        )
-    else:
-        connection.execute("DELETE FROM mapper_told WHERE protocol = ? AND kind = ? AND key = ?", (protocol, *done.key))
-
-
-def _told(connection: sqlite3.Connection, protocol: str) -> dict[Key, str]:
-    rows = connection.execute("SELECT kind, key, digest FROM mapper_told WHERE protocol = ?", (protocol,))
-    return {(kind, key): digest for kind, key, digest in rows}
-
-
-def _registrations(connection: sqlite3.Connection) -> list[Registration]:
-    """In the order of their last registration: of two for one protocol the later serves it."""
-    found: list[Registration] = []
-    for (value,) in connection.execute("SELECT value FROM meta WHERE type = ? ORDER BY rowid", (_TYPE,)):
-        try:
-            found.append(msgspec.json.decode(value, type=Registration))
-        except msgspec.DecodeError as error:
-            log.warning("a mapper's registration cannot be read and is left out: %s", error)
-    return found
 
 
 def _readable(objects: list[bytes], kind: type[api.V], said: SaidOnce) -> list[api.V]:
