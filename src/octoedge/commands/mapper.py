@@ -19,7 +19,6 @@ import argparse
 import asyncio
 import os
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
@@ -27,6 +26,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from octoedge.commands import ending
 from octoedge.errors import ConfigError, DeviceError, OctoedgeError, first_of
 from octoedge.runtime import logs, openfiles
 
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         work = parsed.work(parsed)
         if work is not None:
-            asyncio.run(_until_told(work))
+            with ending.orderly():
+                asyncio.run(_until_told(work))
     except OctoedgeError as problem:
         print(f"octoedge-mapper: {problem}", file=sys.stderr)
         return 1
@@ -245,13 +246,11 @@ def _edgecore() -> Path:
 
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until it ends, or SIGTERM or SIGINT comes."""
-    loop = asyncio.get_running_loop()
     why: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work, name="work")
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, task.cancel)
+            ending.stop_on_signals(task.cancel)
     except* OctoedgeError as errors:
         why = first_of(errors)  # Python 3.11.2 wraps what is raised in here
     if why is not None:
