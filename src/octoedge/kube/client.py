@@ -348,7 +348,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         code = error.os_error.errno
         return f"cannot be reached: {os.strerror(code) if code else error.os_error}"
-    return f"cannot be reached: {error or type(error).__name__}"
+    return f"cannot be reached: {str(error) or type(error).__name__}"
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:

@@ -108,7 +108,7 @@ class CaptureSocket:
             log.info("a capture of %s was asked for: %.0f s at most", asked.node or "all nodes", asked.seconds)
             await self._capture(asked, reader, writer)
         except (MessageError, OSError) as error:
-            writer.write(f"{error or 'nothing was asked'}\n".encode())
+            writer.write(f"{str(error) or 'nothing was asked'}\n".encode())
         finally:
             self._open -= 1
             writer.close()

@@ -120,7 +120,7 @@ class HttpServer:
             while await self._one(reader, writer):
                 pass
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            log.debug("= a client is gone: %s", error or "too slow")
+            log.debug("= a client is gone: %s", str(error) or "too slow")
         except asyncio.CancelledError:
             # Ends here: asyncio made this task for the connection, and until 3.12 takes its cancellation for an error.
             abort(writer)

@@ -171,7 +171,7 @@ class Kubelet:
                     url.hostname, url.port or 443, ssl=self._way.tls, limit=CHUNK, server_hostname=""
                 )
         except (OSError, TimeoutError) as error:
-            text = f"error dialing backend: {where}: {error or 'no answer in time'}"
+            text = f"error dialing backend: {where}: {str(error) or 'no answer in time'}"
             raise ApiError(502, "BadGateway", text) from error
         try:
             lines = [f"{method} {target} HTTP/1.1", f"Host: {where}", *(f"{name}: {value}" for name, value in headers)]
@@ -192,7 +192,7 @@ async def _switched(reader: asyncio.StreamReader, where: str) -> bytes:
             size = answer.headers.get("content-length", "")
             body = await _body(reader, min(int(size), _MAX_ERROR) if size.isdecimal() else _MAX_ERROR)
     except (OSError, EOFError, asyncio.LimitOverrunError, ProtocolError, TimeoutError) as error:
-        text = f"error dialing backend: {where}: {error or 'no answer in time'}"
+        text = f"error dialing backend: {where}: {str(error) or 'no answer in time'}"
         raise ApiError(502, "BadGateway", text) from error
     raise refused(answer.status, body)
 

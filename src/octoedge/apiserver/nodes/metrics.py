@@ -148,7 +148,7 @@ class Metrics:
             async with asyncio.timeout(_SECONDS):
                 found[node] = _summaries.decode(await self._pages.read(session, node, "/stats/summary", _MAX_SUMMARY))
         except (ApiError, TimeoutError, aiohttp.ClientError, msgspec.DecodeError) as error:
-            log.debug("= node %s tells nothing of what it uses: %s", node, error or "no answer in time")
+            log.debug("= node %s tells nothing of what it uses: %s", node, str(error) or "no answer in time")
 
 
 def _head(kind: str) -> Json:

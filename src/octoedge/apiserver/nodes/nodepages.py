@@ -79,7 +79,7 @@ class NodePages:
                 if response.status >= 300:
                     raise refused(response.status, await response.content.read(_MAX_ERROR))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            text = f"error trying to reach node {node}: {error or type(error).__name__}"
+            text = f"error trying to reach node {node}: {str(error) or type(error).__name__}"
             raise ApiError(502, "BadGateway", text) from error
         async with response:
             yield response

@@ -51,7 +51,7 @@ class KubeletLogs:
                 response = await self._connections().get(url, headers={WARNINGS: "true"}, ssl=self._way.tls)
                 await _accepted(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}') from error
+            raise ApiError(500, "InternalError", f'Get "{url}": {str(error) or type(error).__name__}') from error
         return PodLog(_chunks(response), response.headers.get("Warning", ""))
 
     async def close(self) -> None:

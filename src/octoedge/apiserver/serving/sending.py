@@ -97,7 +97,7 @@ async def _written(
                 await _write(response, chunk)
         await response.write_eof()
     except (TimeoutError, ConnectionError, ApiError) as error:
-        log.debug("= %s ended: %s", http.path, error or type(error).__name__)
+        log.debug("= %s ended: %s", http.path, str(error) or type(error).__name__)
         if http.transport is not None:
             http.transport.abort()
     return response

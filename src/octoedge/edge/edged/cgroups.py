@@ -51,7 +51,7 @@ class Cgroups:
             else:
                 self._create_v1(parent, limits)
         except (OSError, TimeoutError) as error:
-            self._complain(f"pod cgroup {parent} cannot be made: {error or 'no end in time'}")
+            self._complain(f"pod cgroup {parent} cannot be made: {str(error) or 'no end in time'}")
 
     async def remove(self, parent: str) -> bool:
         """Remove a pod's cgroup with all below it; whether nothing of it is left.

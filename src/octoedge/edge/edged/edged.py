@@ -332,7 +332,7 @@ class Edged:
             async with asyncio.timeout(_START_PATIENCE):
                 await look
         except (OctoedgeError, TimeoutError) as error:
-            log.warning("the container runtime cannot be looked at yet: %s", error or "it hangs")
+            log.warning("the container runtime cannot be looked at yet: %s", str(error) or "it hangs")
             return False
         return True
 

@@ -89,7 +89,7 @@ class LocalApi:
                 return
             await _send(writer, await self._answer(await _request(reader)))
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            log.debug("local API: %s", error or "the client is too slow")
+            log.debug("local API: %s", str(error) or "the client is too slow")
         finally:
             self._open.discard(task)
             writer.close()

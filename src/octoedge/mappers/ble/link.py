@@ -98,7 +98,7 @@ class Link:
         try:
             await self._client.disconnect()
         except FOREIGN as error:
-            raise DeviceError(f"disconnecting from {self._address}: {error or type(error).__name__}") from error
+            raise DeviceError(f"disconnecting from {self._address}: {str(error) or type(error).__name__}") from error
 
     async def listen(self, news: News) -> None:
         """Take what the device tells by itself, until it is gone: `DeviceError`."""
@@ -154,7 +154,7 @@ class Link:
         try:
             return await asking
         except FOREIGN as error:
-            text = f"{doing} {which} of {self._address}: {error or type(error).__name__}"
+            text = f"{doing} {which} of {self._address}: {str(error) or type(error).__name__}"
             refused = any(word in str(error) for word in ("NotPermitted", "not permitted", "NotSupported", "not found"))
             raise (ValueRefused if refused else DeviceError)(text) from error
 

@@ -43,7 +43,9 @@ def text(value: Any, kind: str) -> str:
     try:
         said = _WRITERS.get(kind.upper(), _any)(value)
         said.encode()  # half a character (a lone surrogate) cannot travel
-    except (ValueError, TypeError, OverflowError):
+    except ValueRefused:
+        raise
+    except Exception:  # what an author's object does that is asked for its text is his
         raise ValueRefused(f"{_shown(value)} is no value of type {kind.upper()}") from None
     if len(said) > MAX_TEXT:
         raise ValueRefused(f"a value of {len(said)} characters is longer than {MAX_TEXT}")
@@ -105,6 +107,8 @@ def _shown(value: Any) -> str:
         return repr(str(value)[:60])
     except ValueError:
         return "an integer of thousands of digits"
+    except Exception:
+        return f"a {type(value).__name__} without a text"
 
 
 def _real(digits: int) -> Callable[[Any], str]:

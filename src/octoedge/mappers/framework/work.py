@@ -38,6 +38,8 @@ ROUNDS = 3
 DISCONNECT_SECONDS = 5.0
 NEWS_SECONDS = 0.05
 """Between readings of what comes by itself."""
+_TROUBLE = 400
+"""Characters of a trouble that are told."""
 
 
 class State(enum.Enum):
@@ -275,7 +277,7 @@ class Work:
             self._tell([self._twin(prop, self._last_text(prop.name))])
 
     def _note(self, prop: Property, why: str) -> None:
-        self._said.trouble(f"{self.device.id} {prop.name}", why)
+        self._said.trouble(f"{self.device.id} {prop.name}", _line(why))
 
     # ---- values ----------------------------------------------------------------------------------------------------
 
@@ -321,7 +323,7 @@ class Work:
     # ---- the state -------------------------------------------------------------------------------------------------
 
     def _be(self, state: State, trouble: str) -> None:
-        self.trouble = trouble
+        self.trouble = trouble = _line(trouble)
         if trouble:
             self._said.trouble(self.device.id, f"{state.value}: {trouble}")
         else:
@@ -332,7 +334,7 @@ class Work:
 
     def _tell_state(self) -> None:
         if self.device.state_cycle is not None and self.state is not State.UNKNOWN:
-            self._teller.state((self.device.namespace, self.device.name), self.state.value)
+            self._teller.state((self.device.namespace, self.device.name), self.state.value, self.trouble)
 
     async def _states(self) -> None:
         while True:
@@ -348,6 +350,12 @@ class Work:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _line(text: str) -> str:
+    """What is told of a trouble: libraries and authors quote whatever a device sends, at any length."""
+    shown = text[:_TROUBLE].replace("\n", " ")
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in shown) + ("…" if len(text) > _TROUBLE else "")
 
 
 def _place(device: Device) -> tuple[Any, ...]:

@@ -96,7 +96,7 @@ class Link:
                     content += more
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise DeviceError(f"{method} {url}: {error or type(error).__name__}") from error
+            raise DeviceError(f"{method} {url}: {str(error) or type(error).__name__}") from error
         if len(content) > MAX_ANSWER:
             raise DeviceError(f"{method} {url}: the answer is longer than {MAX_ANSWER} bytes")
         if 400 <= status < 500:

@@ -68,7 +68,7 @@ class Place:
         except Exception as error:  # asyncua raises whatever its parser stumbles over
             with contextlib.suppress(Exception):
                 await client.disconnect()
-            raise DeviceError(f"no connection to {self.url}: {error or type(error).__name__}") from error
+            raise DeviceError(f"no connection to {self.url}: {str(error) or type(error).__name__}") from error
         except BaseException:
             client.disconnect_socket()
             raise
@@ -166,7 +166,7 @@ class Session:
                 self.trouble = f"{what}: {error}"
             raise
         except FOREIGN as error:
-            self.trouble = f"{what}: {error or type(error).__name__}"
+            self.trouble = f"{what}: {str(error) or type(error).__name__}"
             raise DeviceError(self.trouble) from error
         self.trouble = ""
         return found

@@ -61,7 +61,7 @@ class Sender:
                     pipe.zadd(sample.device, {member(sample): sample.time})
                 answers = await pipe.execute(raise_on_error=False)
         except (errors.RedisError, OSError) as error:
-            raise TransportError(f"redis {self._place}: {error or type(error).__name__}") from error
+            raise TransportError(f"redis {self._place}: {str(error) or type(error).__name__}") from error
         pairs = list(zip(samples, answers, strict=True))
         refused = [(sample, str(said)) for sample, said in pairs if _wrong_type(said)]
         left = [(sample, said) for sample, said in pairs if isinstance(said, Exception) and not _wrong_type(said)]

@@ -44,7 +44,7 @@ class Web:
         except TimeoutError as error:
             raise TransportError(f"{shown} does not answer within {SECONDS:.0f} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TransportError(f"{shown}: {error or type(error).__name__}") from error
+            raise TransportError(f"{shown}: {str(error) or type(error).__name__}") from error
         if status < 300:
             return content
         text = f"{shown} answers {status} {content[:200].decode(errors='replace').strip()}".strip()

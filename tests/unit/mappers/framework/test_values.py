@@ -10,6 +10,16 @@ from octoedge.errors import ValueRefused
 from octoedge.mappers.framework import values
 
 
+class _Broken:
+    """What an author gives as a value, and cannot be asked what it is."""
+
+    def __str__(self) -> str:
+        raise AttributeError("name")
+
+    def __bool__(self) -> bool:
+        raise AttributeError("value")
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "said"),
     [
@@ -64,6 +74,9 @@ def test_a_text_that_is_no_value_is_refused(said: str, kind: str) -> None:
         pytest.param(10**5000, "INT", id="long"),
         pytest.param(10**5000, "", id="long-any"),
         ("half \ud800", "STRING"),
+        ("maybe" * 1000, "BOOLEAN"),
+        pytest.param(_Broken(), "STRING", id="broken"),
+        pytest.param(_Broken(), "BOOLEAN", id="broken-truth"),
     ],
 )
 def test_what_a_device_cannot_mean_is_refused(value: object, kind: str) -> None:

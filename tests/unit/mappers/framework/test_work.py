@@ -72,7 +72,7 @@ class Told:
     def report(self, device: tuple[str, str], twins: Sequence[m.Twin]) -> None:
         self.twins += twins
 
-    def state(self, device: tuple[str, str], state: str) -> None:
+    def state(self, device: tuple[str, str], state: str, why: str) -> None:
         self.states.append(state)
 
     def last(self, name: str) -> m.TwinProperty:
@@ -219,6 +219,19 @@ def test_one_property_that_fails_leaves_the_others() -> None:
             assert {twin.property_name for twin in told.twins} == {"setpoint"}
             assert work.state is State.UNHEALTHY
             assert "temperature" in work.trouble
+
+    run(main())
+
+
+def test_what_is_told_of_a_trouble_is_one_line_however_much_a_device_said() -> None:
+    async def main() -> None:
+        plant = Plant()
+        async with _working(plant, _device()) as (work, _):
+            plant.values["temperature"] = DeviceError("it said\n\x1b[31m" + "x" * 100_000)
+            await asyncio.sleep(2.0)
+            assert work.trouble.startswith("temperature: it said ")
+            assert work.trouble.isprintable()
+            assert len(work.trouble) < 500
 
     run(main())
 
