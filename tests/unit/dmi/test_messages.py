@@ -15,6 +15,7 @@ GOLDEN = [
     (m.Twin("t"), "0a01741200" + "1a00"),
     (m.PushMethod(otel=m.PushOtel("u")), "22030a0175"),
     (m.ReportDeviceStatesRequest("d", "ns", "ok"), "0a016412026e731a026f6b"),
+    (m.ReportDeviceStatesRequest("d", "ns", "ok", "why"), "0a016412026e731a026f6b" + "a20603776879"),
 ]
 
 

@@ -17,7 +17,9 @@ from typing import TypeVar
 from octoedge.api import devices as api
 from octoedge.api.meta import view
 from octoedge.cloud.devicecontroller import membership
+from octoedge.cloud.devicecontroller.events import Events
 from octoedge.cloud.devicecontroller.facts import Facts, facts, matters
+from octoedge.cloud.devicecontroller.reach import Reachability
 from octoedge.cloud.devicecontroller.statuses import Statuses
 from octoedge.cloud.devicecontroller.wishes import Wishes
 from octoedge.cloud.ports import Downlink, LastChanges, Live, Wanted
@@ -51,7 +53,9 @@ class Downstream:
         self._downlink = downlink
         self._clock = clock
         self.statuses = Statuses(client, mirror=mirror)
-        self._wishes = Wishes(client, clock, self._object)
+        events = Events(client, clock)
+        self.reachability = Reachability(events)
+        self._wishes = Wishes(events, self._object)
         self._facts: dict[Key, Facts] = {}
         self._of_node: dict[str, set[Key]] = {}
         self._of_model: dict[Key, set[Key]] = {}
@@ -73,6 +77,7 @@ class Downstream:
                 await informer.wait_synced()
             group.create_task(self.statuses.run(), name="DeviceStatuses")
             group.create_task(self._wishes.run(), name="wishes of devices")
+            group.create_task(self.reachability.run(), name="reachability of devices")
             self._known = True
             log.info("%d devices of %d models known", len(self.devices), len(self.models))
             ready()
@@ -239,6 +244,7 @@ class Downstream:
         self._changes.forget(last.uid)
         self._unindex(last)
         self.statuses.forget(last)
+        self.reachability.forget(last)
         self._wishes.look(last.key)
 
     def _unindex(self, known: Facts) -> None:

@@ -38,6 +38,8 @@ class _Twins(msgspec.Struct, frozen=True):
 class _State(msgspec.Struct, frozen=True):
     state: str = ""
     lastOnlineTime: str = ""  # noqa: N815
+    reason: Any = ""
+    """Why it is so; edges of ours say that."""
 
 
 def merged(status: Json, report: TwinReport | DeviceStateReport, properties: Collection[str]) -> Json:
@@ -76,14 +78,25 @@ def _plain(said: _Value, kind: str) -> Json:
     return {"value": said.value, "metadata": notes} if notes else {"value": said.value}
 
 
+def reason(report: DeviceStateReport) -> str:
+    """Why the device is in this state; empty where the edge does not say. Raises `MessageError`."""
+    said = _state(report).reason
+    return said if isinstance(said, str) else ""
+
+
 def _with_state(status: Json, report: DeviceStateReport) -> Json:
-    parts = _read(report, report.body, dict[str, msgspec.Raw])
-    device = next((part for key, part in parts.items() if key.lower() == "device"), msgspec.Raw(b"{}"))
-    said = _read(report, bytes(device), _State)
+    said = _state(report)
     if not said.state:
         raise MessageError(f"{type(report).__name__} {report.resource} names no state")
     online = {"lastOnlineTime": said.lastOnlineTime} if said.lastOnlineTime else {}
     return {**status, "state": said.state, **online}
+
+
+def _state(report: DeviceStateReport) -> _State:
+    parts = _read(report, report.body, dict[str, msgspec.Raw])
+    device = next((part for key, part in parts.items() if key.lower() == "device"), msgspec.Raw(b"{}"))
+    said: _State = _read(report, bytes(device), _State)
+    return said
 
 
 def _read(report: TwinReport | DeviceStateReport, body: bytes, kind: Any) -> Any:

@@ -1,6 +1,7 @@
 """DeviceController, up: what nodes report of their devices → DeviceStatus → the answer.
 
     receive(node, message) → queue of its device → all that waits, merged → one patch → an answer to each
+                                                                              └─► a state that changed: an Event
 
 Reports about one device are merged in the order in which they came. Only the node that a Device names may report it.
 An edge of ours is told what went wrong; KubeEdge's takes any answer for a confirmation, so it gets none where it should
@@ -15,13 +16,14 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from octoedge.cloud.devicecontroller import membership
 from octoedge.cloud.devicecontroller.downstream import Downstream
 from octoedge.cloud.devicecontroller.facts import Facts, facts
-from octoedge.cloud.devicecontroller.reported import merged
+from octoedge.cloud.devicecontroller.reported import merged, reason
 from octoedge.cloud.ports import Downlink
 from octoedge.errors import ApiError, MessageError, TransportError, bad_request, forbidden, not_found
 from octoedge.kube.client import Client
@@ -43,6 +45,7 @@ _PER_NODE = 4096
 _PATIENCE_SECONDS = 15.0
 """How long reports wait for an API server that is away."""
 
+Json = dict[str, Any]
 Key = tuple[str, str, str]
 """(node, namespace of the device, its name); edges before 1.15 name no namespace"""
 
@@ -132,9 +135,17 @@ class Upstream:
         except (ApiError, TransportError) as error:
             reports.extend(taken)
             return error if isinstance(error, ApiError) else ApiError(503, "ServiceUnavailable", str(error))
+        self._note_state(device, before, status, taken)
         for report in taken:
             self._answer(node, report.message, None)
         return None
+
+    def _note_state(self, device: Facts, before: Json, status: Json, taken: list[_Report]) -> None:
+        """A state that changed is told on the Device, with the reason of the report that said it last."""
+        was, now = str(before.get("state") or ""), str(status.get("state") or "")
+        if was != now:
+            states = [report.payload for report in taken if isinstance(report.payload, DeviceStateReport)]
+            self._downstream.reachability.changed(device, was, now, reason(states[-1]))
 
     async def _with_patience(self, device: Facts, status: dict[str, object]) -> None:
         backoff = Backoff(first=0.2, limit=3.0)

@@ -9,43 +9,32 @@ tried again while its cause lasts.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 
-import msgspec
-
 from octoedge.api import devices as api
 from octoedge.api.devicelimits import causes
+from octoedge.cloud.devicecontroller.events import Events
 from octoedge.errors import ApiError, MessageError, TransportError
-from octoedge.kube.client import Client
 from octoedge.kube.informer import Key
-from octoedge.kube.kinds import EVENTS
-from octoedge.runtime.clock import Clock, rfc3339
 from octoedge.runtime.keyed import KeyedQueue
 from octoedge.runtime.logs import SaidOnce
 
 log = logging.getLogger(__name__)
 
 REASON = "PropertyNotAllowed"
-_COMPONENT = "devicecontroller"
 _WORKERS = 4
 _AGAIN_SECONDS = 30.0
 _MOST = 20
 """Causes of one Device that are told."""
 
 
-class _Counted(msgspec.Struct, frozen=True):
-    count: int | None = None
-
-
 class Wishes:
     """Looks at Devices whose wishes or models changed; `run` tells."""
 
-    def __init__(self, client: Client, clock: Clock, find: Callable[[str, Key], bytes | None]) -> None:
+    def __init__(self, events: Events, find: Callable[[str, Key], bytes | None]) -> None:
         """`find`: the object of a resource type, as it is now."""
-        self._client = client
-        self._clock = clock
+        self._events = events
         self._find = find
         self._told: dict[Key, tuple[str, frozenset[str]]] = {}
         """uid of the Device, and the causes that hold."""
@@ -71,7 +60,7 @@ class Wishes:
         self._told[key] = (device.metadata.uid, now & before)
         try:
             for text in sorted(now - before):
-                await self._tell(device, text)
+                await self._events.tell(key, device.metadata.uid, REASON, text)
                 self._told[key] = (device.metadata.uid, self._told[key][1] | {text})
             self._said.over("Events of devices", "can be written again")
         except (ApiError, TransportError) as error:
@@ -88,26 +77,3 @@ class Wishes:
             return device, causes(device, api.read(model, api.DeviceModel))[:_MOST] if model is not None else []
         except MessageError:
             return None, []  # downstream says what cannot be read
-
-    async def _tell(self, device: api.Device, text: str) -> None:
-        meta = device.metadata
-        digest = hashlib.sha256(f"{meta.uid} {text}".encode()).hexdigest()[:16]
-        name, stamp = f"{meta.name[:200]}.{digest}", rfc3339(self._clock.now())
-        event = {
-            "kind": "Event", "apiVersion": "v1", "metadata": {"name": name, "namespace": meta.namespace},
-            "involvedObject": {
-                "kind": "Device", "apiVersion": api.API_VERSION, "namespace": meta.namespace, "name": meta.name,
-                "uid": meta.uid,
-            },
-            "reason": REASON, "message": text, "type": "Warning", "source": {"component": _COMPONENT},
-            "firstTimestamp": stamp, "lastTimestamp": stamp, "count": 1,
-        }  # fmt: skip
-        try:
-            await self._client.create(EVENTS, meta.namespace, msgspec.json.encode(event))
-        except ApiError as error:
-            if error.code != 409:
-                raise
-            # CloudCore may write Events and not read them: what a patch answers says how often there was one.
-            raw = await self._client.patch(EVENTS, meta.namespace, name, msgspec.json.encode({"lastTimestamp": stamp}))
-            seen = msgspec.json.decode(raw, type=_Counted, strict=False).count or 1
-            await self._client.patch(EVENTS, meta.namespace, name, msgspec.json.encode({"count": seen + 1}))

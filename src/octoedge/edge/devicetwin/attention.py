@@ -36,8 +36,6 @@ class Attention:
         self._missed: dict[str, int] = {}
         self._next_try = 0.0
         self._wake = asyncio.Event()
-        self.troubles: dict[str, str] = {}
-        """Device → why it counts as offline."""
 
     def expect(self, device: str, cycle: int) -> None:
         """A Device says every how many milliseconds its mapper tells its state; 0: it does not say."""
@@ -99,12 +97,11 @@ class Attention:
     async def _lost(self, device: str, why: str) -> None:
         if device not in self._silent:
             try:
-                if not await self._desk.silence(device):
+                if not await self._desk.silence(device, why):
                     return
             except DeviceUnknown:
                 return
             self._silent = self._desk.silent()
-            self.troubles[device] = why
 
     async def _back(self, device: str) -> None:
         before = self._desk.silent().get(device)
@@ -112,7 +109,6 @@ class Attention:
             # Nobody has said a state since; one that never had any is there all the same: it was heard.
             await self._desk.set_state(device, before or "online")
         self._silent.pop(device, None)
-        self.troubles.pop(device, None)
 
 
 def listens(path: str) -> bool:

@@ -33,6 +33,8 @@ STATES = frozenset({"online", "offline", "ok", "unknown", "unhealthy"})
 """What a device may be, in any letter case."""
 _ONLINE = frozenset({"online", "ok"})
 _OFFLINE = "offline"
+_WHY = 1000
+"""Characters of the reason why a device is offline."""
 _TELL_SECONDS = 2.0
 """Between two reports to the cloud about a device whose values are telemetry."""
 _NOTHING: Mapping[str, str] = {}
@@ -61,6 +63,8 @@ class Desk:
         self._recorder = recorder
         self._told: dict[str, float] = {}
         """When the cloud was told of a device that has telemetry (the loop's time)."""
+        self.troubles: dict[str, str] = {}
+        """Device → why it counts as offline."""
 
     # ---- what MQTT clients ask -----------------------------------------------------------------------------------
 
@@ -167,20 +171,21 @@ class Desk:
             with contextlib.suppress(DeviceUnknown):
                 await self._change(device, lambda twins: merge.explain(twins, why, now), "")
 
-    async def silence(self, device: str) -> bool:
+    async def silence(self, device: str, why: str) -> bool:
         """Nobody speaks of it: it counts as offline until somebody does. Whether that is new."""
         known = self._database.read_now(lambda connection: records.device(connection, device))
         if known is None or known.state.lower() == _OFFLINE:
             return False
-        await self.set_state(device, _OFFLINE, before=known.state)
+        await self.set_state(device, _OFFLINE, why, before=known.state)
         return True
 
     def silent(self) -> dict[str, str]:
         """Devices that `silence` took for offline, and their state before."""
         return self._database.read_now(records.silent)
 
-    async def set_state(self, device: str, state: str, before: str | None = None) -> None:
-        """Keep and report a device's state; `before`: what it was before everybody fell silent.
+    async def set_state(self, device: str, state: str, why: str = "", before: str | None = None) -> None:
+        """Keep and report a device's state, and `why` it is none to be glad of; `before`: what it was before everybody
+        fell silent.
 
         Raises `MessageError`, `DeviceUnknown`.
         """
@@ -196,11 +201,14 @@ class Desk:
             records.put_silent(connection, device, before)
             kept = records.device(connection, device)
             assert kept is not None
-            body = payloads.state(now, kept)
+            body = payloads.state(now, kept, why[:_WHY])
             self._reports.keep(connection, DEVICE_STATE, device, lambda _: body)
             return body
 
         body = await self._database.write(write)
+        self.troubles.pop(device, None)
+        if why and state.lower() == _OFFLINE:
+            self.troubles[device] = why[:_WHY]
         self._reports.wake(DEVICE_STATE, device)
         self._tell(device, Reply.STATE_RESULT, body)
 
@@ -238,6 +246,7 @@ class Desk:
 
         gone = await self._database.write(write)
         self._told.pop(device_id, None)
+        self.troubles.pop(device_id, None)
         if gone is not None:
             self._tell_membership(payloads.membership(self._now(), removed=[gone]))
 

@@ -41,7 +41,7 @@ class Manager:
     async def report_device_states(self, request: m.ReportDeviceStatesRequest) -> m.Empty:
         """Whether a device can be reached; stored when this returns."""
         device = _device(request.device_namespace, request.device_name)
-        await self._desk.set_state(device, request.state)
+        await self._desk.set_state(device, request.state, request.reason)
         await self._attention.heard(device)
         return m.Empty()
 

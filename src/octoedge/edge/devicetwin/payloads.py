@@ -54,11 +54,13 @@ def reported(body: bytes) -> dict[str, Twin]:
     return {key: twin for key, twin in twins.items() if twin is not None}
 
 
-def state(now: int, device: Device) -> bytes:
-    """Whether a device can be reached, for clients and the cloud."""
+def state(now: int, device: Device, why: str) -> bytes:
+    """Whether a device can be reached, for clients and the cloud, and `why` not; KubeEdge's know no `reason`."""
     told = {"name": device.name, "state": device.state}
     if device.last_online:
         told["lastOnlineTime"] = device.last_online
+    if why:
+        told["reason"] = why
     return said(now, device=told)
 
 

@@ -84,7 +84,7 @@ class Work:
         return {
             "devices": len(self.desk.devices()),
             "mappers": {r.protocol: r.name for r in self.mappers.registrations},
-            "troubles": {**self.mappers.troubles, **self.attention.troubles},
+            "troubles": {**self.mappers.troubles, **self.desk.troubles},
         }
 
     async def take_up(self) -> None:

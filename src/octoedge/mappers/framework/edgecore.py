@@ -40,6 +40,8 @@ _TRIES = 5
 
 Key = tuple[str, str]
 """(namespace, name) of a device"""
+_State = tuple[str, str]
+"""Of a device, and why it is so."""
 Take = Callable[[m.MapperRegisterResponse], None]
 
 
@@ -52,7 +54,7 @@ class EdgeCore:
         self._take = take
         self._channel = Channel(str(socket))
         self._twins: dict[Key, dict[str, m.Twin]] = {}
-        self._states: dict[Key, str] = {}
+        self._states: dict[Key, _State] = {}
         self._tries: Counter[Key] = Counter()
         self._told: dict[Key, str] = {}
         """The state that EdgeCore has of a device."""
@@ -71,9 +73,9 @@ class EdgeCore:
         waiting.update({twin.property_name: twin for twin in twins})
         self._queue.add(device)
 
-    def state(self, device: Key, state: str) -> None:
-        """Tell whether a device can be reached."""
-        self._states[device] = state
+    def state(self, device: Key, state: str, why: str) -> None:
+        """Tell whether a device can be reached, and why not."""
+        self._states[device] = (state, why)
         self._queue.add(device)
 
     def forget(self, device: Key) -> None:
@@ -127,13 +129,13 @@ class EdgeCore:
 
     async def _send(self, device: Key) -> None:
         await self._turn()
-        twins, state = self._twins.pop(device, {}), self._states.pop(device, "")
-        if self._limit is not None and state == self._told.get(device):
-            state = ""
+        twins, state = self._twins.pop(device, {}), self._states.pop(device, None)
+        if self._limit is not None and state is not None and state[0] == self._told.get(device):
+            state = None
         try:
             if state:
-                await self._call("ReportDeviceStates", m.ReportDeviceStatesRequest(device[1], device[0], state))
-                self._told[device], state = state, ""
+                await self._call("ReportDeviceStates", m.ReportDeviceStatesRequest(device[1], device[0], *state))
+                self._told[device], state = state[0], None
                 if twins:
                     await self._turn()
             if twins:
@@ -155,7 +157,7 @@ class EdgeCore:
         if self._limit is not None:
             await asyncio.sleep(self._limit.take(asyncio.get_running_loop().time()))
 
-    def _refused(self, device: Key, twins: dict[str, m.Twin], state: str, error: Exception) -> None:
+    def _refused(self, device: Key, twins: dict[str, m.Twin], state: _State | None, error: Exception) -> None:
         self.counts["refused"] += 1
         if _TOO_MANY in str(error):
             if self._limit is None:
@@ -170,7 +172,7 @@ class EdgeCore:
         else:
             self._tries.pop(device, None)
 
-    def _keep(self, device: Key, twins: dict[str, m.Twin], state: str, seconds: float) -> None:
+    def _keep(self, device: Key, twins: dict[str, m.Twin], state: _State | None, seconds: float) -> None:
         self._twins[device] = {**twins, **self._twins.get(device, {})}
         if state:
             self._states.setdefault(device, state)

@@ -16,8 +16,8 @@ class Teller(Protocol):
         """Values of a device."""
         ...
 
-    def state(self, device: tuple[str, str], state: str) -> None:
-        """Whether it can be reached."""
+    def state(self, device: tuple[str, str], state: str, why: str) -> None:
+        """Whether it can be reached, and why not."""
         ...
 
 

@@ -14,7 +14,7 @@ import pytest
 from octoedge.api.config.load import parse_cloudcore
 from octoedge.cloud.cloudcore import CloudCore
 from octoedge.errors import ApiError, ConnectionClosed
-from octoedge.kube.kinds import DEVICEMODELS, DEVICES, DEVICESTATUSES, NODES, Kind
+from octoedge.kube.kinds import DEVICEMODELS, DEVICES, DEVICESTATUSES, EVENTS, NODES, Kind
 from octoedge.protocol import codec, routes
 from octoedge.protocol import payloads as p
 from octoedge.protocol.message import Message
@@ -248,6 +248,27 @@ def test_reports_are_answered_once_they_are_in() -> None:
             assert (owner["kind"], owner["name"], owner["controller"]) == ("Device", "boiler", True)
             assert await edge.report("boiler", temperature="2.5")  # as edges before 1.15 name devices
             assert world.values() == {"temperature": "2.5", "setpoint": "40"}
+
+    run(main())
+
+
+def test_why_a_device_cannot_be_reached_is_an_event_on_it() -> None:
+    async def main() -> None:
+        async with _world(b"{}", "boiler") as world, world.edge() as edge:
+            for number, said in enumerate(({"state": "online"}, {"state": "offline", "reason": "no answer"}) * 2):
+                body = msgspec.json.encode({"device": {"name": "boiler", **said}})
+                await edge.say(
+                    p.DeviceStateReport(resource=Resource("plant", "device", "boiler"), body=body), f"{number}"
+                )
+                await asyncio.sleep(1.0)
+                assert edge.answers.pop(f"{number}").data() == b"OK"
+            found = [msgspec.json.decode(raw) for raw in (await world.api.client().list(EVENTS)).items]
+            uid = msgspec.json.decode(await world.api.client().get(DEVICES, "plant", "boiler"))["metadata"]["uid"]
+            told = {(one["involvedObject"]["uid"], one["reason"], one["message"], one["count"]) for one in found}
+            assert told == {
+                (uid, "DeviceOffline", "no answer", 2),
+                (uid, "DeviceOnline", "node edge-1 reaches it", 1),
+            }
 
     run(main())
 

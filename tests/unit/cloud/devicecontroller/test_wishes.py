@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from octoedge.api import devices as api
+from octoedge.cloud.devicecontroller.events import Events
 from octoedge.cloud.devicecontroller.wishes import REASON, Wishes
 from octoedge.errors import ConnectError
 from octoedge.kube.informer import Key
@@ -43,7 +44,7 @@ class World:
 
     def anew(self) -> Wishes:
         """As a CloudCore that has just started."""
-        return Wishes(self.client, self.clock, self.find)
+        return Wishes(Events(self.client, self.clock), self.find)
 
     def find(self, kind: str, key: Key) -> bytes | None:
         found = self.objects.get((kind, key))

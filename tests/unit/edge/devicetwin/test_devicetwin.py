@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,28 @@ def test_what_a_mapper_reports_is_stored_and_sent_with_its_remarks(tmp_path: Pat
         channel.close()
 
     for_real(tmp_path, test)
+
+
+def test_why_a_device_is_offline_goes_up_with_its_state_and_is_over_with_it(tmp_path: Path) -> None:
+    async def test(world: DeviceWorld) -> None:
+        await known(world)
+        channel = Channel(str(world.socket))
+        why = "temperature: no answer from 10.0.0.5:502"
+        for count, said in enumerate((("offline", why), ("online", "")), 1):
+            report = m.ReportDeviceStatesRequest("boiler", "plant", *said)
+            await call(channel, MANAGER["ReportDeviceStates"], report, SECONDS)
+            told = await world.bus.until("state/update/result", count)
+            assert (told["device"]["state"], told["device"].get("reason", "")) == said
+            assert world.twin.health()["troubles"].get("plant/boiler", "") == said[1]
+            await comes_true(functools.partial(_reported, world, said))
+        channel.close()
+
+    for_real(tmp_path, test)
+
+
+def _reported(world: DeviceWorld, state: tuple[str, str]) -> bool:
+    told = [sent.json()["device"] for sent in world.reports() if isinstance(sent, p.DeviceStateReport)]
+    return any((one["state"], one.get("reason", "")) == state for one in told)
 
 
 def test_the_socket_lies_where_kubeedge_has_it() -> None:

@@ -55,7 +55,7 @@ def test_every_device_has_its_turn_at_an_edgecore_that_takes_one_call_a_second(t
                 for number in range(DEVICES):
                     name = ("default", f"d{number}")
                     edgecore.report(name, [m.Twin("p", reported=m.TwinProperty(str(second)))])
-                    edgecore.state(name, "ok")
+                    edgecore.state(name, "ok", "")
                 await asyncio.sleep(1)
             work.cancel()
         assert sorted(limited.states) == sorted(f"d{number}" for number in range(DEVICES)), "each state once"

@@ -54,7 +54,7 @@ class World:
     def report(self, device: tuple[str, str], twins: list[m.Twin]) -> None:
         self.told += twins
 
-    def state(self, device: tuple[str, str], state: str) -> None:
+    def state(self, device: tuple[str, str], state: str, why: str) -> None:
         pass
 
     async def send(self, samples: Sequence[Sample]) -> Taken:
