@@ -1,8 +1,8 @@
 """All that a mapper pushes: an outlet for each server, each with a task and a bounded queue of its own.
 
-    collected value ─► Outgoing ─► queue of the server's outlet ─► Sender ─► server
-                                    │ full: the oldest is dropped      │ away: back-off, values wait
-                                    └────── counted for /metrics ──────┘ refused: dropped, said once
+    collected value ─► Outgoing ─► Waiting of the server's outlet ─► Sender ─► server
+                                    │ full: the property's oldest goes   │ away: back-off, values wait
+                                    └─────── counted for /metrics ───────┘ refused: dropped, said once
 
 Nothing here holds up the reading of devices. Values that wait keep the times at which they were collected. They are not
 kept over a restart of the mapper; who needs that turns telemetry on.
@@ -15,20 +15,21 @@ import contextlib
 import functools
 import importlib
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from octoedge.errors import ConfigError, OctoedgeError, ValueRefused
 from octoedge.mappers.push.sending import Sample, Sender, Taken
 from octoedge.mappers.push.settings import Target, outlet
+from octoedge.mappers.push.waiting import Waiting
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.logs import SaidOnce
 
 log = logging.getLogger(__name__)
 
 LIMIT = 5000
-"""Values that wait for one server; then the oldest is dropped."""
+"""Values that wait for one server; then the oldest of the same property is dropped."""
 SEND_SECONDS = 60.0
 """The last deadline of a batch; methods have shorter ones of their own."""
 CLOSE_SECONDS = 5.0
@@ -108,7 +109,7 @@ class Outlet:
         self.target = target
         self._opened = opened
         self._counts = counts
-        self._queue: deque[Sample] = deque()
+        self._queue = Waiting(LIMIT)
         self._came = asyncio.Event()
         self._sender: Sender | None = None
         self._kept = False
@@ -124,9 +125,8 @@ class Outlet:
         return len(self._queue)
 
     def put(self, sample: Sample) -> None:
-        """Wait for the turn; when too many wait, the oldest is dropped."""
-        self._queue.append(sample)
-        self._trim()
+        """Wait for the turn; when too many wait, the property's oldest is dropped."""
+        self._drop(self._queue.put(sample))
         self._came.set()
 
     async def run(self) -> None:
@@ -149,7 +149,7 @@ class Outlet:
         kept = self._kept
         try:
             sender = self._sender = self._sender or self._opened()
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), sender.batch))]
+            batch = self._queue.take(sender.batch)
             taken = await _hand_over(sender, batch)
         except Exception as error:
             # A client library's surprise costs this batch another try, not the other servers.
@@ -157,7 +157,7 @@ class Outlet:
             known = isinstance(error, OctoedgeError)
             taken = Taken(batch, str(error) if known else f"{type(error).__name__}: {error}")
         except asyncio.CancelledError:
-            self._counts["push_dropped", self.target.method] += len(batch)
+            self._drop(len(batch))
             raise
         self._note(batch, taken)
         if not taken.why:
@@ -165,8 +165,7 @@ class Outlet:
             backoff.reset()
             self._said.over(self._subject, "it takes values again")
             return 0.0
-        self._queue.extendleft(reversed(taken.left))
-        self._trim()
+        self._drop(self._queue.give_back(taken.left))
         await self._close()
         if len(taken.left) < len(batch):
             backoff.reset()
@@ -186,10 +185,8 @@ class Outlet:
                 log.warning("%s: a value of %s is refused: %s; more of it are only counted",
                             self._subject, "/".join(sample.stream), why)  # fmt: skip
 
-    def _trim(self) -> None:
-        while len(self._queue) > LIMIT:
-            self._queue.popleft()
-            self._counts["push_dropped", self.target.method] += 1
+    def _drop(self, values: int) -> None:
+        self._counts["push_dropped", self.target.method] += values
 
     async def _close(self) -> None:
         sender, self._sender, self._kept = self._sender, None, False
