@@ -1,6 +1,6 @@
 """The way to EdgeCore: registration, and reports that are kept until EdgeCore has them (DMI, mapper side).
 
-    report(device, twins) ──► latest of each property ──► ReportDeviceStatus, one call per device
+    report(device, twins) ──► latest of each property ──► ReportDeviceStatus, one call per device and 1,000 properties
 
 While EdgeCore is away only the latest value of each property is kept, so the memory is bounded by what devices there
 are. A new socket under the path means that EdgeCore began anew: then the mapper registers again.
@@ -20,6 +20,7 @@ from pathlib import Path
 from octoedge.dmi import messages as m
 from octoedge.dmi.services import MANAGER, call
 from octoedge.errors import DeadlineError, MessageError, TransportError
+from octoedge.mappers.framework.pieces import pieces
 from octoedge.runtime.backoff import Backoff
 from octoedge.runtime.keyed import KeyedQueue
 from octoedge.runtime.logs import SaidOnce
@@ -138,10 +139,7 @@ class EdgeCore:
                 self._told[device], state = state[0], None
                 if twins:
                     await self._turn()
-            if twins:
-                status = m.DeviceStatus(twins=tuple(twins.values()))
-                await self._call("ReportDeviceStatus", m.ReportDeviceStatusRequest(device[1], status, device[0]))
-                self.counts["values"] += len(twins)
+            await self._tell(device, twins)
         except (TransportError, DeadlineError) as error:
             self._said.trouble("reports", f"{error}; the latest values are kept")
             self._lost.set()
@@ -151,6 +149,26 @@ class EdgeCore:
         else:
             self._tries.pop(device, None)
             self._said.over("reports", "EdgeCore takes them again")
+
+    async def _tell(self, device: Key, twins: dict[str, m.Twin]) -> None:
+        """Report these; what EdgeCore does not take stays in `twins`. A piece that it refuses holds up no other one."""
+        refused: Exception | None = None
+        for number, piece in enumerate(list(pieces(twins.values()))):
+            if number:
+                await self._turn()
+            status = m.DeviceStatus(twins=tuple(piece))
+            try:
+                await self._call("ReportDeviceStatus", m.ReportDeviceStatusRequest(device[1], status, device[0]))
+            except (GrpcError, MessageError) as error:
+                refused = error
+                if _TOO_MANY in str(error):
+                    break
+                continue
+            self.counts["values"] += len(piece)
+            for twin in piece:
+                del twins[twin.property_name]
+        if refused is not None:
+            raise refused
 
     async def _turn(self) -> None:
         """Wait until EdgeCore takes another call."""
