@@ -2,7 +2,8 @@
 
     report of a state ─► changed(device, before, now, why) ─► queue of its device ─► Event
 
-Of a change that is taken back before it was told nothing is told. A device that comes and goes without end is held back
+Of a change that is taken back before it was told nothing is told; one that is unhealthy has a moment for that, or for
+being offline. A device that comes and goes without end is held back
 by a token bucket (25 at once, then one in five minutes, as the kubelet does with a pod): the last change is told in any
 case, later.
 """
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _WORKERS = 4
 _AGAIN_SECONDS = 30.0
+_UNHEALTHY_SECONDS = 10.0
+"""So long a device is unhealthy before that is told."""
 BURST, REFILL_SECONDS = 25.0, 300.0
 
 
@@ -88,7 +91,8 @@ class Reachability:
         text = why or _WITHOUT_REASON[reach].format(node=device.node)
         known.untold = (reach, text) if reach is not known.told else None
         self._known[device.key] = known
-        self._queue.add(device.key)
+        self._queue.forget(device.key)
+        self._queue.add_later(device.key, _UNHEALTHY_SECONDS if reach is Reach.UNHEALTHY else 0.0)
 
     def forget(self, device: Facts) -> None:
         """The Device is gone."""

@@ -24,6 +24,15 @@ class Round:
     failed: list[str] = field(default_factory=list)
     """A sentence for each property that gave none."""
 
+    @property
+    def trouble(self) -> str:
+        """The first of them; what several properties have in common is said once."""
+        causes: dict[str, list[str]] = {}
+        for sentence in self.failed:
+            name, _, why = sentence.partition(": ")
+            causes.setdefault(why, []).append(name)
+        return "; ".join(f"{_listed(names)}: {why}" for why, names in [*causes.items()][:3])
+
 
 def understood(
     due: Sequence[Property], found: Mapping[str, Any], writers: Collection[str], written: Mapping[str, str]
@@ -54,6 +63,11 @@ def text_of(prop: Property, found: Mapping[str, Any]) -> str:
     if value is None:
         raise DeviceError("the device has no value")
     return values.text(value, prop.type)
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def twin(prop: Property, said: str, why: str, now: float) -> m.Twin:

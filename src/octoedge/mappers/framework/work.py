@@ -291,7 +291,7 @@ class Work:
         told = twins if self._sieve is None else self._sieve.sift(twins, self._now())
         if told:
             self._tell(told)
-        self._be(State.UNHEALTHY if heard.failed else State.ONLINE, "; ".join(heard.failed[:3]))
+        self._be(State.UNHEALTHY if heard.failed else State.ONLINE, heard.trouble)
         return bool(twins) or not heard.failed
 
     async def _all(self, due: Sequence[Property]) -> dict[str, Any]:

@@ -52,3 +52,9 @@ def test_a_twin_says_when_it_was_read_and_why_it_is_not_as_wished() -> None:
     assert (told.observed_desired.value, told.reported.value) == ("5", "4")
     assert told.reported.metadata == {"type": "int", "timestamp": "1700000000250", "reason": "x" * readings.MAX_REASON}
     assert "reason" not in readings.twin(prop, "5", "", 0.0).reported.metadata
+
+
+def test_what_several_properties_have_in_common_is_said_once() -> None:
+    failed = [*(f"p{number}: no answer: 3 s" for number in range(5)), "valve: stuck"]
+    assert readings.Round(failed=failed).trouble == "p0, p1, p2 and 2 more: no answer: 3 s; valve: stuck"
+    assert readings.Round().trouble == ""
