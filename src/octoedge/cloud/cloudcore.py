@@ -40,7 +40,7 @@ from octoedge.cloud.synccontroller.checkpoints import ObjectSyncs
 from octoedge.cloud.synccontroller.controller import SyncController
 from octoedge.cloud.telemetry.desk import Desk
 from octoedge.cloud.telemetry.intake import PAYLOADS as TELEMETRY_PAYLOADS
-from octoedge.cloud.telemetry.intake import Intake
+from octoedge.cloud.telemetry.intake import Intake, Speakers
 from octoedge.cloud.telemetry.intake import Settings as TelemetrySettings
 from octoedge.errors import ApiError, CertificateError, TransportError
 from octoedge.kube.client import Client
@@ -348,12 +348,13 @@ def _telemetry(
     if not given.enable or known is None:
         return None
 
-    def owner(namespace: str, name: str) -> str:
-        device = known.device(namespace, name)
-        return device.node if device is not None else ""
+    def speakers(namespace: str, name: str) -> Speakers:
+        device, before = known.device(namespace, name), known.former(namespace, name)
+        nodes = {device.node if device is not None else "", before} - {""}
+        return Speakers(tuple(nodes), gone=known.gone(namespace, name))
 
     settings = TelemetrySettings(Path(config.telemetry_file), given.max_mib << 20, given.max_days)
-    return Intake(settings, sessions, owner, clock)
+    return Intake(settings, sessions, speakers, clock)
 
 
 def _policies(

@@ -165,6 +165,10 @@ class World:
         """Whether a disk has no room; `fill` changes it."""
         self.road = Road()
         self.owners = {("default", "thermometer"): NODE}
+        self.former: dict[tuple[str, str], str] = {}
+        """Nodes of Devices that are gone."""
+        self.devices_known = True
+        """Whether CloudCore has read all Devices."""
         self.settings = settings or Settings(directory / "edge" / "telemetry.db")
         self.edge: Telemetry | None = None
         self._edge_file: InlineDatabase | None = None
@@ -185,9 +189,8 @@ class World:
 
     async def start_cloud(self) -> None:
         """The cloud's part."""
-        owner_of = lambda namespace, name: self.owners.get((namespace, name), "")  # noqa: E731
         made = intake.Intake(
-            self.cloud_settings, Answers(self.road), owner_of, self.cloud_clock, self._open_cloud
+            self.cloud_settings, Answers(self.road), self._speakers, self.cloud_clock, self._open_cloud
         )  # fmt: skip
         self.road.cloud = made
         self._cloud_task = self._group.create_task(made.run(lambda: None))
@@ -197,6 +200,11 @@ class World:
             )
             self._export_task = self._group.create_task(exports.run(lambda: None))
         await asyncio.sleep(0)
+
+    def _speakers(self, namespace: str, name: str) -> intake.Speakers:
+        key = (namespace, name)
+        nodes = {self.owners.get(key, ""), self.former.get(key, "")} - {""}
+        return intake.Speakers(tuple(nodes), gone=key not in self.owners and self.devices_known)
 
     def fill(self, *, edge: bool, cloud: bool) -> None:
         """Disks without room, or with room again."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
+_FORMER = 10_000
+"""Devices that have left their nodes, of which these are remembered."""
 _LOOK_AGAIN_SECONDS = 10.0
 """How often an API server without KubeEdge's kinds is asked for them."""
 
@@ -59,6 +62,7 @@ class Downstream:
         self._facts: dict[Key, Facts] = {}
         self._of_node: dict[str, set[Key]] = {}
         self._of_model: dict[Key, set[Key]] = {}
+        self._former: OrderedDict[Key, str] = OrderedDict()
         self._changes = LastChanges(matters)
         self.devices = Informer(client, DEVICES, self._on_device)
         self.models = Informer(client, DEVICEMODELS, self._on_model)
@@ -105,6 +109,14 @@ class Downstream:
     def device(self, namespace: str, name: str) -> Facts | None:
         """A Device."""
         return self._facts.get((namespace, name))
+
+    def gone(self, namespace: str, name: str) -> bool:
+        """Whether there surely is no such Device; one that cannot be read is one."""
+        return self._known and self.devices.entry(namespace, name) is None
+
+    def former(self, namespace: str, name: str) -> str:
+        """The node that a Device named before it went, or named another; empty when that is long ago, or unknown."""
+        return self._former.get((namespace, name), "")
 
     def devices_of(self, node: str) -> list[Facts]:
         """The Devices of a node."""
@@ -194,6 +206,11 @@ class Downstream:
 
     def _leave(self, device: Facts, last: bytes) -> None:
         node = device.node
+        if node:
+            self._former[device.key] = node
+            self._former.move_to_end(device.key)
+        if len(self._former) > _FORMER:
+            self._former.popitem(last=False)
         if not node or node not in self._downlink.connected:
             return
         if not self._downlink.ours(node):

@@ -2,8 +2,9 @@
 
     receive(node, message) → queue of its node → one transaction (nodes share its fsync) → the answer
 
-A node may speak of the Devices that name it, and go on with streams that it began. Without a disk that takes values
-nodes get no answer, and keep them.
+A node may speak of the Devices that name it or did so just now, and go on with streams that it began. What comes of a
+Device that is gone otherwise is not stored, but counted: its node would keep it for nothing. Without a disk that takes
+values nodes get no answer, and keep them.
 """
 
 from __future__ import annotations
@@ -42,8 +43,18 @@ _STREAMS = 20_000
 _TIDY_SECONDS = 600.0
 _DAY_MS = 86_400_000
 
-OwnerOf = Callable[[str, str], str]
-"""The node that a Device (namespace, name) names; empty when it names none, or there is no such Device."""
+
+class Speakers(msgspec.Struct, frozen=True):
+    """Who may begin to speak of a Device."""
+
+    nodes: tuple[str, ...] = ()
+    """The node that it names, and the one that it named before."""
+    gone: bool = False
+    """Whether there surely is no such Device."""
+
+
+SpeakersOf = Callable[[str, str], Speakers]
+"""By namespace and name."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -61,12 +72,12 @@ class Intake:
     needs: tuple[str, ...] = ()
 
     def __init__(
-        self, settings: Settings, downlink: Downlink, owner_of: OwnerOf, clock: Clock,
+        self, settings: Settings, downlink: Downlink, speakers_of: SpeakersOf, clock: Clock,
         opener: Callable[[Path], Awaitable[Database]] | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._downlink = downlink
-        self._owner_of = owner_of
+        self._speakers_of = speakers_of
         self._clock = clock
         self._opener = opener or _open
         self._database: Database | None = None
@@ -140,22 +151,22 @@ class Intake:
         refused: dict[str, str] = {}
         now = milliseconds(self._clock)
         for section in sections:
-            why = self._refuses(connection, node, section)
-            if why:
-                refused[section.stream] = why
-            else:
+            owner = store.owner(connection, section)
+            speakers = self._speakers_of(*wire.split(section.device))
+            if owner == node or (node in speakers.nodes and self._has_room(connection, node)):
                 store.take(connection, node, section, now)
+            elif not owner and speakers.gone and self._has_room(connection, node):
+                why = f"when they came there was no Device {section.device} that names node {node}, or did so before"
+                store.give_up(connection, node, section, why[: wire.MAX_WHY], now)
+            elif node in speakers.nodes or speakers.gone:
+                refused[section.stream] = f"node {node} has sent {_STREAMS} streams already"
+            else:
+                refused[section.stream] = f"device {section.device} is not one of node {node}"
         return refused
 
-    def _refuses(self, connection: sqlite3.Connection, node: str, section: wire.Section) -> str:
-        """Why the node may not say this; empty when it may."""
-        if store.owner(connection, section) == node:
-            return ""
-        if self._owner_of(*wire.split(section.device)) != node:
-            return f"device {section.device} is not one of node {node}"
-        if store.streams_of(connection, node) >= _STREAMS:
-            return f"node {node} has sent {_STREAMS} streams already"
-        return ""
+    @staticmethod
+    def _has_room(connection: sqlite3.Connection, node: str) -> bool:
+        return store.streams_of(connection, node) < _STREAMS
 
     async def _tidy(self) -> None:
         if self._settings.path.exists():

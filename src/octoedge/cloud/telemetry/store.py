@@ -48,6 +48,7 @@ MIGRATIONS = (
         PRIMARY KEY (export, stream, why));
     """,
     "ALTER TABLE stream ADD COLUMN base INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE stream ADD COLUMN unwanted INTEGER NOT NULL DEFAULT 0;",
 )
 _UNSAID = "the node had them confirmed by another store, or by this one before it was lost or set back"
 _MOST_LIVES = 1000
@@ -87,9 +88,12 @@ class Account(msgspec.Struct, frozen=True):
 
 
 def owner(connection: sqlite3.Connection, section: Section) -> str:
-    """The node that has sent this stream before; empty when it is new."""
-    row = _stream(connection, section)
-    return row[2] if row else ""
+    """The node that has values of this stream here; empty when there are none."""
+    found: tuple[str] | None = connection.execute(
+        "SELECT node FROM stream WHERE namespace = ? AND device = ? AND property = ? AND epoch = ? AND NOT unwanted",
+        (*split(section.device), section.property_name, section.epoch),
+    ).fetchone()
+    return found[0] if found else ""
 
 
 def streams_of(connection: sqlite3.Connection, node: str) -> int:
@@ -100,14 +104,7 @@ def streams_of(connection: sqlite3.Connection, node: str) -> int:
 def take(connection: sqlite3.Connection, node: str, section: Section, now: int) -> None:
     """Store a section; `now` in ms."""
     row = _stream(connection, section)
-    if row is None:
-        made = connection.execute(
-            "INSERT INTO stream (namespace, device, property, epoch, node) VALUES (?, ?, ?, ?, ?)",
-            (*split(section.device), section.property_name, section.epoch, node),
-        ).lastrowid
-        assert made is not None
-        row = (made, 0, node)
-    key, settled, _ = row
+    key, settled = row[:2] if row else (_made(connection, node, section), 0)
     known = min(max(0, settled - section.first + 1), len(section.column))
     same = _as_stored(connection, key, section, known) if known else 0
     if same < known and _lives(connection, section) < _MOST_LIVES:
@@ -120,8 +117,26 @@ def take(connection: sqlite3.Connection, node: str, section: Section, now: int) 
         _append(connection, key, section.first + known, column, now)
     connection.execute(
         "UPDATE stream SET settled = max(settled, ?), numbered = max(numbered, ?), told = ?, again = again + ?, "
-        "node = ? WHERE id = ?",
+        "node = ?, unwanted = 0 WHERE id = ?",
         (section.last, section.numbered, now, known, node, key),
+    )
+
+
+def give_up(connection: sqlite3.Connection, node: str, section: Section, why: str, now: int) -> None:
+    """Store none of a section's values, but that they came and `why` nobody wants them; `now` in ms."""
+    row = _stream(connection, section)
+    key, settled = row[:2] if row else (_made(connection, node, section), 0)
+    if section.last > settled:
+        longer = connection.execute(
+            "UPDATE gap SET last = ?, told = ? WHERE stream = ? AND last = ? AND why = ?",
+            (section.last, now, key, settled, why),
+        )
+        if not longer.rowcount:
+            connection.execute("INSERT INTO gap VALUES (?, ?, ?, ?, ?)", (key, settled + 1, section.last, why, now))
+    connection.execute(
+        "UPDATE stream SET settled = max(settled, ?), numbered = max(numbered, ?), told = ?, node = ?, unwanted = 1 "
+        "WHERE id = ?",
+        (section.last, section.numbered, now, node, key),
     )
 
 
@@ -131,7 +146,8 @@ def history(
     """What the property said from `since` to `until` (ms), the latest `most` of it; None when it never did."""
     namespace, of = split(device)
     keys = connection.execute(
-        "SELECT id FROM stream WHERE namespace = ? AND device = ? AND property = ?", (namespace, of, name)
+        "SELECT id FROM stream WHERE namespace = ? AND device = ? AND property = ? AND NOT unwanted",
+        (namespace, of, name),
     ).fetchall()
     if not keys:
         return None
@@ -157,7 +173,9 @@ def history(
 
 def names(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     """(device, property) of all that ever said something."""
-    rows = connection.execute("SELECT DISTINCT namespace || '/' || device, property FROM stream ORDER BY 1, 2")
+    rows = connection.execute(
+        "SELECT DISTINCT namespace || '/' || device, property FROM stream WHERE NOT unwanted ORDER BY 1, 2"
+    )
     return list(rows)
 
 
@@ -209,6 +227,15 @@ def after(connection: sqlite3.Connection, key: int, number: int, most: int) -> t
             break
     beyond = max(0, len(times) - most)
     return number - beyond, times[:most], texts[:most]
+
+
+def _made(connection: sqlite3.Connection, node: str, section: Section) -> int:
+    made = connection.execute(
+        "INSERT INTO stream (namespace, device, property, epoch, node) VALUES (?, ?, ?, ?, ?)",
+        (*split(section.device), section.property_name, section.epoch, node),
+    ).lastrowid
+    assert made is not None
+    return made
 
 
 def _stream(connection: sqlite3.Connection, section: Section) -> tuple[int, int, str] | None:

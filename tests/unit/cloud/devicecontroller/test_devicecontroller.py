@@ -194,6 +194,20 @@ def test_a_device_that_moves_away_and_back() -> None:
     run(main())
 
 
+def test_the_node_that_a_device_has_left_is_remembered() -> None:
+    async def main() -> None:
+        async with _world(b"{}", "boiler") as world:
+            known = world.core.devices
+            assert known is not None
+            assert (known.gone("plant", "boiler"), known.former("plant", "boiler")) == (False, "")
+            await world.change({"spec": {"nodeName": "edge-2"}})
+            assert (known.gone("plant", "boiler"), known.former("plant", "boiler")) == (False, "edge-1")
+            await world.delete(DEVICES, "boiler")
+            assert (known.gone("plant", "boiler"), known.former("plant", "boiler")) == (True, "edge-2")
+
+    run(main())
+
+
 def test_what_happened_while_the_node_was_away_is_made_good() -> None:
     async def main() -> None:
         async with _world(b"{}", "boiler", "kettle", "pump") as world:

@@ -305,6 +305,51 @@ def test_a_stream_of_another_nodes_device_is_refused_waits_and_holds_up_no_other
     played(tmp_path, body)
 
 
+def test_what_waited_of_a_device_that_went_is_stored_while_the_cloud_remembers_it(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.owners, world.former = {}, {("default", "thermometer"): "edge-1"}
+        await world.start_cloud()
+        edge = await world.start_edge()
+        await say(world, 1, 9_000)
+        edge.declare(DEVICE, frozenset())
+        await asyncio.sleep(60)
+        (account,) = world.accounts()
+        assert (account.sent, account.stored, account.gaps) == (9_000, 9_000, [])
+        assert world.history() == numbers(1, 9_000)
+        assert world.held("temperature") == 0
+
+    played(tmp_path, body)
+
+
+def test_what_waited_of_a_device_that_nobody_knows_is_not_stored_but_counted(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.owners, world.devices_known = {}, False
+        await world.start_cloud()
+        edge = await world.start_edge()
+        await say(world, 1, 9_000)
+        edge.declare(DEVICE, frozenset())
+        await asyncio.sleep(60)
+        assert (world.accounts(), world.held("temperature")) == ([], 9_000), "the cloud has not read its Devices yet"
+        world.devices_known = True
+        await asyncio.sleep(600)
+        (account,) = world.accounts()
+        assert (account.sent, account.stored, account.waiting, account.node) == (9_000, 0, 0, "edge-1")
+        [(first, last, why)] = account.gaps
+        assert (first, last) == (1, 9_000)
+        assert why.startswith("when they came there was no Device default/thermometer that names node edge-1")
+        assert world.held("temperature") == 0
+        assert world.history() == []
+        world.owners = {("default", "thermometer"): "edge-1"}
+        edge.declare(DEVICE, frozenset({"*"}))
+        await say(world, 9_001, 10)
+        await asyncio.sleep(60)
+        assert world.history() == numbers(9_001, 9_010), "the Device is there again"
+        (account,) = world.accounts()
+        assert (account.stored, len(account.gaps)) == (10, 1)
+
+    played(tmp_path, body)
+
+
 def test_an_outbox_that_cannot_be_opened_refuses_values_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "edge").write_text("a file where the folder should be")
 
