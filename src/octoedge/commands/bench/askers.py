@@ -19,8 +19,8 @@ from octoedge.commands.bench.fleet import (
     authority,
     connected,
     make_nodes,
-    one_object,
     register,
+    share_object,
     until_all,
 )
 from octoedge.commands.bench.plane import plane
@@ -46,7 +46,7 @@ async def askers() -> Samples:
             access = api.folder.with_name("counted.kubeconfig")
             apicalls.write_kubeconfig(access)
             async with calls.running(), connected(nodes):
-                await one_object(client, cloud, nodes)
+                await share_object(client, nodes)
                 cloud.reach(access)
                 return await _counted(client, cloud, calls, nodes)
         finally:

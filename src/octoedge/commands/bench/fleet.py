@@ -28,7 +28,7 @@ from octoedge.commands.bench.report import Samples
 from octoedge.commands.bench.world import DEADLINE, GRACE, PORT_OFFSET
 from octoedge.errors import DeadlineError, OctoedgeError
 from octoedge.kube.client import Client
-from octoedge.kube.kinds import CONFIGMAPS, NODES, PODS, SECRETS
+from octoedge.kube.kinds import CONFIGMAPS, NODES, OBJECTSYNCS, PODS, SECRETS
 from octoedge.pki import x509
 from octoedge.protocol import application, codec, handshake, routes
 from octoedge.protocol import payloads as p
@@ -39,7 +39,7 @@ from octoedge.transport.websocket import Endpoint, connect, small_tls_buffers
 
 Json = dict[str, Any]
 SIZE = 1000
-CHANGES = 5
+CHANGES, STREAM = 5, 40
 HUB, CERTIFICATES = 10_020 + PORT_OFFSET, 10_022 + PORT_OFFSET
 PROJECT = "e632aba927ea4ac2b575ec1603d56f10"
 RETRY_SECONDS = (0.1, 0.5)
@@ -47,6 +47,7 @@ SETTLE = 3.0
 GIVEN_BACK = 25.0
 """Seconds until CloudCore has given back what only the connecting took (`runtime.memory`)."""
 KEEPALIVE_SECONDS = 15.0
+_SHARED = "default/configmap/shared"
 
 
 async def fleet() -> Samples:
@@ -63,7 +64,7 @@ async def fleet() -> Samples:
             async with connected(nodes):
                 await asyncio.sleep(GIVEN_BACK)
                 samples: Samples = {"fleet_node_memory": [(memory(cloud.pid).rss - before) * 1024 / SIZE]}
-                samples |= await one_object(client, cloud, nodes)
+                samples |= await _one_object(client, cloud, nodes)
                 samples |= await _storm(client, cloud, nodes)
             return samples
         finally:
@@ -124,7 +125,8 @@ class SimulatedNode:
         """Connections on which the cloud has answered the report."""
         self.held: dict[str, str] = {}
         """The newest version acknowledged, by path."""
-        self.received = 0
+        self.carried = 0
+        """Messages, both ways."""
         self.changed = asyncio.Event()
         self._ids = itertools.count()
         self._connection: Connection | None = None
@@ -149,9 +151,9 @@ class SimulatedNode:
         condition = {"type": "Ready", "status": "True", "reason": "EdgeReady", "message": f"connected {time.time_ns()}"}
         body = msgspec.json.encode({"status": {"conditions": [condition]}})
         patch = p.NodeStatusPatch(resource=Resource("default", "nodepatch", self.name), body=body)
-        await connection.send(codec.encode(self._said(patch)))
+        await self._send(connection, self._said(patch))
         while True:
-            await connection.send(codec.encode(self._said(p.Keepalive(body=b'"ping"'))))
+            await self._send(connection, self._said(p.Keepalive(body=b'"ping"')))
             await asyncio.sleep(KEEPALIVE_SECONDS)
 
     async def ask(self, verb: str, key: str, option: Json) -> Json:
@@ -160,10 +162,18 @@ class SimulatedNode:
         asked = application.make(self.name, key, verb, option=msgspec.json.encode(option))
         message = self._said(p.ApplicationRequest(body=application.encode(asked)))
         answer = self._asked[message.header.msg_id] = asyncio.get_running_loop().create_future()
-        await self._connection.send(codec.encode(message))
+        await self._send(self._connection, message)
         async with asyncio.timeout(DEADLINE):
             said = application.decode(await answer)
         return dict(msgspec.json.decode(application.outcome(said)))
+
+    def compared(self) -> set[str]:
+        """The versions that the cloud remembers of it: of all that it holds but its own Node."""
+        return {version for path, version in self.held.items() if path != f"null/node/{self.name}"}
+
+    async def _send(self, connection: Connection, message: Message) -> None:
+        await connection.send(codec.encode(message))
+        self.carried += 1
 
     def _said(self, payload: p.Payload) -> Message:
         return routes.compose(payload, message_id=self._id(), timestamp=int(time.time() * 1000))
@@ -175,7 +185,7 @@ class SimulatedNode:
         while True:
             message = codec.decode(await connection.receive())
             payload = routes.classify(routes.Direction.DOWN, message)
-            self.received += 1
+            self.carried += 1
             waiting = self._asked.pop(message.header.parent_msg_id, None)
             if waiting is not None:
                 waiting.set_result(payload.body)
@@ -183,7 +193,7 @@ class SimulatedNode:
                 self.sessions += 1
             else:
                 answer = routes.acknowledge(message, message_id=self._id(), timestamp=int(time.time() * 1000))
-                await connection.send(codec.encode(answer))
+                await self._send(connection, answer)
                 self.held[str(payload.resource)] = message.header.resourceversion
             self.changed.set()
 
@@ -214,26 +224,54 @@ async def until_all(nodes: list[SimulatedNode], holds: Any) -> None:
         raise DeadlineError(f"{count} of {len(nodes)} nodes were as wanted after {DEADLINE:.0f} s") from error
 
 
-async def one_object(client: Client, cloud: CloudProcess, nodes: list[SimulatedNode]) -> Samples:
-    """A ConfigMap that every node has a pod for: changed, until the last node has acknowledged it."""
+async def share_object(client: Client, nodes: list[SimulatedNode]) -> None:
+    """A ConfigMap, and for every node a pod that has it; returns when all hold it and the API says so."""
     about = {"name": "shared", "namespace": "default"}
     configmap = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": about, "data": {"t": "0"}}
     await client.create(CONFIGMAPS, "default", msgspec.json.encode(configmap))
     await _together([client.create(PODS, "default", _pod(node.name)) for node in nodes])
-    await until_all(nodes, lambda node: "default/configmap/shared" in node.held)
-    await asyncio.sleep(SETTLE)
-    times: list[float] = []
-    busy, told = cpu_seconds(cloud.pid), sum(node.received for node in nodes)
-    for number in range(1, CHANGES + 1):
-        began = time.monotonic()
-        patch = msgspec.json.encode({"data": {"t": str(number)}})
-        stored = msgspec.json.decode(await client.patch(CONFIGMAPS, "default", "shared", patch))
-        version = stored["metadata"]["resourceVersion"]
-        await until_all(nodes, lambda node, version=version: node.held["default/configmap/shared"] == version)
-        times.append(time.monotonic() - began)
-    await asyncio.sleep(SETTLE)
-    messages = 2 * (sum(node.received for node in nodes) - told)
+    await until_all(nodes, lambda node: _SHARED in node.held)
+    await _until_written(client, nodes)
+
+
+async def _one_object(client: Client, cloud: CloudProcess, nodes: list[SimulatedNode]) -> Samples:
+    """That ConfigMap changed, until the last node has acknowledged it; and many changes, one after the other.
+
+    What CloudCore writes into the API for the stream comes later and belongs to it; what came before it does not.
+    """
+    await share_object(client, nodes)
+    times = [await _change(client, nodes, number) for number in range(CHANGES)]
+    await _until_written(client, nodes)
+    busy, carried = cpu_seconds(cloud.pid), sum(node.carried for node in nodes)
+    for number in range(STREAM):
+        await _change(client, nodes, CHANGES + number)
+    await _until_written(client, nodes)
+    messages = sum(node.carried for node in nodes) - carried
     return {"fleet_one_object": times, "fleet_messages": [messages / (cpu_seconds(cloud.pid) - busy)]}
+
+
+async def _change(client: Client, nodes: list[SimulatedNode], number: int) -> float:
+    """Seconds from the change until every node has acknowledged it."""
+    began = time.monotonic()
+    patch = msgspec.json.encode({"data": {"t": f"change {number}"}})
+    stored = msgspec.json.decode(await client.patch(CONFIGMAPS, "default", "shared", patch))
+    version = stored["metadata"]["resourceVersion"]
+    await until_all(nodes, lambda node: node.held[_SHARED] == version)
+    return time.monotonic() - began
+
+
+async def _until_written(client: Client, nodes: list[SimulatedNode]) -> None:
+    """Return when the API says of every node what it has: CloudCore writes that some seconds later."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            await asyncio.sleep(1)
+            written: dict[str, set[str]] = {}
+            for item in (await client.list(OBJECTSYNCS)).items:
+                sync = msgspec.json.decode(item)
+                node = sync["metadata"]["name"].rpartition(".")[0]
+                written.setdefault(node, set()).add(sync.get("status", {}).get("objectResourceVersion", ""))
+            if all(node.compared() <= written.get(node.name, set()) for node in nodes):
+                return
 
 
 async def _storm(client: Client, cloud: CloudProcess, nodes: list[SimulatedNode]) -> Samples:
