@@ -158,7 +158,7 @@ class Intake:
             elif not owner and speakers.gone and self._has_room(connection, node):
                 why = f"when they came there was no Device {section.device} that names node {node}, or did so before"
                 store.give_up(connection, node, section, why[: wire.MAX_WHY], now)
-            elif node in speakers.nodes or speakers.gone:
+            elif node in speakers.nodes or (speakers.gone and not owner):
                 refused[section.stream] = f"node {node} has sent {_STREAMS} streams already"
             else:
                 refused[section.stream] = f"device {section.device} is not one of node {node}"
