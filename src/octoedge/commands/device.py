@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo = actions.add_parser("demo", help="a simulated thermometer with its mapper on the first node, until Ctrl-C")
     demo.add_argument("--keep", action="store_true", help="leave the Device and its model in the cluster")
     told = actions.add_parser("history", help="what a property said, where its Device has it kept")
-    history.add_arguments(told, actions.add_parser("plot", help="… as a curve, in the terminal or an SVG file"))
+    history.add_arguments(told, actions.add_parser("plot", help="… as a curve, in the terminal or an SVG or PNG file"))
     for action in (get, watch):
         action.add_argument("-n", "--namespace", default="default", metavar="NAMESPACE")
 

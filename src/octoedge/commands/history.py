@@ -40,7 +40,10 @@ def add_arguments(history: argparse.ArgumentParser, drawn: argparse.ArgumentPars
 
 def age(text: str) -> float:
     """`90`, `90s`, `5m`, `1h` or `7d`: seconds."""
-    return seconds(text[:-1]) * _DAY if text[-1:].lower() == "d" else seconds(text)
+    try:
+        return seconds(text[:-1]) * _DAY if text[-1:].lower() == "d" else seconds(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 5m, 1h or 7d") from error
 
 
 def show(arguments: argparse.Namespace) -> int:

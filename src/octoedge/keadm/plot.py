@@ -54,13 +54,23 @@ def braille(given: Points, title: str, width: int, height: int) -> str:
         for at, line in _line(before, (x, y)):
             signs[line // 4][at // 2] |= _DOTS[line % 4][at % 2]
         before = (x, y)
-    lines = [f"{'':<{margin}} {title}, {len(given)} values"]
+    lines = [_cut(f"{'':<{margin}} {title}, {len(given)} values", margin + 1 + columns)]
     for number, row in enumerate(signs):
         label = labels[0] if number == 0 else labels[1] if number == rows - 1 else ""
         lines.append(f"{label:>{margin}}┤{''.join(chr(_BRAILLE + sign) for sign in row)}")
-    first, last = time_text(begin), time_text(end)
-    lines.append(f"{'':<{margin}} {first}{last:>{max(1, columns - len(first))}}")
+    lines += [f"{'':<{margin}} {line}" for line in _times(time_text(begin), time_text(end), columns)]
     return "\n".join(lines)
+
+
+def _times(first: str, last: str, columns: int) -> list[str]:
+    """Below the field, at its two ends; one below the other where it is too narrow for both."""
+    if len(first) + len(last) < columns:
+        return [f"{first}{last:>{columns - len(first)}}"]
+    return [first, f"{last:>{columns}}"]
+
+
+def _cut(text: str, columns: int) -> str:
+    return text if len(text) <= columns else f"{text[: columns - 1]}…"
 
 
 def svg(given: Points, title: str) -> str:

@@ -52,3 +52,10 @@ def test_a_picture_of_no_known_kind_is_refused(tmp_path: Path, capsys: pytest.Ca
     with cloudcore(tmp_path) as status:
         assert main(["device", "plot", "th", "temperature", "--socket", status, "-o", "day.jpg"]) != 0
     assert "day.jpg is none of .svg, .png" in capsys.readouterr().err
+
+
+def test_a_time_that_is_none_is_refused_with_all_that_would_do(capsys: pytest.CaptureFixture[str]) -> None:
+    for odd in ("blah", "0d", "d", "5x"):
+        with pytest.raises(SystemExit):
+            main(["device", "history", "th", "temperature", "--since", odd])
+        assert f"{odd!r} is no time such as 30s, 5m, 1h or 7d" in capsys.readouterr().err

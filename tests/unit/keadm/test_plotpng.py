@@ -49,6 +49,13 @@ def test_any_values_are_a_picture(points: plot.Points) -> None:
     assert any("\N{BRAILLE PATTERN BLANK}" < sign <= "\u28ff" for sign in plot.braille(points, "", 40, 5))
 
 
+@pytest.mark.parametrize("width", [26, 40, 47, 48, 49, 80, 200])
+def test_a_narrow_terminal_has_no_line_that_is_too_long(width: int) -> None:
+    lines = plot.braille([(0, 6.0), (60_000, 9.0)], "a-device-with-a-long-name temperature", width, 5).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "\n".join(lines[6:]).split() == ["1970-01-01", "00:00:00Z", "1970-01-01", "00:01:00Z"]
+
+
 def test_without_pillow_the_extra_is_named(tmp_path: Path) -> None:
     (tmp_path / "PIL").mkdir()
     (tmp_path / "PIL/__init__.py").write_text("raise ImportError('No module named PIL')")
