@@ -6,10 +6,10 @@ octoedge-mapper run modbus --simulate 5502    the same, and a thermometer to rea
 octoedge-mapper new boiler                    the beginning of a mapper of one's own, in boiler.py
 octoedge-mapper test boiler.py                how it stands slow, absent, flapping, wrong devices, kills, a thousand
 octoedge-mapper image boiler.py -o boiler.tar an image of it for containers, without a registry
-octoedge-mapper simulate modbus --port 5502   a thermometer on a real Modbus server
-octoedge-mapper simulate http --port 8088     an energy meter on a real HTTP server
-octoedge-mapper simulate opcua --port 4840    a pump on a real OPC UA server
-octoedge-mapper simulate mqtt --port 1883     a valve at the MQTT broker of this port
+octoedge-mapper simulate modbus               a thermometer on a real Modbus server, at port 5502 or --port
+octoedge-mapper simulate http                 an energy meter on a real HTTP server, at port 8088
+octoedge-mapper simulate opcua                a pump on a real OPC UA server, at port 4840
+octoedge-mapper simulate mqtt                 a valve at the MQTT broker of port 1883
 octoedge-mapper simulate ble                  sensors behind a BlueZ without a radio, on a D-Bus of its own
 """
 
@@ -19,6 +19,7 @@ import argparse
 import asyncio
 import os
 import re
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--socket", type=Path, default=None, help="the mapper's own socket; beside EdgeCore's by default")
     run.add_argument("--name", default="", help="under which EdgeCore knows it; <protocol>-mapper by default")
     run.add_argument("--http-host", default="127.0.0.1", help="address of the REST door")
-    run.add_argument("--http-port", type=_port, default=7777, help="port of the REST door; 0 for none")
+    run.add_argument("--http-port", type=_port, default=7777, help="port of the REST door (7777); 0 for none")
     run.add_argument(
         "--simulate", type=_port, metavar="PORT", help="Modbus: also play a thermometer at this port of the loopback"
     )
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", help="a simulated device on a real server of its protocol")
     simulate.add_argument("protocol", choices=tuple(_SIMULATORS))
     simulate.add_argument("--host", default="127.0.0.1")
-    simulate.add_argument("--port", type=_port, default=5502)
+    ports = ", ".join(f"{port} for {name}" for name, port in _PORTS.items())
+    simulate.add_argument("--port", type=_port, default=None, help=f"{ports}, when not given")
     simulate.add_argument("--serial", default="", help="Modbus: a serial line instead of TCP")
     simulate.add_argument("--unit", type=int, default=1, help="Modbus: slave id")
     simulate.set_defaults(work=_simulate)
@@ -140,12 +142,15 @@ async def _test(arguments: argparse.Namespace) -> None:
 
 
 async def _simulate(arguments: argparse.Namespace) -> None:
+    if arguments.port is None:
+        arguments.port = _PORTS.get(arguments.protocol, 0)
     await _simulated(_SIMULATORS[arguments.protocol](arguments), arguments.protocol)
 
 
 async def _simulate_thermometer(port: int) -> None:
     from octoedge.mappers.modbus import simulator
 
+    _check("127.0.0.1", port)
     await simulator.serve_tcp(simulator.Thermometer(), "127.0.0.1", port)
 
 
@@ -160,37 +165,66 @@ async def _simulated(device: Coroutine[Any, Any, None], protocol: str) -> None:
         raise ConfigError(f"the simulated device cannot be served: {error}") from error
 
 
+def _check(host: str, port: int) -> None:
+    """Whether a device can be served there, since not every library says why not. Raises `ConfigError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"no device can be simulated at {host}:{port}: {error.strerror}; choose another address or port"
+            ) from error
+
+
+class _There(asyncio.Event):
+    """Says where the device is once it is there, and not before."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self._device = device
+
+    def set(self) -> None:
+        super().set()
+        print(f"{self._device}; Ctrl-C ends it", flush=True)
+
+
 async def _simulate_modbus(arguments: argparse.Namespace) -> None:
     from octoedge.mappers.modbus import simulator
 
-    device = simulator.Thermometer()
+    device, unit, host, port = simulator.Thermometer(), arguments.unit, arguments.host, arguments.port
     if arguments.serial:
-        print(f"a Modbus thermometer as unit {arguments.unit} on {arguments.serial}; Ctrl-C ends it")
-        await simulator.serve_serial(device, arguments.serial, unit=arguments.unit)
+        there = _There(f"a Modbus thermometer as unit {unit} on {arguments.serial}")
+        await simulator.serve_serial(device, arguments.serial, unit=unit, ready=there)
     else:
-        print(f"a Modbus thermometer as unit {arguments.unit} at {arguments.host}:{arguments.port}; Ctrl-C ends it")
-        await simulator.serve_tcp(device, arguments.host, arguments.port, unit=arguments.unit)
+        _check(host, port)
+        there = _There(f"a Modbus thermometer as unit {unit} at {host}:{port}")
+        await simulator.serve_tcp(device, host, port, unit=unit, ready=there)
 
 
 async def _simulate_http(arguments: argparse.Namespace) -> None:
     from octoedge.mappers.http import simulator
 
-    print(f"an energy meter at http://{arguments.host}:{arguments.port}/state; Ctrl-C ends it")
-    await simulator.serve(simulator.Meter(), arguments.host, arguments.port)
+    host, port = arguments.host, arguments.port
+    _check(host, port)
+    await simulator.serve(simulator.Meter(), host, port, ready=_There(f"an energy meter at http://{host}:{port}/state"))
 
 
 async def _simulate_opcua(arguments: argparse.Namespace) -> None:
     from octoedge.mappers.opcua import simulator
 
-    print(f"a pump at opc.tcp://{arguments.host}:{arguments.port}; Ctrl-C ends it")
-    await simulator.serve(arguments.host, arguments.port)
+    host, port = arguments.host, arguments.port
+    _check(host, port)
+    await simulator.serve(host, port, ready=_There(f"a pump at opc.tcp://{host}:{port}"))
 
 
 async def _simulate_mqtt(arguments: argparse.Namespace) -> None:
     from octoedge.mappers.mqtt import simulator
 
-    print(f"a valve at tcp://{arguments.host}:{arguments.port}: valve/state, valve/set; Ctrl-C ends it")
-    await simulator.Valve().run(f"tcp://{arguments.host}:{arguments.port}")
+    broker = f"tcp://{arguments.host}:{arguments.port}"
+    print(f"a valve at the broker {broker}: valve/state, valve/set; Ctrl-C ends it", flush=True)
+    await simulator.Valve().run(broker)
 
 
 async def _simulate_ble(_arguments: argparse.Namespace) -> None:
@@ -210,7 +244,8 @@ _SIMULATORS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
     "mqtt": _simulate_mqtt,
     "ble": _simulate_ble,
 }
-
+_PORTS = {"modbus": 5502, "http": 8088, "opcua": 4840, "mqtt": 1883}
+"""Where a simulated device is, or its broker, when nobody says."""
 
 _TAKEN = ("Bench", "Device", "DeviceError", "False", "Link", "Mapper", "None", "Point", "Rig", "True")
 """Names that mean something else in a new mapper."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,15 @@ def test_a_test_that_is_stopped_has_not_passed(tmp_path: Path) -> None:
         test.terminate()
         assert test.wait(60) == 1
         assert "stopped before its end" in test.stderr.read()
+
+
+@pytest.mark.parametrize("protocol", ["modbus", "http", "opcua"])
+def test_a_simulated_device_whose_port_is_taken_is_not_said_to_be_there(
+    protocol: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["simulate", protocol, "--port", str(port)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"127.0.0.1:{port}: Address already in use" in said.err
