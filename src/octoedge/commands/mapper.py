@@ -3,7 +3,7 @@
 octoedge-mapper run thermometer.py            one file with a subclass of Mapper
 octoedge-mapper run modbus                    an installed protocol, by the visitors of its devices alone
 octoedge-mapper run modbus --simulate 5502    the same, and a thermometer to read, in one process
-octoedge-mapper new boiler                    the beginning of a mapper of one's own, in boiler.py
+octoedge-mapper new boiler                    the beginning of a mapper of one's own: boiler.py, boiler.yaml
 octoedge-mapper test boiler.py                how it stands slow, absent, flapping, wrong devices, kills, a thousand
 octoedge-mapper image boiler.py -o boiler.tar an image of it for containers, without a registry
 octoedge-mapper simulate modbus               a thermometer on a real Modbus server, at port 5502 or --port
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     image.set_defaults(work=_image)
     new = commands.add_parser("new", help="begin a mapper of one's own")
-    new.add_argument("name", metavar="NAME", help="of the protocol; the file is NAME.py")
+    new.add_argument("name", metavar="NAME", help="of the protocol; the files are NAME.py and NAME.yaml")
     new.set_defaults(work=_new)
     return parser
 
@@ -255,19 +255,40 @@ def _new(arguments: argparse.Namespace) -> None:
     name = arguments.name
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", name):
         raise ConfigError(f"the name {name[:80]!r} must be 1 to 63 small letters, digits and dashes, a letter first")
-    file = Path(f"{name}.py")
     title = "".join(word.capitalize() for word in name.split("-"))
     if title in _TAKEN:
         title += "s"
-    template = files("octoedge.mappers.framework").joinpath("template.txt").read_text()
+    templates = files("octoedge.mappers.framework")
+    made = {
+        Path(f"{name}.py"): templates.joinpath("template.txt").read_text().replace("TITLE", title),
+        Path(f"{name}.yaml"): templates.joinpath("template.yaml").read_text().replace("NODE", _node()),
+    }
+    for file in made:
+        if file.exists():
+            raise ConfigError(f"{file} is there already; choose another name")
+    for file, text in made.items():
+        _write_new(file, text.replace("NAME", name))
+    mapper, device = made
+    print(f"{mapper}: fill in Link. `octoedge-mapper test {mapper}` judges it, `octoedge-mapper run {mapper}` runs it")
+    print(f"{device}: a device for it. `kubectl apply -f {device}`, then `octoedge device watch {name}`")
+
+
+def _write_new(file: Path, text: str) -> None:
     try:
         with file.open("x") as out:
-            out.write(template.replace("NAME", name).replace("TITLE", title))
+            out.write(text)
     except FileExistsError as error:
         raise ConfigError(f"{file} is there already; choose another name") from error
     except OSError as error:
         raise ConfigError(f"{file.absolute()} cannot be written: {error.strerror}") from error
-    print(f"{file}: fill in Link, then `octoedge-mapper run {file}`; Devices name the protocol {name}")
+
+
+def _node() -> str:
+    """The node that `octoedge up` set up, or what it would be called."""
+    from octoedge.keadm import layout
+
+    known = layout.load(os.environ)
+    return known.node if known is not None else "edge-1"
 
 
 def _edgecore() -> Path:

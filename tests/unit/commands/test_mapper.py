@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from octoedge.commands.mapper import main
 from octoedge.mappers.framework.run import load, subclasses
@@ -89,6 +90,9 @@ def test_a_new_mapper_of_any_name_is_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(load(f"{name}.py").readers) == ["setpoint", "temperature"]
     assert [rig.protocol for rig in subclasses(tmp_path / f"{name}.py", Rig)] == [name]
     assert "return Link(" in (tmp_path / f"{name}.py").read_text()
+    model, device = yaml.safe_load_all((tmp_path / f"{name}.yaml").read_text())
+    assert (model["spec"]["protocol"], device["spec"]["protocol"]["protocolName"]) == (name, name)
+    assert model["metadata"] == device["metadata"] == device["spec"]["deviceModelRef"] == {"name": name}
 
 
 def test_a_new_mapper_that_cannot_be_written_says_so(
@@ -100,6 +104,16 @@ def test_a_new_mapper_that_cannot_be_written_says_so(
     (gone / "boiler.py").symlink_to(tmp_path / "nowhere" / "boiler.py")
     assert main(["new", "boiler"]) == 1
     assert "boiler.py" in capsys.readouterr().err
+
+
+def test_a_new_mapper_takes_nobodys_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "boiler.yaml").write_text("mine")
+    assert main(["new", "boiler"]) == 1
+    assert "boiler.yaml is there already" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["boiler.yaml"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "x" * 150, " "])

@@ -9,6 +9,7 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import CodeType
 from typing import Self, TypeVar
@@ -17,7 +18,7 @@ from octoedge.dmi import messages as m
 from octoedge.dmi.services import mapper_methods
 from octoedge.errors import ConfigError, StoreError, first_of
 from octoedge.mappers.framework.edgecore import EdgeCore
-from octoedge.mappers.framework.mapper import Mapper, protocol
+from octoedge.mappers.framework.mapper import ENTRY_POINTS, Mapper, protocol
 from octoedge.mappers.framework.panel import Panel
 from octoedge.runtime.clock import Clock, SystemClock
 from octoedge.store.lock import Lock
@@ -166,7 +167,8 @@ def load(what: str) -> Mapper:
     path = Path(what)
     if path.suffix != ".py":
         if protocol(what) is None:
-            raise ConfigError(f"{what!r} is neither a Python file nor an installed protocol")
+            names = ", ".join(sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)}))
+            raise ConfigError(f"{what!r} is neither a Python file nor an installed protocol ({names})")
         made: type[Mapper] = type(what.capitalize(), (Mapper,), {"protocol": what})
         return made()
     found = [one for one in subclasses(path, Mapper) if one.protocol]
