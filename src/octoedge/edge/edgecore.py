@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import re
 import stat
 from collections.abc import AsyncGenerator, Callable
@@ -490,7 +491,9 @@ def _forgetter(config_file: Path | None, token: str) -> Callable[[], None]:
             if not count:
                 log.warning("the join token in %s is no longer needed; please blank it", config_file)
                 return
-            durable.write(config_file, blank.encode(), stat.S_IMODE(config_file.stat().st_mode))
+            was = config_file.stat()
+            durable.write(config_file, blank.encode(), stat.S_IMODE(was.st_mode))
+            os.utime(config_file, ns=(was.st_atime_ns, was.st_mtime_ns))  # `octoedge up` looks who changed it since
         except OSError as error:
             log.warning("the join token in %s is no longer needed and could not be blanked: %s", config_file, error)
 

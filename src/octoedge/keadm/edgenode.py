@@ -51,7 +51,7 @@ def bring_up(cloud: Layout, node: Layout, *, cut: bool) -> list[Step]:
             node.edgecore_file.exists,
             lambda: write(node.edgecore_file, configfiles.edgecore(node, cluster.join_token(admin(cloud)))),
         ),
-        Running(f"{name}EdgeCore", run["edgecore"], lambda: run["edgecore"].pid() is not None),
+        Running(f"{name}EdgeCore", run["edgecore"], lambda: run["edgecore"].pid() is not None, node.edgecore_file),
     ]
     if cut:
         return steps

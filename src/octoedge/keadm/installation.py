@@ -44,7 +44,7 @@ def bring_cloud_up(layout: Layout) -> list[Step]:
         Running("API server", run["apiserver"], lambda: cluster.is_ready(admin(layout))),
         Written("kubeconfig", lambda: kubeconfig_is_current(layout), lambda: write_kubeconfig(layout)),
         Written("cloudcore.yaml", lambda: _names_all_addresses(layout), lambda: _write_cloud_config(layout)),
-        Running("CloudCore", run["cloudcore"], lambda: _cloud_is_ready(layout)),
+        Running("CloudCore", run["cloudcore"], lambda: _cloud_is_ready(layout), layout.cloudcore_file),
     ]
 
 

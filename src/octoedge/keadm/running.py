@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from octoedge.errors import InstallError
 from octoedge.keadm.processes import Daemon
@@ -23,16 +24,27 @@ class Running:
     title: str
     daemon: Daemon
     ready: Callable[[], bool]
+    settings: Path | None = None
+    """A file that it reads when it starts: one that began before the file changed is started anew."""
 
     def check(self) -> bool:
-        return self.daemon.pid() is not None and self.ready()
+        return self.daemon.pid() is not None and not self._is_outdated() and self.ready()
 
     def do(self) -> str:
-        if not self._recovers():
+        why = f"{self.settings} has changed, " if self._is_outdated() else ""
+        if why or not self._recovers():
             self.daemon.stop(GRACE)
             self.daemon.start()
             self.daemon.await_ready(self.ready, READY)
-        return f"pid {self.daemon.pid()}, log {self.daemon.log}"
+        return f"{why}pid {self.daemon.pid()}, log {self.daemon.log}"
+
+    def _is_outdated(self) -> bool:
+        if self.settings is None or self.daemon.pid() is None:
+            return False
+        try:
+            return self.settings.stat().st_mtime_ns > self.daemon.pidfile.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
 
     def _recovers(self) -> bool:
         """Whether one that runs already comes to serve; one that does not is started anew."""

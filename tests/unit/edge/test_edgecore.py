@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,9 @@ def test_the_token_is_blanked_and_everything_else_stays(tmp_path: Path, before: 
     file = tmp_path / "edgecore.yaml"
     file.write_text(before)
     file.chmod(0o640)
+    os.utime(file, (1000, 2000))
     _forgetter(file, TOKEN)()
+    assert file.stat().st_mtime == 2000, "a change asks for a new start"
     assert file.read_text() == after
     assert file.stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [file]
