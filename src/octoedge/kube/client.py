@@ -212,9 +212,12 @@ class Client:
                 server_hostname=self.access.server_hostname,
             ) as response:
                 self._said.over("API server", f"{self.access.server} answers again")
-                if response.status >= 300:
-                    raise _as_error(response.status, await _body(response, _MAX_EVENT))
-                yield response
+                try:
+                    if response.status >= 300:
+                        raise _as_error(response.status, await _body(response, _MAX_EVENT))
+                    yield response
+                finally:
+                    _cut_off(response)
         except aiohttp.ClientPayloadError as error:
             raise ConnectError(f"{method} {where}: the API server ended its answer in the middle") from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
@@ -316,6 +319,17 @@ _REASONS = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
+
+
+def _cut_off(response: aiohttp.ClientResponse) -> None:
+    """Let go at once of a connection whose answer is not at its end.
+
+    TLS would say goodbye and wait for the server's, which may hang, and which nobody sees any more when the event loop
+    ends: the connection would stay open.
+    """
+    held = response.connection
+    if held is not None and held.transport is not None:
+        held.transport.abort()
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
+import socket
 import ssl
+import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -284,6 +288,38 @@ def test_certificates_that_were_renewed_on_disk_are_taken_up_for_new_connections
     _kubeconfig(tmp_path, user=user, **{"certificate-authority": str(other.ca_file)})
     assert access.look()
     assert asyncio.run(shown(access.tls, other.server())) != first
+
+
+def test_a_watch_that_is_left_is_cut_off_whatever_the_server_does(tmp_path: Path) -> None:
+    """TLS waits for the other side's goodbye, and this one never says it."""
+    world, over = certificates.make(tmp_path), threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        with world.server(want_client=False).wrap_socket(listener.accept()[0], server_side=True) as held:
+            held.recv(10_000)
+            event = b'{"type":"ADDED","object":{}}\n'
+            held.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(event), event))
+            over.wait(30)
+
+    async def main(port: int) -> None:
+        tls = ssl.create_default_context(cafile=world.ca_file)
+        async with Client(Access(f"https://127.0.0.1:{port}", tls=tls)) as client:
+            watch = client.watch(PODS, version="1")
+            assert (await anext(watch)).type == "ADDED"
+            await watch.aclose()  # type: ignore[attr-defined]
+
+    gc.collect()
+    with socket.create_server(("127.0.0.1", 0)) as listener, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            asyncio.run(main(listener.getsockname()[1]))
+            gc.collect()
+        finally:
+            over.set()
+            thread.join(30)
+    assert [str(one.message) for one in said] == []
 
 
 def test_a_client_looks_for_renewed_certificates_now_and_then_and_goes_on_with_the_old_ones() -> None:
