@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 CALL_SECONDS = 10.0
 """KubeEdge's deadline for a call to a mapper."""
+_SHARE = 0.25
+"""Of the processor's time, that looking at all devices takes at most while they keep changing."""
+_REST_SECONDS = 3.0
 MAX_MAPPERS = 64
 
 
@@ -47,6 +50,10 @@ class _Served(msgspec.Struct):
     registration: Registration
     channel: Channel
     backoff: Backoff = msgspec.field(default_factory=lambda: Backoff(first=0.5, limit=30.0))
+    look: float = 0.0
+    """Seconds that the last look at all its devices took."""
+    rested: float = 0.0
+    """From when on (the loop's time) the next look costs no more than its share."""
 
 
 class Mappers:
@@ -89,9 +96,14 @@ class Mappers:
                 served.channel.close()
 
     def changed(self) -> None:
-        """A device or model changed: every mapper is compared with what it was told."""
-        for protocol in self._served:
-            self._queue.add(protocol)
+        """A device or model changed: every mapper is compared with what it was told, of thousands of devices that
+        come one after another not at each of them."""
+        now = asyncio.get_running_loop().time()
+        for protocol, served in self._served.items():
+            if served.rested > now:
+                self._queue.add_later(protocol, served.rested - now)
+            else:
+                self._queue.add(protocol)
 
     async def register(self, info: m.MapperInfo, *, with_data: bool) -> m.MapperRegisterResponse:
         """A mapper is there; returns what it should know when it asks for that, else it is told by calls."""
@@ -144,11 +156,10 @@ class Mappers:
 
     async def _turn(self, protocol: str) -> None:
         served = self._served[protocol]
-        wants = await self._wanted(served.registration)
-        told = self._database.read_now(lambda connection: registrations.told(connection, protocol))
+        wants, calls = await self._look(served)
         troubles = dict(wants.troubles)
         failed = False
-        for one in plan(wants.digests(), told):
+        for one in calls:
             try:
                 await self._make(served, one, wants)
             except (TransportError, DeadlineError) as error:
@@ -174,6 +185,18 @@ class Mappers:
                 await self._explain(device, why)
                 self._explained[device] = why
 
+    async def _look(self, served: _Served) -> tuple[Wanted, list[Call]]:
+        """What its mapper should know, and the calls that are missing for that."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        served.rested = began + served.look + _rest(served.look)
+        wants = await self._wanted(served.registration)
+        told = self._database.read_now(lambda c: registrations.told(c, served.registration.protocol))
+        calls = plan(wants.digests(), told)
+        served.look = loop.time() - began
+        served.rested = began + served.look + _rest(served.look)
+        return wants, calls
+
     async def _noted(self, served: _Served, done: Call) -> bool:
         """Store that it was told this; False when meanwhile it no longer serves."""
         protocol = served.registration.protocol
@@ -191,6 +214,11 @@ class Mappers:
     async def _make(self, served: _Served, one: Call, wants: Wanted) -> None:
         name, request = _CALLS[one.verb](one.key[1], wants)
         await call(served.channel, MAPPER[name], request, CALL_SECONDS)
+
+
+def _rest(seconds: float) -> float:
+    """Seconds after a look that took so long."""
+    return min(_REST_SECONDS, seconds * (1 / _SHARE - 1))
 
 
 def _named(key: str) -> m.Named:
