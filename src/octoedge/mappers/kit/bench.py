@@ -8,12 +8,13 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from octoedge.dmi import messages as m
 from octoedge.dmi.values import pack_all
-from octoedge.errors import DeviceError
+from octoedge.errors import ConfigError, DeviceError, OctoedgeError, first_of
 from octoedge.mappers.framework import values
 from octoedge.mappers.kit.edge import Edge
 from octoedge.mappers.kit.rig import Point, Rig
@@ -45,16 +46,30 @@ class Bench:
         """EdgeCore and device are there; the mapper is as the checks have it."""
         async with asyncio.TaskGroup() as group:
             tasks = []
-            for work, name in ((self.edge.run, "edge"), (self.rig.run, "device")):
+            for work, name in ((self.edge.run, "edge"), (self._play, "device")):
                 ready = asyncio.Event()
                 tasks.append(group.create_task(work(ready), name=name))
-                await ready.wait()
+                await _soon(ready, name)
             try:
                 yield self
             finally:
                 await self.kill()
                 for task in tasks:
                     task.cancel()
+
+    async def _play(self, ready: asyncio.Event) -> None:
+        """The device, until cancelled. Raises `ConfigError` when it ends before."""
+        try:
+            await self.rig.run(ready)
+        except Exception as error:
+            if isinstance(first_of(error), OctoedgeError):
+                raise
+            raise ConfigError(f"{self._device} has failed: {mistake(error)}") from error
+        raise ConfigError(f"{self._device} ended by itself; `run` plays it until it is cancelled")
+
+    @property
+    def _device(self) -> str:
+        return f"the device that {self._what} is tested with ({type(self.rig).__name__})"
 
     async def start(self) -> None:
         """Start the mapper, and return when it has registered."""
@@ -153,6 +168,22 @@ class Bench:
         assert self.process is not None
         found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())
         return int(found[1]) / 1024 if found else 0.0
+
+
+def mistake(error: BaseException) -> str:
+    """What an author's code raised, and where."""
+    error = first_of(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+async def _soon(ready: asyncio.Event, name: str) -> None:
+    try:
+        async with asyncio.timeout(SECONDS):
+            await ready.wait()
+    except TimeoutError as error:
+        raise ConfigError(f"the {name} of the test is not there within {SECONDS:g} s: it sets no `ready`") from error
 
 
 def name_of(number: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from octoedge.errors import ConfigError, OctoedgeError
 from octoedge.mappers.framework.run import load, subclasses
 from octoedge.mappers.kit import quality
-from octoedge.mappers.kit.bench import SECONDS, Bench
+from octoedge.mappers.kit.bench import SECONDS, Bench, mistake
 from octoedge.mappers.kit.checks import CHECKS, Check
 from octoedge.mappers.kit.rig import Rig
 
@@ -63,6 +63,9 @@ async def _passes(check: Check, bench: Bench, say: Callable[[str], None]) -> boo
         for line in bench.said().splitlines()[-6:]:
             say(f"          {line}")
         return False
+    except Exception as error:
+        say(f"FAILED  {check.title}: a mistake in the rig: {mistake(error)}")
+        return False
     notes, bench.notes = bench.notes, []
     say(f"ok      {check.title} ({'; '.join([*notes, f'{loop.time() - began:.1f} s'])})")
     return True
@@ -74,15 +77,22 @@ def rig_for(what: str) -> Rig:
     found = subclasses(Path(what), Rig) if Path(what).suffix == ".py" else []
     own = [one for one in found if one.protocol == mapper.protocol]
     if own:
-        return own[0]()
+        return _made(own[0], what)
     for entry in entry_points(group=ENTRY_POINTS, name=mapper.protocol):
         try:
             rig: type[Rig] = entry.load()
         except ImportError as error:
             hint = f"pip install 'octoedge[{mapper.protocol}]'"
             raise ConfigError(f"the rig of {mapper.protocol} needs a package ({error}); `{hint}`") from error
-        return rig()
+        return _made(rig, what)
     raise ConfigError(
         f"there is no device to test {what} with: write a subclass of octoedge.mappers.kit.Rig with "
         f'protocol="{mapper.protocol}" into the file; docs/how-to/mappers.md shows one'
     )
+
+
+def _made(rig: type[Rig], what: str) -> Rig:
+    try:
+        return rig()
+    except Exception as error:
+        raise ConfigError(f"no device to test {what} with can be made: {rig.__name__}(): {mistake(error)}") from error
