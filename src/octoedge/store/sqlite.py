@@ -6,6 +6,10 @@
 Writers that arrive while a commit is on its way share the next one (one fsync for many), each in a savepoint of its
 own, so that one failing write takes back only itself. The file is in WAL mode with synchronous=FULL: what was answered
 survives kill -9 and loss of power.
+
+A write for which the disk has no room fails, and what the log holds is brought into the file: the log's own room may be
+written again then. Where the file would have to grow for that, a reserve helps (`Database.reserve`); once that is spent
+the file grows no more, so that the log can always be brought into it, until there is a reserve again.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -31,6 +36,10 @@ _Job = tuple[Work, "Future[Any]"]
 
 MAX_GROUP = 512
 """Writes that share one commit at most."""
+LOG_PAGES = 1000
+"""SQLite's own number."""
+_FEW_PAGES, _MOST_PAGES = 64, 4294967294
+"""To which a file grows without a reserve, and with one: all that SQLite can."""
 MAX_WAITING = 10_000
 """Writes that may wait; further ones are refused, since the disk does not keep up."""
 
@@ -40,6 +49,10 @@ class Database:
 
     def __init__(self, path: Path, writer: sqlite3.Connection, max_waiting: int) -> None:
         self.path = path
+        self._spare = Path(f"{path.resolve()}.reserve")
+        self._has_reserve = False
+        self._may_grow = self._grows = True
+        """Whether the file may become larger, and whether SQLite was told so."""
         self._writer = writer
         self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
         self._reader = _connect(path)
@@ -50,8 +63,12 @@ class Database:
         self._thread.start()
 
     @classmethod
-    def open(cls, path: Path, migrations: Sequence[str], *, max_waiting: int = MAX_WAITING) -> Database:
+    def open(
+        cls, path: Path, migrations: Sequence[str], *, max_waiting: int = MAX_WAITING, log_pages: int = LOG_PAGES
+    ) -> Database:
         """Open or create the file and bring its schema up to date (`PRAGMA user_version` counts applied migrations).
+
+        After `log_pages` in the log they are brought into the file.
 
         Blocks; meant for start-up. Raises `StoreCorrupt` when the file is not a whole database, `StoreError` when it
         was written by a newer version.
@@ -67,6 +84,7 @@ class Database:
                 writer = undo.enter_context(contextlib.closing(_connect(path)))
                 _check(writer, path)
                 _migrate(writer, path, migrations)
+                writer.execute(f"PRAGMA wal_autocheckpoint={log_pages}")
                 database = cls(path, writer, max_waiting)
             except sqlite3.Error as error:
                 raise _mapped(error, path) from error
@@ -97,6 +115,30 @@ class Database:
                 return work(self._reader)
             except sqlite3.Error as error:
                 raise _mapped(error, self.path) from error
+
+    def reserve(self, size: int) -> bool:
+        """Keep so many bytes of the disk for the moment when it is full; whether they are kept.
+
+        They should be more than the log has (`log_pages` of 4 KiB, and a transaction). Blocks for a moment; to be asked
+        for again now and then, since they are given away when they are needed.
+        """
+        self._has_reserve = True
+        self._may_grow = self._spare.exists() or self._set_apart(size)
+        return self._may_grow
+
+    def _set_apart(self, size: int) -> bool:
+        try:
+            disk = os.statvfs(self._spare.parent)
+            if disk.f_bavail * disk.f_frsize < 2 * size:
+                return False
+            self._spare.touch(mode=0o600)
+            with self._spare.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            log.debug("%s: no reserve: %s", self.path, error)
+            self._spare.unlink(missing_ok=True)
+            return False
+        return True
 
     def close(self) -> None:
         """Finish what waits and close the file; idempotent."""
@@ -141,6 +183,7 @@ class Database:
     def _commit(self, group: list[_Job]) -> None:
         answers: list[tuple[Future[Any], Any]] = []
         try:
+            self._tell_growth()
             self._writer.execute("BEGIN IMMEDIATE")
             for work, future in group:
                 answers += self._run_one(work, future)
@@ -149,12 +192,30 @@ class Database:
             # Whatever it was: nobody may be left waiting, and the thread must live.
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
+            said = _mapped(error, self.path) if isinstance(error, sqlite3.Error) else error
+            if isinstance(said, StoreFull):
+                self._make_room()
             for _, future in group:
                 if not future.done():
-                    _settle(future, error=_mapped(error, self.path) if isinstance(error, sqlite3.Error) else error)
+                    _settle(future, error=said)
             return
         for future, result in answers:
             _settle(future, result)
+
+    def _make_room(self) -> None:
+        """The log begins anew, so that there is room in it for a next try, and for deleting."""
+        with contextlib.suppress(OSError):
+            self._spare.unlink(missing_ok=True)
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._may_grow = not self._has_reserve
+
+    def _tell_growth(self) -> None:
+        if self._may_grow is not self._grows:
+            pages = int(self._writer.execute("PRAGMA page_count").fetchone()[0])
+            most = _MOST_PAGES if self._may_grow else max(pages, _FEW_PAGES)
+            self._writer.execute(f"PRAGMA max_page_count={most}")
+            self._grows = self._may_grow
 
     def _run_one(self, work: Work, future: Future[Any]) -> list[tuple[Future[Any], Any]]:
         """Run one write in its savepoint; an error of its own is answered at once and takes back only itself."""

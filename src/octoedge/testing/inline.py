@@ -48,6 +48,9 @@ class InlineDatabase(Database):
         await asyncio.sleep(0)
         return result
 
+    def reserve(self, size: int) -> bool:
+        return size > 0 and not self.full
+
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         await asyncio.sleep(0)
         return self.read_now(work)

@@ -295,6 +295,39 @@ def test_a_full_disk_is_an_error_for_everyone_in_the_commit_and_nothing_is_half_
         assert {"before", "after"} <= set(database.read_now(names))
 
 
+def pages(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA page_count").fetchone()[0])
+
+
+def test_a_file_whose_reserve_is_spent_grows_no_more_until_there_is_one_again(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    spare = tmp_path / "state.db.reserve"
+
+    async def main(database: Database) -> None:
+        assert database.reserve(1 << 20)
+        assert (spare.stat().st_size, stat.S_IMODE(spare.stat().st_mode)) == (1 << 20, 0o600)
+        for number in range(30):
+            await database.write(put(f"{number}", bytes(20_000)))
+        with file_size_limit(1_000_000), pytest.raises(StoreFull):
+            await database.write(put("too much", bytes(2_000_000)))
+        assert not spare.exists()
+        grown = database.read_now(pages)
+        with pytest.raises(StoreFull):
+            await database.write(put("too much", bytes(200_000)))
+        assert database.read_now(pages) == grown, "… though the disk has room"
+        await database.write(lambda connection: connection.execute("DELETE FROM things WHERE name < '2'").rowcount)
+        assert await database.write(put("in their place", bytes(100_000)))
+        assert database.read_now(pages) == grown
+        assert not database.reserve(1 << 60), "no disk has so much"
+        assert not spare.exists()
+        assert database.reserve(1 << 20)
+        assert await database.write(put("much", bytes(2_000_000)))
+        assert database.read_now(pages) > grown
+
+    with opened(path) as database:
+        asyncio.run(main(database))
+
+
 WRITER = """
 import asyncio, sys
 from pathlib import Path

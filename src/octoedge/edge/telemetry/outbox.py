@@ -3,19 +3,25 @@
     keep ──► stream (next number), value ──► batch ──► … answered ──► settle: forgotten here
                      └── too many, too old: dropped from the oldest on, and a gap says which and why
 
+A disk without room is an outbox that is full: the oldest go, and new values take their place in the file.
+
 A value has its number when it is on disk, and only then is the mapper answered. Where a mapper, unsure whether it was
 heard, says the same value of the same time again, it counts once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from octoedge.edge.telemetry.settings import Settings
+from octoedge.errors import StoreFull
 from octoedge.protocol.telemetry import (
     LATEST,
     MAX_BATCH,
@@ -28,7 +34,10 @@ from octoedge.protocol.telemetry import (
     pack,
 )
 from octoedge.runtime.clock import Clock
+from octoedge.runtime.logs import SaidOnce
 from octoedge.store.sqlite import Database
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MIGRATIONS = (
@@ -47,12 +56,24 @@ MIGRATIONS = (
 )
 _LOOK_EVERY = 128
 """Writes between two looks at size and age."""
-_AT_A_TIME = 500
-"""Values of one stream that are dropped before the next victim is looked for."""
+_AT_A_TIME, _FEW = 500, 20
+"""Values of one stream that are dropped before the next victim is looked for; on a full disk, where less is to go."""
 _MUCH = 128 << 10
 """Characters of texts in one batch; a section more may come."""
+_LOG_PAGES, _RESERVE = 128, 1 << 20
+"""What is in SQLite's log before it is brought into the file, and the bytes with which a full disk takes it too."""
+_ROOM = 64 << 10
+"""Bytes that a full disk's outbox is made smaller by at a time."""
+_DISK = "the disk under telemetry"
 _CLOCK_SET = 1_577_836_800
 """A clock before 2020 was not set: what came then has no age."""
+
+
+def opened(path: Path) -> Database:
+    """The file of an outbox. Blocks; raises as `Database.open` does."""
+    database = Database.open(path, MIGRATIONS, log_pages=_LOG_PAGES)
+    database.reserve(_RESERVE)
+    return database
 
 
 class Outbox:
@@ -65,6 +86,8 @@ class Outbox:
         self._writes = 0
         self._turn = 0
         """The stream that was served last: each has its turn."""
+        self._full = asyncio.Lock()
+        self._said = SaidOnce(log)
 
     async def keep(self, device: str, values: Mapping[str, tuple[str, int]]) -> None:
         """Number and store values: property → (text, ms; 0: now)."""
@@ -78,12 +101,27 @@ class Outbox:
             if self._writes % _LOOK_EVERY == 0:
                 self._trim(connection, now)
 
-        await self._database.write(write)
+        try:
+            await self._database.write(write)
+        except StoreFull as error:
+            async with self._full:  # what one drops makes room for others
+                await self._keep_in_less(write, error)
+
+    async def _keep_in_less(self, write: Callable[[sqlite3.Connection], None], error: StoreFull) -> None:
+        """The disk is full: another try, now that the log has begun anew, and one in the place of the oldest."""
+        try:
+            await self._database.write(write)
+        except StoreFull:
+            self._said.trouble(_DISK, f"{error}; until then the oldest values are dropped for new ones")
+            await self._database.write(self._shrink)
+            await self._database.write(write)
 
     async def tidy(self) -> None:
         """Keep to the limits also while nothing comes."""
         now = self._clock.now()
         await self._database.write(lambda connection: self._trim(connection, now))
+        if self._database.reserve(_RESERVE):
+            self._said.over(_DISK, "there is room again")
 
     async def batch(self, without: frozenset[str]) -> list[Section]:
         """What to send next, but for these streams; empty when nothing waits."""
@@ -140,8 +178,15 @@ class Outbox:
         if _used(connection) <= self._settings.max_bytes:
             return
         why = f"the outbox was full: {self._settings.max_bytes} bytes (octoedge.telemetry.maxMiB)"
-        enough = self._settings.max_bytes * 0.95
-        while _used(connection) > enough and self._drop_one(connection, why):
+        self._drop_to(connection, self._settings.max_bytes * 0.95, why, _AT_A_TIME)
+
+    def _shrink(self, connection: sqlite3.Connection) -> None:
+        """Into less than the file has, which cannot grow."""
+        enough = min(_used(connection) * 0.95, _used(connection) - _ROOM)
+        self._drop_to(connection, enough, "the node's disk was full", _FEW)
+
+    def _drop_to(self, connection: sqlite3.Connection, enough: float, why: str, most: int) -> None:
+        while _used(connection) > enough and self._drop_one(connection, why, most):
             pass
 
     def _drop_old(self, connection: sqlite3.Connection, before: int) -> None:
@@ -158,8 +203,8 @@ class Outbox:
             if first is not None and upto >= first:
                 _drop(connection, key, first, upto, why)
 
-    def _drop_one(self, connection: sqlite3.Connection, why: str) -> bool:
-        """Drop some values of whom it hits first: by the declared order, then the oldest; whether there were any."""
+    def _drop_one(self, connection: sqlite3.Connection, why: str, most: int) -> bool:
+        """Drop `most` values of whom it hits first: by the declared order, then the oldest; whether there were any."""
         rows = connection.execute(
             "SELECT id, device || '/' || property, number, time FROM stream JOIN value ON stream = id AND number = "
             "(SELECT min(number) FROM value WHERE stream = id)"
@@ -169,7 +214,7 @@ class Outbox:
         key, _, first, _ = min(rows, key=lambda row: (self._rank(row[1]), row[3]))
         last = connection.execute(
             "SELECT max(number) FROM (SELECT number FROM value WHERE stream = ? ORDER BY number LIMIT ?)",
-            (key, _AT_A_TIME),
+            (key, most),
         ).fetchone()[0]
         _drop(connection, key, first, last, why)
         return True

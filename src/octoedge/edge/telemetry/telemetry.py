@@ -142,6 +142,6 @@ class Telemetry:
 
 
 async def _open(path: Path) -> Database:
-    from octoedge.edge.telemetry.outbox import MIGRATIONS
+    from octoedge.edge.telemetry.outbox import opened
 
-    return await asyncio.to_thread(Database.open, path, MIGRATIONS)
+    return await asyncio.to_thread(opened, path)
