@@ -37,7 +37,9 @@ def about_devices(health: Json) -> str:
     """Brokers with their clients, devices, mappers, and what is wrong with them; empty on a node without."""
     parts = [_broker(side) for side in health.get("brokers") or ()]
     about = health.get("devices") or {}
-    mappers = ", ".join(f"{protocol} ({name})" for protocol, name in sorted(about.get("mappers", {}).items()))
+    gone = dict.fromkeys(about.get("gone", ()), ", not running")
+    known = sorted(about.get("mappers", {}).items())
+    mappers = ", ".join(f"{protocol} ({name}{gone.get(protocol, '')})" for protocol, name in known)
     if about.get("devices") or mappers:
         parts.append(f"{about.get('devices', 0)} devices, " + (f"mappers: {mappers}" if mappers else "no mapper"))
     troubles = sorted(about.get("troubles", {}).items())

@@ -36,6 +36,11 @@ def test_a_node_with_a_broker_devices_and_mappers() -> None:
     )
 
 
+def test_a_mapper_that_has_ended_is_not_said_to_be_there() -> None:
+    devices = {"devices": 0, "mappers": {"modbus": "thermo", "http": "meter"}, "gone": ["modbus"], "troubles": {}}
+    assert about_devices({"devices": devices}) == "0 devices, mappers: http (meter), modbus (thermo, not running)"
+
+
 def test_what_is_wrong_is_said() -> None:
     away = {**WELL, "connected": False, "trouble": "connection refused", "clients": ""}
     devices = {"devices": 2, "mappers": {}, "troubles": {"ns/b": "its mapper is gone", "ns/a": "its model is not here"}}

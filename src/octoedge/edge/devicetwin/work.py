@@ -17,7 +17,7 @@ import msgspec
 from octoedge.api import devicelimits
 from octoedge.api import devices as api
 from octoedge.dmi.services import manager_methods
-from octoedge.edge.devicetwin.attention import Attention
+from octoedge.edge.devicetwin.attention import Attention, listens
 from octoedge.edge.devicetwin.desk import Desk
 from octoedge.edge.devicetwin.manager import Manager
 from octoedge.edge.devicetwin.mappers import Mappers
@@ -84,6 +84,7 @@ class Work:
         return {
             "devices": len(self.desk.devices()),
             "mappers": {r.protocol: r.name for r in self.mappers.registrations},
+            "gone": [r.protocol for r in self.mappers.registrations if not listens(r.path)],
             "troubles": {**self.mappers.troubles, **self.desk.troubles},
         }
 

@@ -153,7 +153,9 @@ def test_a_mapper_that_refuses_or_is_gone_is_the_reason(tmp_path: Path) -> None:
                 mapper.fail = None
                 await comes_true(lambda: not reasons(world, "setpoint")[-1])
                 assert listens(str(mapper.path))
+                assert world.twin.health()["gone"] == []
             assert not listens(str(mapper.path))
+            assert world.twin.health()["gone"] == ["modbus"]
             await comes_true(lambda: states(world) == ["offline"])
             async with mapper.serving():
                 await comes_true(lambda: states(world) == ["offline", "online"])
