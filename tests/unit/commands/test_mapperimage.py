@@ -43,3 +43,12 @@ def test_the_dockerfile_starts_it_in_the_same_way() -> None:
     said = {word: json.loads(rest) for word, _, rest in (line.partition(" ") for line in lines) if rest.startswith("[")}
     made = config(EXAMPLES / "thermometer.py", "modbus")
     assert (made["Entrypoint"], made["Cmd"]) == (said["ENTRYPOINT"], said["CMD"])
+
+
+def test_the_dockerfile_takes_what_is_there_and_not_everything() -> None:
+    copies = [
+        line.split()[1:] for line in (EXAMPLES / "Dockerfile").read_text().splitlines() if line.startswith("COPY ")
+    ]
+    sources = [source for words in copies if not words[0].startswith("--from") for source in words[:-1]]
+    assert "." not in sources
+    assert [source for source in sources if not (EXAMPLES.parents[1] / source).exists()] == []
