@@ -357,7 +357,7 @@ def test_protobuf_bodies_and_tables(server: Server) -> None:
 
 def test_kill_9_at_any_moment_loses_nothing_that_was_answered(tmp_path: Path) -> None:
     server = Server(tmp_path)
-    assert server.start() < 5
+    server.start()
     versions: list[int] = []
     begun = version_of(server, MAPS)
     for round_ in range(3):

@@ -154,20 +154,22 @@ def test_a_server_that_is_none_is_an_error_of_the_device_in_time(kind: str) -> N
 
 def test_an_answer_that_comes_after_its_deadline_is_not_the_next_ones() -> None:
     async def main() -> None:
-        asked = itertools.count(1)
+        asked, given_up = itertools.count(1), asyncio.Event()
 
         async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while await reader.readuntil(b"\r\n\r\n"):
                 number = next(asked)
-                await asyncio.sleep(0.6 if number == 1 else 0.0)
+                if number == 1:
+                    await given_up.wait()
                 writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}".encode())
                 await writer.drain()
 
-        async with _server(late) as port, asyncio.timeout(15):
-            settings = {"baseURL": f"http://127.0.0.1:{port}", "timeoutSeconds": 0.4}
+        async with _server(late) as port, asyncio.timeout(30):
+            settings = {"baseURL": f"http://127.0.0.1:{port}", "timeoutSeconds": 1.5}
             link = await http(Device("plant", "d", settings=settings))
             assert isinstance((await link.read([VALUE]))["value"], DeviceError)
-            await asyncio.sleep(0.4)  # the first answer is there now
+            given_up.set()
+            await asyncio.sleep(0.2)  # the first answer is there now
             assert (await link.read([VALUE]))["value"] == "2"
             await link.close()
 

@@ -301,7 +301,7 @@ def test_a_node_without_a_tunnel_is_answered_at_once_with_since_when(tmp_path: P
     async def test(w: World) -> None:
         began = time.monotonic()
         status, text = await w.get("/containerLogs/shop/away/app")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert status == 503
         assert b"node edge-9 has had no tunnel to the cloud since 20" in text
         w.edge_task.cancel()
@@ -423,7 +423,7 @@ def test_a_client_ca_that_changes_counts_from_the_next_connection(tmp_path: Path
         with pytest.raises((aiohttp.ClientError, ssl.SSLError)):
             await w.get("/containerLogs/shop/cart/app", with_newer)
         w.api.change_ca(newer.ca_file.read_text())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(aiohttp.ClientError, ssl.SSLError):
                     assert (await w.get("/containerLogs/shop/cart/app", with_newer))[0] == 200
@@ -458,7 +458,7 @@ def test_an_edge_of_another_cloud_is_refused(tmp_path: Path) -> None:
         other = make(tmp_path / "other")
         mixed = TlsWorld(other.directory, other.ca, w.tls.ca_file, other.certificate_file, other.key_file)
         with pytest.raises(TransportError):
-            await asyncio.wait_for(tunnel_dial(edge_settings(mixed, w.cloud), "edge-1", str)(), 5)
+            await asyncio.wait_for(tunnel_dial(edge_settings(mixed, w.cloud), "edge-1", str)(), 20)
 
     in_world(tmp_path, test)
 

@@ -208,7 +208,7 @@ def test_a_node_that_is_away_is_told_in_http_before_anything_is_opened(tmp_path:
         status = msgspec.json.decode(await reader.readline())
         assert (status["reason"], status["message"]) == ("ServiceUnavailable", body.decode())
         writer.close()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
     in_world(tmp_path, test, StreamingServer(refuse=away))
 

@@ -132,7 +132,7 @@ def test_a_certificate_of_another_ca_does_not_get_in(tmp_path: Path) -> None:
             for tls in (foreign, doors.tls()):
                 with pytest.raises((aiohttp.ClientError, OSError)):
                     async with doors.channel(tls) as socket:
-                        await socket.receive(timeout=5.0)
+                        await socket.receive(timeout=30)
             assert not doors.core.sessions.connected
             await doors.lives()
 
@@ -191,7 +191,7 @@ def test_garbage_on_every_port_hurts_nobody(tmp_path: Path) -> None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
                     try:
                         writer.write(garbage)
-                        async with asyncio.timeout(5.0):
+                        async with asyncio.timeout(30):
                             await writer.drain()
                             writer.write_eof()
                             await reader.read()
@@ -201,7 +201,7 @@ def test_garbage_on_every_port_hurts_nobody(tmp_path: Path) -> None:
                         writer.close()
             async with doors.channel(doors.tls("edge-1")) as socket:
                 await socket.send_bytes(b"\x00\xff not JSON")
-                assert (await socket.receive(timeout=5.0)).type is not aiohttp.WSMsgType.TEXT
+                assert (await socket.receive(timeout=30)).type is not aiohttp.WSMsgType.TEXT
             await doors.lives()
 
     asyncio.run(main())

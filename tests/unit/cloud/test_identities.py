@@ -63,7 +63,7 @@ async def _revoked(at: Doors, node: str) -> None:
     known = asyncio.Event()
     at.core.ledger.listen(lambda _: known.set())
     await ledger.revoke(at.api.client(), node, "stolen", now=time.time())
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(30):
         await known.wait()
 
 
@@ -113,7 +113,7 @@ def test_a_revoked_certificate_is_refused_everywhere_at_once_and_after_a_restart
                 await socket.send_bytes(codec.encode(routes.compose(Keepalive(), message_id="k", timestamp=0)))
                 await at.began.wait()
                 await _revoked(at, "edge-1")
-                async with asyncio.timeout(5.0):
+                async with asyncio.timeout(30):
                     await at.ended.wait()
             await _refused_everywhere(at, machine)
             api = at.api

@@ -165,5 +165,5 @@ def test_no_rule_and_no_object_holds_up_the_server(rule: str) -> None:
     }}}, rule)  # fmt: skip
     begun = time.process_time()
     texts = said(root, {"l": [1] * 500, "t": "a" * 100_000, "many": [{"l": [1] * 9_000}] * 300})
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 15
     assert not texts or "running out of cost budget" in texts[-1]

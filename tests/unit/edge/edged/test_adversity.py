@@ -84,7 +84,7 @@ def test_a_socket_that_takes_calls_and_never_answers_keeps_nothing_from_starting
         try:
             began = time.monotonic()
             async with running(tmp_path, CriClient(path), MemoryMetadata(clock), clock) as edged:
-                assert time.monotonic() - began < 9
+                assert time.monotonic() - began < 30
                 assert edged.observer.pods == {}
         finally:
             server.close()

@@ -63,7 +63,7 @@ def at_work(body: Callable[[Node, int], Awaitable[None]], *, only_health: bool =
 
 
 async def ask(port: int, request: bytes) -> tuple[int, bytes]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
