@@ -160,6 +160,11 @@ class Link(Protocol):
         """How often the cloud spoke again after a silence in which it may have given the node up."""
         ...
 
+    @property
+    def heard(self) -> int:
+        """How often anything came from the cloud, a sign of life among it."""
+        ...
+
     async def request(self, payload: Payload, timeout: float) -> Reply:
         """Send and wait for the answer. Raises `OfflineError`, `DeadlineError`."""
         ...

@@ -35,7 +35,7 @@ class CloudLink:
         """May raise its answer in place of the cloud's."""
         self.tokens_expire = "2030-01-01T00:00:00Z"
         self.ours = ours
-        self.silences = 0
+        self.silences = self.heard = 0
         self.leases = False
         self._up = asyncio.Event()
         self._down = asyncio.Event()

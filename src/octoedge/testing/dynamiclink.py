@@ -72,6 +72,9 @@ class DynamicLink:
         """Whether the cloud says that it is an Octoedge."""
         self.says: bytes | None = None
         """What a cloud that is not to be believed answers to everything."""
+        self.deaf = False
+        """Whether nothing comes through, and nobody knows it yet."""
+        self.heard = 0
         self._ids = itertools.count(1)
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._up, self._down = asyncio.Event(), asyncio.Event()
@@ -88,6 +91,7 @@ class DynamicLink:
 
     def mend(self) -> None:
         """The connection is back."""
+        self.heard += 1
         self._down.clear()
         self._up.set()
 
@@ -122,7 +126,8 @@ class DynamicLink:
         waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[message.header.msg_id] = waiting
         try:
-            self.controller.receive(NODE, message, routes.classify(routes.Direction.UP, message))
+            if not self.deaf:
+                self.controller.receive(NODE, message, routes.classify(routes.Direction.UP, message))
             async with asyncio.timeout(timeout):
                 reply = await waiting
                 return reply if self.says is None else Reply(reply.message, self.says)
@@ -138,6 +143,9 @@ class DynamicLink:
         del message, error
 
     def _deliver(self, message: Message) -> None:
+        if self.deaf:
+            return
+        self.heard += 1
         waiting = self._waiting.get(message.header.parent_msg_id)
         if not message.header.parent_msg_id:
             self.pushed.append(routes.classify(routes.Direction.DOWN, message))

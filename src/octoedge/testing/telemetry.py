@@ -31,7 +31,7 @@ class Road:
     """Implements `ports.AgreeingLink`."""
 
     keeps_lease = False
-    silences = 0
+    silences = heard = 0
 
     def __init__(self, *, agrees: bool = True) -> None:
         self.agrees = agrees

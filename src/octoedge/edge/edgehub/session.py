@@ -144,6 +144,7 @@ class Session:
         if now - self._heard > self._heartbeat * _LONG:
             self._uplink.silences += 1
         self._heard = now
+        self._uplink.heard += 1
 
     async def _watch_way(self, connection: Movable) -> None:
         """Another address is only a reason to ask at once: where several ways lead to the cloud, the old may live."""

@@ -60,6 +60,8 @@ class Uplink:
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self.silences = 0
         """How often the cloud spoke again after a long silence, or in a new session."""
+        self.heard = 0
+        """How often the cloud said anything, a pong too."""
 
     @property
     def connected(self) -> bool:
@@ -122,6 +124,7 @@ class Uplink:
         """From now on messages go out through `connection`."""
         self._connection = connection
         self.silences += 1
+        self.heard += 1
         self._ours = handshake.VERSION in connection.peer.headers
         self._agreed = handshake.features(connection.peer.headers)
         self._stored.clear()

@@ -36,6 +36,8 @@ class Cloud:
         self._link = link
         self._policies = policies
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._silence = -1
+        """What `heard` of the link was when a question was not answered, nor anything else said."""
 
     @property
     def online(self) -> bool:
@@ -50,6 +52,19 @@ class Cloud:
     async def until_online(self) -> None:
         """Return when it can be asked."""
         await self._link.until_connected()
+
+    async def read(self, key: str, verb: str, option: Any = None, *, account: str = "", subresource: str = "") -> bytes:
+        """As `ask`, for a client that waits: where a link has died silently only the first waits in vain; the others
+        are told so at once, until anything comes from the cloud."""
+        before = self._link.heard
+        if before == self._silence:
+            raise OfflineError(f"{verb} {key}: nothing has come from the cloud since it did not answer")
+        try:
+            return await self.ask(key, verb, option, account=account, subresource=subresource)
+        except DeadlineError:
+            if self._link.heard == before:
+                self._silence = before
+            raise
 
     async def ask(
         self,

@@ -218,7 +218,7 @@ class Reads:
     async def _ask(self, key: Key, verb: str, option: Any, caller: Caller, sub: str = "") -> bytes:
         """Ask the cloud, and remember whether he may."""
         try:
-            body = await self._cloud.ask(str(key), verb, option, account=caller.account, subresource=sub)
+            body = await self._cloud.read(str(key), verb, option, account=caller.account, subresource=sub)
         except ApiError as error:
             if error.code == 403 and not sub:
                 await self._permissions.refused(caller, verb, key)

@@ -162,7 +162,7 @@ class MetaServer:
         if stored is not None and self._clock.now() - asked < _PAGE_SECONDS:
             return Answer(200, stored, _JSON)
         try:
-            body = await self._cloud.ask(path, "get")
+            body = await self._cloud.read(path, "get")
         except AWAY as error:
             if stored is None:
                 text = f"{path} was never read here, and the cloud is away"

@@ -35,6 +35,47 @@ def test_what_was_read_online_is_answered_offline_with_its_age(tmp_path: Path) -
     play(tmp_path, test)
 
 
+def test_after_a_silent_cut_only_the_first_waits_until_the_cloud_says_something(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        async def seconds(path: str = MAPS) -> float:
+            began = asyncio.get_running_loop().time()
+            assert (await site.ask(path)).status == 200
+            return asyncio.get_running_loop().time() - began
+
+        await site.make("one")
+        assert await seconds() < 1
+        site.link.deaf = True
+        assert 9 < await seconds() < 11
+        assert await seconds() < 1
+        assert await seconds(f"{MAPS}/one") < 1
+        assert "the cloud is away" in (await site.ask(MAPS)).headers["Warning"]
+        site.link.heard += 1  # a pong, though no answer: the next one asks again
+        assert 9 < await seconds() < 11
+        site.link.deaf = False
+        site.link.heard += 1
+        answer = await site.ask(MAPS)
+        assert "Warning" not in answer.headers
+
+    play(tmp_path, test)
+
+
+def test_a_cloud_that_is_only_slow_is_asked_each_time(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.make("one")
+        await site.names()
+        site.link.deaf = True
+        for _ in range(3):
+            began = asyncio.get_running_loop().time()
+            asyncio.get_running_loop().call_later(5, _speak, site)
+            await site.ask(MAPS)
+            assert asyncio.get_running_loop().time() - began > 9
+
+    def _speak(site: Site) -> None:
+        site.link.heard += 1
+
+    play(tmp_path, test)
+
+
 def test_what_was_never_read_is_not_an_empty_list(tmp_path: Path) -> None:
     async def test(site: Site) -> None:
         site.link.cut()
