@@ -50,10 +50,6 @@ class _Served(msgspec.Struct):
     registration: Registration
     channel: Channel
     backoff: Backoff = msgspec.field(default_factory=lambda: Backoff(first=0.5, limit=30.0))
-    look: float = 0.0
-    """Seconds that the last look at all its devices took."""
-    rested: float = 0.0
-    """From when on (the loop's time) the next look costs no more than its share."""
 
 
 class Mappers:
@@ -69,6 +65,10 @@ class Mappers:
         """All that is stored, also of mappers which another has displaced; the last one to register is the last."""
         self._books = asyncio.Lock()
         """Who serves and what it was told change together."""
+        self._took = 0.0
+        """Seconds of the last look at all devices."""
+        self._rested = 0.0
+        """From when on (the loop's time) the next look at all devices costs no more than its share."""
         self._queue: KeyedQueue[str] = KeyedQueue(self._turn, workers=8, name="mapper for")
         self._said = SaidOnce(log)
         self._troubles: dict[str, dict[str, str]] = {}
@@ -98,10 +98,10 @@ class Mappers:
     def changed(self) -> None:
         """A device or model changed: every mapper is compared with what it was told, of thousands of devices that
         come one after another not at each of them."""
-        now = asyncio.get_running_loop().time()
-        for protocol, served in self._served.items():
-            if served.rested > now:
-                self._queue.add_later(protocol, served.rested - now)
+        wait = self._rested - asyncio.get_running_loop().time()
+        for protocol in self._served:
+            if wait > 0:
+                self._queue.add_later(protocol, wait)
             else:
                 self._queue.add(protocol)
 
@@ -188,13 +188,15 @@ class Mappers:
     async def _look(self, served: _Served) -> tuple[Wanted, list[Call]]:
         """What its mapper should know, and the calls that are missing for that."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        served.rested = began + served.look + _rest(served.look)
+        began, before = loop.time(), self._rested
+        self._rested = max(before, began + self._took / _SHARE)
         wants = await self._wanted(served.registration)
         told = self._database.read_now(lambda c: registrations.told(c, served.registration.protocol))
         calls = plan(wants.digests(), told)
-        served.look = loop.time() - began
-        served.rested = began + served.look + _rest(served.look)
+        now = loop.time()
+        self._took = now - began
+        rest = self._took * (1 / _SHARE - 1)
+        self._rested = min(max(before, now) + rest, now + _REST_SECONDS)
         return wants, calls
 
     async def _noted(self, served: _Served, done: Call) -> bool:
@@ -214,11 +216,6 @@ class Mappers:
     async def _make(self, served: _Served, one: Call, wants: Wanted) -> None:
         name, request = _CALLS[one.verb](one.key[1], wants)
         await call(served.channel, MAPPER[name], request, CALL_SECONDS)
-
-
-def _rest(seconds: float) -> float:
-    """Seconds after a look that took so long."""
-    return min(_REST_SECONDS, seconds * (1 / _SHARE - 1))
 
 
 def _named(key: str) -> m.Named:
