@@ -38,8 +38,9 @@ HURRIED = "humidity"
 """Its values come without a time."""
 START = 1_790_000_000_000
 HOUR = 3600.0
-FULL, OLD, UNSAID, ANEW = (
+FULL, DISK, OLD, UNSAID, ANEW = (
     "the outbox was full",
+    "the node's disk was full",
     "older than",
     "the node had them confirmed",
     "the node's outbox was lost",
@@ -68,7 +69,7 @@ class History:
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - a simulation that repeats
         self.trace: list[str] = []
-        self.reasons = {FULL, OLD}
+        self.reasons = {FULL, DISK, OLD}
         """Of gaps, that may be."""
         self._said: Counter[Stream] = Counter()
         self._answered: dict[tuple[str, str, str, int], str] = {}
