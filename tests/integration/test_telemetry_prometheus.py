@@ -120,7 +120,7 @@ class World:
     async def audit(self) -> str:
         """What a person is told."""
         status = self._folder / "cloudcore.sock"
-        async with background(Desk(status, lambda: self.database, lambda: {"edge-1"}).run(lambda: None)):
+        async with background(Desk(status, lambda: self.database, lambda: {"edge-1"}, str).run(lambda: None)):
             await comes_true((self._folder / "cloudcore.telemetry.sock").exists)
             return (await asyncio.to_thread(telemetry.audit, status)).text()
 

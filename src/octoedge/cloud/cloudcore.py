@@ -225,7 +225,8 @@ class CloudCore:
         telemetry = self._telemetry
         if telemetry is None:
             return [status, capture]
-        return [status, capture, Desk(path, lambda: telemetry.database, lambda: self.sessions.connected)]
+        desk = Desk(path, lambda: telemetry.database, lambda: self.sessions.connected, lambda: telemetry.trouble)
+        return [status, capture, desk]
 
 
 class AuthorityModule:

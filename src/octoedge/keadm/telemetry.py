@@ -58,6 +58,8 @@ class Audit(msgspec.Struct, frozen=True):
     unsent: list[Unsent] = []
     away: dict[str, int] = {}
     """Nodes that are not connected, and when (ms) each told last how many values it has numbered."""
+    trouble: str = ""
+    """Why nothing is stored now."""
 
     @property
     def well(self) -> bool:
@@ -81,6 +83,8 @@ class Audit(msgspec.Struct, frozen=True):
             for one in self.unsent
         ]
         lines += self._about_nodes_away()
+        if self.trouble:
+            lines.append(f"nothing is stored now, nodes keep what they have: {self.trouble}")
         return "\n".join(lines)
 
     def rows(self) -> str:

@@ -2,7 +2,7 @@
 
 ask      one line: {"what": "audit", "node": ""} · {"what": "names"} ·
          {"what": "history", "device": "default/thermometer", "property": …, "since": ms, "until": ms}
-answer   one line: {"accounts": […], "unsent": […], "away": {node: ms}} · {"names": […]} ·
+answer   one line: {"accounts": […], "unsent": […], "away": {node: ms}, "trouble": ""} · {"names": […]} ·
          {"times": […], "values": […], "cut": …} · {"error": …}
 """
 
@@ -47,11 +47,13 @@ class Desk:
     needs: tuple[str, ...] = ("telemetry",)
 
     def __init__(
-        self, status_socket: Path, database: Callable[[], Database], connected: Callable[[], Collection[str]]
-    ) -> None:
+        self, status_socket: Path, database: Callable[[], Database], connected: Callable[[], Collection[str]],
+        trouble: Callable[[], str],
+    ) -> None:  # fmt: skip
         self._path = beside(status_socket, "telemetry")
         self._database = database
         self._connected = connected
+        self._trouble = trouble
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Answer until cancelled."""
@@ -73,7 +75,9 @@ class Desk:
         try:
             asked = msgspec.json.decode(line, type=Asked)
             answer = await _ANSWERS[asked.what](self._database(), asked)
-            return {**answer, "away": self._away(answer["accounts"])} if asked.what == "audit" else answer
+            if asked.what == "audit":
+                answer |= {"away": self._away(answer["accounts"]), "trouble": self._trouble()}
+            return answer
         except (msgspec.DecodeError, KeyError) as error:
             return {"error": f"{line[:100].decode(errors='replace')!r} cannot be answered: {error}"}
         except OctoedgeError as error:

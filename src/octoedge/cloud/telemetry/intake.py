@@ -85,12 +85,15 @@ class Intake:
         self._pending: dict[str, deque[tuple[Message, Payload]]] = {}
         self._queue: KeyedQueue[str] = KeyedQueue(self._work, workers=_WORKERS, name="telemetry of")
         self._said = SaidOnce(log)
+        self.trouble = ""
+        """Why nothing is stored now; empty when it is."""
 
     @property
     def database(self) -> Database:
         """The store; raises `StoreError` while there is none."""
         if self._database is None:
-            raise StoreError(f"there is no telemetry in {self._settings.path}: no node has sent any")
+            why = self.trouble or "no node has sent any"
+            raise StoreError(f"there is no telemetry in {self._settings.path}: {why}")
         return self._database
 
     def receive(self, node: str, message: Message, payload: Payload) -> None:
@@ -135,9 +138,11 @@ class Intake:
                 log.warning("node %s: %s", node, error)
                 self._answer(node, message, error_value(bad_request(str(error))))
             except StoreError as error:
+                self.trouble = str(error)
                 self._said.trouble("telemetry", f"{error}; nodes keep what they have")
                 self._answer(node, message, error_value(ApiError(503, "ServiceUnavailable", str(error))))
             else:
+                self.trouble = ""
                 self._said.over("telemetry", "it is stored again")
                 self._answer(node, message, wire.Outcome(refused))
 

@@ -23,7 +23,7 @@ def nobody() -> Database:
 @pytest.mark.parametrize("question", [b"x" * 100_000, b"nonsense\n", b'{"what": "everything"}\n'])
 def test_a_question_that_is_none_is_told(tmp_path: Path, question: bytes) -> None:
     async def main() -> None:
-        desk = Desk(tmp_path / "cloudcore.sock", nobody, frozenset)
+        desk = Desk(tmp_path / "cloudcore.sock", nobody, frozenset, str)
         path = tmp_path / "cloudcore.telemetry.sock"
         async with asyncio.TaskGroup() as group:
             task = group.create_task(desk.run(lambda: None))
@@ -43,11 +43,13 @@ def test_an_audit_names_the_nodes_that_are_away_and_when_they_told_last(tmp_path
         for number, node in enumerate(("edge-1", "edge-2", "far"), 1):
             section = Section(f"default/{node}", "t", f"e{number}", 1, 1, [], pack([1], ["20"]))
             await database.write(functools.partial(store.take, node=node, section=section, now=number * 60_000))
-        desk = Desk(tmp_path / "cloudcore.sock", lambda: database, lambda: {"edge-1"})
+        trouble = ""
+        desk = Desk(tmp_path / "cloudcore.sock", lambda: database, lambda: {"edge-1"}, lambda: trouble)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(desk.run(lambda: None))
             await comes_true((tmp_path / "cloudcore.telemetry.sock").exists)
             found = await asyncio.to_thread(telemetry.audit, tmp_path / "cloudcore.sock")
+            trouble = "its disk is full"
             one = await asyncio.to_thread(telemetry.audit, tmp_path / "cloudcore.sock", "edge-1")
             task.cancel()
         database.close()
@@ -58,5 +60,6 @@ def test_an_audit_names_the_nodes_that_are_away_and_when_they_told_last(tmp_path
             "far (told last at 1970-01-01T00:03:00Z), edge-2 (told last at 1970-01-01T00:02:00Z)",
         ]
         assert one.away == {}
+        assert one.text().splitlines()[1:] == ["nothing is stored now, nodes keep what they have: its disk is full"]
 
     asyncio.run(main())

@@ -350,6 +350,24 @@ def test_what_waited_of_a_device_that_nobody_knows_is_not_stored_but_counted(tmp
     played(tmp_path, body)
 
 
+def test_a_store_without_room_says_so_until_there_is_some(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        await world.start_cloud()
+        await world.start_edge()
+        cloud = world.road.cloud
+        assert cloud is not None
+        world.fill(edge=False, cloud=True)
+        await say(world, 1, 100)
+        await asyncio.sleep(60)
+        assert "full" in cloud.trouble
+        assert world.held("temperature") == 100
+        world.fill(edge=False, cloud=False)
+        await asyncio.sleep(120)
+        assert (cloud.trouble, world.history()) == ("", numbers(1, 100))
+
+    played(tmp_path, body)
+
+
 def test_an_outbox_that_cannot_be_opened_refuses_values_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "edge").write_text("a file where the folder should be")
 
