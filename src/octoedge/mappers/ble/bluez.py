@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
+from octoedge.mappers.ble.paced import Paced
+
 ADAPTER = "/org/bluez/hci0"
 _OBJECTS, _PROPERTIES = "org.freedesktop.DBus.ObjectManager", "org.freedesktop.DBus.Properties"
 _DEVICE, _CHARACTERISTIC = "org.bluez.Device1", "org.bluez.GattCharacteristic1"
@@ -24,7 +26,7 @@ _ADVERTISE_SECONDS = 0.1
 _GENERIC = "00001801-0000-1000-8000-00805f9b34fb"
 """The service that every device has."""
 _AT_ONCE, _PAUSE_SECONDS = 50, 0.05
-"""So many are announced in a row: a D-Bus connection whose buffer is full is lost."""
+"""So many are announced in a row: others have a turn too."""
 
 Tree = dict[str, dict[str, Variant]]
 
@@ -97,7 +99,7 @@ class Bluez:
     """The service; `run` serves it on a bus."""
 
     def __init__(self, most: int = 20) -> None:
-        self._bus: MessageBus | None = None
+        self._outgoing: Paced | None = None
         self._peripherals: dict[str, Peripheral] = {}
         self._paths: dict[str, Peripheral] = {}
         self._most = most
@@ -115,20 +117,27 @@ class Bluez:
 
     async def run(self, address: str, ready: asyncio.Event) -> None:
         """Serve on the bus at this address until cancelled."""
-        self._bus = await MessageBus(bus_address=address).connect()
+        bus = await MessageBus(bus_address=address).connect()
+        self._outgoing = Paced(bus)
         try:
-            self._bus.add_message_handler(self._asked)
-            await self._bus.request_name("org.bluez")
-            ready.set()
-            while True:
-                await asyncio.sleep(_ADVERTISE_SECONDS)
-                for number, one in enumerate(list(self._peripherals.values()) if self._scans else ()):
-                    if not one.connected:
-                        self._changed(one.path, _DEVICE, {"RSSI": Variant("n", -60)})
-                    if number % _AT_ONCE == _AT_ONCE - 1:
-                        await asyncio.sleep(_PAUSE_SECONDS)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._outgoing.run(), name="what BlueZ says")
+                bus.add_message_handler(self._asked)
+                await bus.request_name("org.bluez")
+                ready.set()
+                await self._advertise()
         finally:
-            self._bus.disconnect()
+            self._outgoing = None
+            bus.disconnect()
+
+    async def _advertise(self) -> None:
+        while True:
+            await asyncio.sleep(_ADVERTISE_SECONDS)
+            for number, one in enumerate(list(self._peripherals.values()) if self._scans else ()):
+                if not one.connected:
+                    self._changed(one.path, _DEVICE, {"RSSI": Variant("n", -60)})
+                if number % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(_PAUSE_SECONDS)
 
     def add(self, one: Peripheral) -> None:
         """It is near."""
@@ -272,8 +281,8 @@ class Bluez:
         self._send(Message.new_signal(path, interface, member, signature, body))
 
     def _send(self, message: Message) -> None:
-        if self._bus is not None and self._bus.connected:
-            self._bus.send(message)
+        if self._outgoing is not None:
+            self._outgoing.put(message)
 
 
 def _done(message: Message) -> Message:
@@ -285,6 +294,8 @@ class Number:
 
     def __init__(self, value: float, form: str = "<h", scale: float = 0.01) -> None:
         self.value = value
+        self.deaf = False
+        """Whether it takes what is written, and ignores it."""
         self._form = form
         self._scale = scale
 
@@ -296,5 +307,6 @@ class Number:
         """Set it; False for bytes of another length."""
         if len(raw) != struct.calcsize(self._form):
             return False
-        self.value = round(struct.unpack(self._form, raw)[0] * self._scale, 6)
+        if not self.deaf:
+            self.value = round(struct.unpack(self._form, raw)[0] * self._scale, 6)
         return True
