@@ -19,6 +19,15 @@ FAULTS = {
         '@write("setpoint")\n    async def forget(self, device, value): pass',
         "setpoint is reported to be 35",
     ),
+    "device that ignores wishes": (
+        "kept = {}\n"
+        "    async def write_one(self, link, prop, value):\n"
+        "        await super().write_one(link, prop, value)\n"
+        "        self.kept[prop.name] = value\n"
+        "    async def read_all(self, link, wanted):\n"
+        "        return {**await super().read_all(link, wanted), **self.kept}",
+        "setpoint is still 35, and why it is not 36.5, is reported",
+    ),
     "absent device": (
         "async def read_all(self, link, wanted): return {one.name: 1 for one in wanted}",
         "the state is offline",
@@ -38,7 +47,7 @@ def _judge(what: str, many: int | None = None, **options: object) -> tuple[int, 
     return failed, said
 
 
-MANY = {"modbus": 1000, "http": 200, "virtual": 1000, "mqtt": 200, "opcua": 1000, "ble": 60}
+MANY = {"modbus": 300, "http": 200, "virtual": 1000, "mqtt": 200, "opcua": 1000, "ble": 60}
 """So many devices of each, that the test does not take too long. `octoedge-mapper test NAME` takes a thousand; by hand
 on 21 November 2026, two cores: opcua all reported after 1.2 s (25 KiB each, one connection for all), http 2.3 s (35 KiB
 and a connection each), mqtt 2.5 s (35 KiB and a connection each), ble the 20 that its radio keeps and 981 offline after

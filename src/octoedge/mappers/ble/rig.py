@@ -18,7 +18,7 @@ class BleRig(Rig, protocol="ble"):
     Twenty report, the others are offline, and the mapper lives. More need more adapters (`adapter`)."""
 
     most = 20
-    spoils = frozenset({"slow", "absent", "nonsense"})
+    spoils = frozenset({"slow", "absent", "nonsense", "deaf"})
     points = (
         Point("temperature", "FLOAT", {"characteristicUUID": "2a6e", "format": "int16", "scale": 0.01, "notify": True}),
         Point(
@@ -55,6 +55,9 @@ class BleRig(Rig, protocol="ble"):
     def late(self, seconds: float) -> None:
         self._bluez.hold(False)
         self._bluez.hold(seconds > 1)
+
+    def deaf(self, deaf: bool) -> None:
+        self._sensors[0].target.deaf = deaf
 
     def wrong(self, wrong: bool) -> None:
         self._bluez.spoil = (lambda raw: os.urandom(len(raw) + 3)) if wrong else bytes

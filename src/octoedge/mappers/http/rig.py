@@ -14,6 +14,7 @@ _LIMIT = {"path": "state", "pointer": "/limit", "writePath": "limit", "writeKey"
 class HttpRig(TcpRig, protocol="http"):
     """A meter with a limit."""
 
+    spoils = TcpRig.spoils | {"deaf"}
     points = (
         Point("total", "DOUBLE", {"path": "state", "pointer": "/energy/total"}),
         Point("limit", "FLOAT", _LIMIT, True, "0", "50", ("12", "13.5")),
@@ -29,6 +30,9 @@ class HttpRig(TcpRig, protocol="http"):
 
     async def serve(self, port: int, ready: asyncio.Event) -> None:
         await serve(self._device, "127.0.0.1", port, ready=ready)
+
+    def deaf(self, deaf: bool) -> None:
+        self._device.deaf = deaf
 
     async def value(self, name: str) -> str | None:
         return str(self._device.limit) if name == "limit" else None

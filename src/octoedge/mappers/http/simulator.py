@@ -20,6 +20,8 @@ class Meter:
         self.requests = 0
         self.answer: web.Response | None = None
         """What it answers in place of the truth."""
+        self.deaf = False
+        """Whether it takes what is written, and ignores it."""
 
     def application(self) -> web.Application:
         """As aiohttp serves it."""
@@ -42,7 +44,7 @@ class Meter:
             return web.Response(status=400, text="a number is needed")
         if not 0 <= value <= 100:
             return web.Response(status=400, text="the limit is 0 to 100")
-        self.limit = value
+        self.limit = self.limit if self.deaf else value
         return web.Response(status=204)
 
 

@@ -63,6 +63,21 @@ async def _refuses(bench: Bench) -> None:
         await bench.put({})
 
 
+async def _ignores(bench: Bench) -> None:
+    for point in _settable(bench):
+        kept, wish = point.wishes[:2]
+        await bench.put({point.name: kept})
+        await bench.has(point, kept, "before a wish that the device ignores")
+        bench.rig.deaf(True)
+        try:
+            await bench.put({point.name: wish})
+            await _told(bench, point, kept, wish, f"is still {kept}, and why it is not {wish}, is reported")
+        finally:
+            bench.rig.deaf(False)
+        await bench.put({point.name: kept})
+        await _told(bench, point, kept, "", f"is {kept}, as it is wished again, is reported without a reason")
+
+
 async def _slow(bench: Bench) -> None:
     bench.rig.late(_SLOW_SECONDS)
     await bench.all_reported("a device that is slow")
@@ -188,6 +203,7 @@ CHECKS: tuple[Check, ...] = (
     Check("values are read, with type, time and state", _reads),
     Check("wishes are set and read back", _writes),
     Check("wishes that cannot be are refused, and why is reported", _refuses),
+    Check("device that ignores wishes", _ignores, "deaf"),
     Check("slow device", _slow, "slow"),
     Check("absent device", _absent, "absent"),
     Check("flapping device", _flapping, "absent"),
@@ -220,6 +236,19 @@ def _wrong(point: Point) -> list[str]:
     number = point.type in ("INT", "FLOAT", "DOUBLE")
     over = [str(int(float(point.maximum)) + 1)] if number and point.maximum else []
     return [*over, "not-a-value"] if number or point.type == "BOOLEAN" else over
+
+
+async def _told(bench: Bench, point: Point, value: str, wish: str, what: str) -> None:
+    """Return when the value is reported, with a reason that names the wish, or without one when there is none."""
+
+    def so() -> bool:
+        said = bench.edge.latest.get((name_of(0), point.name))
+        if said is None or not values.same(said.value, value, point.type):
+            return False
+        reason = said.metadata.get("reason", "")
+        return wish in reason if wish else not reason
+
+    await bench.edge.until(so, bench.seconds, f"{point.name} {what}")
 
 
 async def _refused(bench: Bench, point: Point, wish: str) -> None:

@@ -34,7 +34,7 @@ class Rig:
     protocol: ClassVar[str] = ""
     points: tuple[Point, ...] = ()
     spoils: ClassVar[frozenset[str]] = frozenset()
-    """Of slow, absent, nonsense: what it can do."""
+    """Of slow, absent, nonsense, deaf: what it can do."""
     many: int = 1000
     """So many devices the check of a thousand uses; say why when fewer."""
     most: int | None = None
@@ -73,6 +73,10 @@ class Rig:
 
     def wrong(self, wrong: bool) -> None:
         """Answer nonsense (`nonsense`)."""
+        raise NotImplementedError
+
+    def deaf(self, deaf: bool) -> None:
+        """Take what is written, and ignore it (`deaf`)."""
         raise NotImplementedError
 
 

@@ -14,6 +14,7 @@ _TENTHS = {"register": "HoldingRegister", "scale": 0.1}
 class ModbusRig(TcpRig, protocol="modbus"):
     """A thermometer over TCP."""
 
+    spoils = TcpRig.spoils | {"deaf"}
     points = (
         Point("temperature", "FLOAT", {**_TENTHS, "offset": 0}),
         Point("setpoint", "FLOAT", {**_TENTHS, "offset": 1}, True, "5", "90", ("35", "36.5")),
@@ -30,6 +31,9 @@ class ModbusRig(TcpRig, protocol="modbus"):
 
     async def serve(self, port: int, ready: asyncio.Event) -> None:
         await serve_tcp(self._device, "127.0.0.1", port, ready=ready)
+
+    def deaf(self, deaf: bool) -> None:
+        self._device.deaf = deaf
 
     async def value(self, name: str) -> str | None:
         return {"setpoint": str(self._device.setpoint), "heater": str(self._device.heater).lower()}.get(name)

@@ -56,6 +56,8 @@ class Thermometer:
         self.writes: list[tuple[int, int, list[int]]] = []
         """(function, address, values), newest last; a bounded number."""
         self.requests = 0
+        self.deaf = False
+        """Whether it takes what is written, and ignores it."""
         self._at = 0.0
 
     @property
@@ -84,7 +86,7 @@ class Thermometer:
             self._written(function, address, [int(value) for value in values])
         elif values is not None and function in (_WRITE_COIL, _WRITE_COILS):
             self._note(function, address, [int(value) for value in values])
-            self.heater = bool(values[0]) if address == 0 else self.heater
+            self.heater = bool(values[0]) if address == 0 and not self.deaf else self.heater
         elif function == _READ_HOLDING:
             cells[0:2] = [round(degrees * 10) & 0xFFFF, round(self.setpoint * 10) & 0xFFFF]
         elif function == _READ_INPUT:
@@ -95,7 +97,7 @@ class Thermometer:
 
     def _written(self, function: int, address: int, values: list[int]) -> None:
         self._note(function, address, values)
-        if address <= 1 < address + len(values):
+        if address <= 1 < address + len(values) and not self.deaf:
             self.setpoint = values[1 - address] / 10
 
     def _note(self, function: int, address: int, values: list[int]) -> None:

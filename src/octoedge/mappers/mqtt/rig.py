@@ -19,6 +19,7 @@ _STATE = {"topic": "valve/state"}
 class MqttRig(TcpRig, protocol="mqtt"):
     """A valve; the broker is away, slow or talks nonsense."""
 
+    spoils = TcpRig.spoils | {"deaf"}
     points = (
         Point("flow", "DOUBLE", {**_STATE, "pointer": "/flow"}),
         Point(
@@ -49,6 +50,9 @@ class MqttRig(TcpRig, protocol="mqtt"):
             finally:
                 broker.kill()
                 await broker.wait()
+
+    def deaf(self, deaf: bool) -> None:
+        self._device.deaf = deaf
 
     async def value(self, name: str) -> str | None:
         return str(self._device.position) if name == "position" else None

@@ -26,6 +26,8 @@ class Valve:
     def __init__(self, name: str = "valve") -> None:
         self.name = name
         self.position = 20.0
+        self.deaf = False
+        """Whether it takes what is sent to it, and ignores it."""
         self._changed = asyncio.Event()
 
     async def run(self, url: str, *, ready: asyncio.Event | None = None) -> None:
@@ -53,7 +55,7 @@ class Valve:
             wished = msgspec.json.decode(payload, type=_Wish).position
         except msgspec.DecodeError:
             return
-        if 0 <= wished <= 100:
+        if 0 <= wished <= 100 and not self.deaf:
             self.position = wished
             self._changed.set()
 

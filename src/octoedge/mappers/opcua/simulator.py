@@ -11,12 +11,27 @@ import asyncio
 from typing import Any
 
 from asyncua import Server, ua
+from asyncua.server.address_space import NodeData
 
 _LOOK_SECONDS = 0.1
 
 
-async def serve(host: str, port: int, *, ready: asyncio.Event | None = None) -> None:
+class Pump:
+    """The device."""
+
+    def __init__(self) -> None:
+        self.deaf = False
+        """Whether it takes what is written, and ignores it."""
+
+    def take(self, node: NodeData, attribute: ua.AttributeIds, value: ua.DataValue) -> None:
+        """A client writes."""
+        if not self.deaf:
+            node.attributes[attribute].value = value
+
+
+async def serve(host: str, port: int, *, ready: asyncio.Event | None = None, pump: Pump | None = None) -> None:
     """Serve the pump until cancelled. Raises `OSError` when the port is taken."""
+    pump = pump or Pump()
     server = Server()
     await server.init()
     server.set_endpoint(f"opc.tcp://{host}:{port}")
@@ -27,6 +42,7 @@ async def serve(host: str, port: int, *, ready: asyncio.Event | None = None) -> 
     wished = await _variable(server, "Set", 1500.0)
     for node in (run, wished):
         await node.set_writable()
+        server.set_attribute_value_setter(node.nodeid, pump.take)
     async with server:
         if ready is not None:
             ready.set()

@@ -59,6 +59,7 @@ def test_what_stands_bad_servers_has_a_rig_that_can_be_spoilt(name: str) -> None
     can = {"slow", "absent", "nonsense"} <= rig.spoils
     assert can == ("done" in _declared(name)["bad-server-tested"])
     assert any(len(point.wishes) > 1 for point in rig.points)
+    assert ("deaf" in rig.spoils) == ("done" in _declared(name)["ignored-writes"])
 
 
 def test_a_declaration_that_does_not_hold_is_told() -> None:
