@@ -51,7 +51,9 @@ def bring_up(cloud: Layout, node: Layout, *, cut: bool) -> list[Step]:
             node.edgecore_file.exists,
             lambda: write(node.edgecore_file, configfiles.edgecore(node, cluster.join_token(admin(cloud)))),
         ),
-        Running(f"{name}EdgeCore", run["edgecore"], lambda: run["edgecore"].pid() is not None, node.edgecore_file),
+        Running(
+            f"{name}EdgeCore", run["edgecore"], lambda: run["edgecore"].pid() is not None, node.edgecore_file, _read
+        ),
     ]
     if cut:
         return steps
@@ -237,6 +239,13 @@ def _write_runtime_files(node: Layout) -> str:
 
 def _images_exist(node: Layout) -> bool:
     return {image.PAUSE, image.HELLO} <= containerd.image_names(node)
+
+
+def _read(file: Path) -> object:
+    """edgecore.yaml as EdgeCore reads it. Raises `ConfigError`."""
+    from octoedge.api.config.load import load_edgecore  # only when it has changed
+
+    return load_edgecore(file)
 
 
 def _import_images(node: Layout) -> str:

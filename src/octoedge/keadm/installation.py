@@ -44,7 +44,7 @@ def bring_cloud_up(layout: Layout) -> list[Step]:
         Running("API server", run["apiserver"], lambda: cluster.is_ready(admin(layout))),
         Written("kubeconfig", lambda: kubeconfig_is_current(layout), lambda: write_kubeconfig(layout)),
         Written("cloudcore.yaml", lambda: _names_all_addresses(layout), lambda: _write_cloud_config(layout)),
-        Running("CloudCore", run["cloudcore"], lambda: _cloud_is_ready(layout), layout.cloudcore_file),
+        Running("CloudCore", run["cloudcore"], lambda: _cloud_is_ready(layout), layout.cloudcore_file, _read),
     ]
 
 
@@ -101,6 +101,13 @@ def _write_cloud_config(layout: Layout) -> str:
     write(file, configfiles.add_addresses(text, missing))
     of_cloud(layout)["cloudcore"].stop(GRACE)
     return f"{file}: new addresses {', '.join(missing)}"
+
+
+def _read(file: Path) -> object:
+    """cloudcore.yaml as CloudCore reads it. Raises `ConfigError`."""
+    from octoedge.api.config.load import load_cloudcore  # only when it has changed
+
+    return load_cloudcore(file)
 
 
 def _cloud_is_ready(layout: Layout) -> bool:

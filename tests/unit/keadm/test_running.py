@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from octoedge.errors import ConfigError, InstallError
 from octoedge.keadm.processes import Daemon
 from octoedge.keadm.running import Running
 
@@ -45,6 +47,18 @@ def test_one_that_began_before_its_settings_changed_is_started_anew(step: Runnin
     assert not step.check()
     assert step.do().startswith(f"{step.settings} has changed, pid ")
     assert step.daemon.pid() not in (first, None)
+
+
+def test_nobody_is_stopped_for_settings_with_which_nobody_can_start(step: Running) -> None:
+    def judge(settings: Path) -> object:
+        raise ConfigError(f"{settings.name}: foo is no key")
+
+    step.do()
+    first = step.daemon.pid()
+    change(step, 1)
+    with pytest.raises(InstallError, match=r"foo is no key\. sleeper goes on with what it read before"):
+        replace(step, judge=judge).do()
+    assert step.daemon.pid() == first
 
 
 def test_settings_that_are_gone_end_nobody(step: Running) -> None:
