@@ -55,7 +55,8 @@ and a connection each), mqtt 2.5 s (35 KiB and a connection each), ble the 20 th
 
 
 def test_every_mapper_that_says_so_is_judged() -> None:
-    ours = {one.name for one in entry_points(group=ENTRY_POINTS) if one.value.startswith("octoedge.mappers.")}
+    entries = sorted(entry_points(group=ENTRY_POINTS), reverse=True)  # of aliases the first counts
+    ours = {one.value: one.name for one in entries if one.value.startswith("octoedge.mappers.")}.values()
     declared = {name: quality.declared(name) or {} for name in ours}
     assert {name for name, rules in declared.items() if "done" in rules["conformance-kit"]} == set(MANY)
 

@@ -18,7 +18,8 @@ from octoedge.mappers.framework.panel import Panel
 from octoedge.mappers.kit import run as kit
 from octoedge.testing.clock import VirtualClock, run
 
-OURS = sorted(one.name for one in entry_points(group=ENTRY_POINTS) if one.value.startswith("octoedge.mappers."))
+ENTRIES = [one for one in entry_points(group=ENTRY_POINTS) if one.value.startswith("octoedge.mappers.")]
+OURS = sorted({one.value: one.name for one in sorted(ENTRIES, reverse=True)}.values())
 SPELT = Property("temperature", "FLOAT", visitor={"register": "HoldingRegister", "offest": 4, "dataType": "int"})
 DEVICE = Device("plant", "probe", "thermometer", {"ip": "192.0.2.1", "slaveId": 2, "colour": "red"}, {"t": SPELT})
 

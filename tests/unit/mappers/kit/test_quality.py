@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, metadata
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,14 @@ import pytest
 from octoedge.commands.mapper import main
 from octoedge.errors import ConfigError
 from octoedge.mappers.framework.mapper import ENTRY_POINTS, protocol
+from octoedge.mappers.framework.run import load
 from octoedge.mappers.kit import quality, run
 
 ROOT = Path(__file__).parents[4]
-OURS = sorted(one.name for one in entry_points(group=ENTRY_POINTS) if one.value.startswith("octoedge.mappers."))
+ENTRIES = [one for one in entry_points(group=ENTRY_POINTS) if one.value.startswith("octoedge.mappers.")]
+ALIASES = {"bluetooth": "ble"}
+"""KubeEdge's name of a protocol → ours."""
+OURS = sorted({one.name for one in ENTRIES} - ALIASES.keys())
 TITLES = [check.title for check in run.CHECKS]
 
 
@@ -60,6 +64,15 @@ def test_what_stands_bad_servers_has_a_rig_that_can_be_spoilt(name: str) -> None
     assert can == ("done" in _declared(name)["bad-server-tested"])
     assert any(len(point.wishes) > 1 for point in rig.points)
     assert ("deaf" in rig.spoils) == ("done" in _declared(name)["ignored-writes"])
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_a_mapper_answers_kubeedges_name_of_its_protocol_too(alias: str, name: str) -> None:
+    assert protocol(alias) is protocol(name)
+    assert type(load(alias)).protocol == alias, "a mapper of the devices that say so"
+    assert quality.declared(alias) == quality.declared(name)
+    assert type(run.rig_for(alias)) is type(run.rig_for(name))
+    assert {alias, name} <= set(metadata("octoedge").get_all("Provides-Extra") or ())
 
 
 def test_a_declaration_that_does_not_hold_is_told() -> None:
