@@ -92,8 +92,8 @@ class Intake:
     def database(self) -> Database:
         """The store; raises `StoreError` while there is none."""
         if self._database is None:
-            why = self.trouble or "no node has sent any"
-            raise StoreError(f"there is no telemetry in {self._settings.path}: {why}")
+            nothing = f"there is no telemetry in {self._settings.path}: no node has sent any"
+            raise StoreError(f"telemetry cannot be read: {self.trouble}" if self.trouble else nothing)
         return self._database
 
     def receive(self, node: str, message: Message, payload: Payload) -> None:
@@ -128,6 +128,7 @@ class Intake:
                     aside = set_aside(self._settings.path, self._clock.now())
                     log.error("%s; it lies at %s now, and telemetry begins with an empty store", error, aside)
                     self._database = await self._opener(self._settings.path)
+                self.trouble = ""
         return self._database
 
     async def _work(self, node: str) -> None:
@@ -174,12 +175,14 @@ class Intake:
         return store.streams_of(connection, node) < _STREAMS
 
     async def _tidy(self) -> None:
-        if self._settings.path.exists():
-            await self._open()
         while True:
             try:
+                if self._settings.path.exists():
+                    await self._open()
                 forgotten = await self._forget() if self._database is not None else 0
             except StoreError as error:
+                if self._database is None:
+                    self.trouble = str(error)
                 self._said.trouble("the age of telemetry", str(error))
             else:
                 log.log(logging.INFO if forgotten else logging.DEBUG, "%d blocks of telemetry are forgotten", forgotten)

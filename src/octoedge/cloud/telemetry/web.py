@@ -50,7 +50,7 @@ async def post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
         raise TransportError(f"{where} does not answer within {_SECONDS:.0f} s") from error
     except (aiohttp.ClientError, ValueError) as error:  # a token with a line break is a ValueError
         raise TransportError(f"{where}: {error}") from error
-    text = f"{where} answers {status} {words[:300]}"
+    text = f"{where} answers {status} {words[:300]}".rstrip()
     if status in _REFUSALS:
         raise Refused(text)
     raise NotNow(text, asked)

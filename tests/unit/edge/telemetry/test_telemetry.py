@@ -368,6 +368,27 @@ def test_a_store_without_room_says_so_until_there_is_some(tmp_path: Path) -> Non
     played(tmp_path, body)
 
 
+def test_a_store_that_cannot_be_opened_ends_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "cloud" / "telemetry.db"
+
+    async def body(world: World) -> None:
+        in_the_way.mkdir(parents=True)
+        await world.start_cloud()
+        await world.start_edge()
+        await say(world, 1, 10)
+        await asyncio.sleep(60)
+        cloud = world.road.cloud
+        assert cloud is not None
+        assert str(in_the_way) in cloud.trouble
+        with pytest.raises(StoreError, match=r"telemetry cannot be read: .*telemetry\.db"):
+            assert cloud.database
+        in_the_way.rmdir()
+        await asyncio.sleep(120)
+        assert (cloud.trouble, world.history()) == ("", numbers(1, 10))
+
+    played(tmp_path, body)
+
+
 def test_an_outbox_that_cannot_be_opened_refuses_values_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "edge").write_text("a file where the folder should be")
 
