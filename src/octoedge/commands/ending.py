@@ -32,6 +32,18 @@ def orderly() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def unwinding() -> Iterator[None]:
+    """SIGTERM ends what is done in here as Ctrl-C does: what it began to write is taken away."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    with orderly():
+        signal.signal(signal.SIGTERM, handle)
+        yield
+
+
 def stop_on_signals(stop: Callable[[], object]) -> None:
     """Call `stop` in the running event loop at the first signal; the process ends at a later one.
 

@@ -126,7 +126,8 @@ def _image(arguments: argparse.Namespace) -> None:
 
     output = arguments.output or Path(f"{Path(arguments.what).stem}.tar")
     print(f"{output}: made of what is installed here …", flush=True)
-    made = mapperimage.make(arguments.what, output.absolute(), arguments.name or "", arguments.more)
+    with ending.unwinding():
+        made = mapperimage.make(arguments.what, output.absolute(), arguments.name or "", arguments.more)
     print(f"{output}: {made}")
     print(f"`octoedge image import {output}` brings it onto a node")
 

@@ -12,9 +12,22 @@ import sys
 _FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
+class OneLine(logging.Formatter):
+    """What a device or a server has said may be in a message: signs that are none of a line are escaped (`\\n`)."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """The line, without the traceback."""
+        text = super().formatMessage(record)
+        if text.isprintable():
+            return text
+        return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def set_up(level: str = "info") -> None:
     """Send log lines of `level` (debug, info, warning, error) and above to standard error."""
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=_FORMAT)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine(_FORMAT))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     for noisy in ("aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from octoedge.commands.mapper import main
 from octoedge.commands.mapperimage import config
+from octoedge.testing.eventually import eventually
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "devices"
 
@@ -52,3 +55,14 @@ def test_the_dockerfile_takes_what_is_there_and_not_everything() -> None:
     sources = [source for words in copies if not words[0].startswith("--from") for source in words[:-1]]
     assert "." not in sources
     assert [source for source in sources if not (EXAMPLES.parents[1] / source).exists()] == []
+
+
+def test_one_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "octoedge.commands.mapper", "image", "virtual", "-o", "v.tar"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as making:
+        try:
+            eventually(lambda: making.poll() is not None or [*tmp_path.glob("*/*")], within=60)
+        finally:
+            making.terminate()
+        assert making.wait(60) == 143
+    assert [path.name for path in tmp_path.iterdir()] == []
