@@ -15,8 +15,10 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 from octoedge.commands import history
 from octoedge.errors import InstallError
@@ -25,6 +27,8 @@ from octoedge.keadm.table import plain, table
 
 ROOT = "/apis/devices.kubeedge.io/v1beta1/namespaces"
 _LOOK_SECONDS = 0.5
+_LIST_SECONDS = 30.0
+_PAGE = 500
 _WISH = """  kubectl patch device thermometer --type=json -p \\
     '[{"op": "replace", "path": "/spec/properties/1/desired/value", "value": "60"}]'"""
 
@@ -76,9 +80,7 @@ def _demo(*, keep: bool) -> int:
 
 
 def _list(api: cluster.Server, namespace: str, output: str) -> int:
-    found = api.get(f"{ROOT}/{namespace}/devices")["items"]
-    names = [one["metadata"]["name"] for one in found]
-    shown = [_shown(api, namespace, name) for name in names]
+    shown = all_shown(api, namespace)
     if output == "json":
         print(json.dumps([devices.as_json(one) for one in shown], indent=1))
     elif not shown:
@@ -125,11 +127,41 @@ def _news(shown: devices.Shown) -> dict[str, tuple[str, str, str]]:
     return {"state": (shown.state or "unknown", "", ""), **rows}
 
 
+def all_shown(api: cluster.Server, namespace: str) -> list[devices.Shown]:
+    """All devices of a namespace by three lists, also where there are thousands."""
+    kinds = ("devices", "devicemodels", "devicestatuses")
+    found = {kind: _by_name(_listed(api, f"{ROOT}/{namespace}/{kind}")) for kind in kinds}
+    models, statuses, now = found["devicemodels"], found["devicestatuses"], time.time()
+    return [
+        devices.shown(device, models.get(_model_of(device)), statuses.get(name), now)
+        for name, device in found["devices"].items()
+    ]
+
+
+def _listed(api: cluster.Server, path: str) -> Iterator[dict[str, Any]]:
+    more = ""
+    while True:
+        page = api.get(f"{path}?{urlencode({'limit': _PAGE, 'continue': more})}", _LIST_SECONDS)
+        yield from page["items"]
+        more = page["metadata"].get("continue", "")
+        if not more:
+            return
+
+
+def _by_name(items: Iterable[dict[str, Any]]) -> dict[str, bytes]:
+    return {one["metadata"]["name"]: json.dumps(one).encode() for one in items}
+
+
+def _model_of(device: bytes) -> str:
+    reference: str = (json.loads(device)["spec"].get("deviceModelRef") or {}).get("name", "")
+    return reference
+
+
 def _shown(api: cluster.Server, namespace: str, name: str) -> devices.Shown:
     device = api.find(f"{ROOT}/{namespace}/devices/{name}")
     if device is None:
         raise InstallError(f"there is no device {name} in namespace {namespace}; `octoedge device get` lists them")
-    reference = (json.loads(device)["spec"].get("deviceModelRef") or {}).get("name", "")
+    reference = _model_of(device)
     model = api.find(f"{ROOT}/{namespace}/devicemodels/{reference}") if reference else None
     return devices.shown(device, model, api.find(f"{ROOT}/{namespace}/devicestatuses/{name}"), time.time())
 
