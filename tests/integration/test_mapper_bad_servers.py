@@ -140,7 +140,6 @@ async def _read(port: int, protocol: str) -> Any:
         await link.close()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_that_is_none_is_an_error_of_the_device_in_time(kind: str) -> None:
     async def main() -> None:

@@ -25,7 +25,7 @@ from octoedge.transport.connection import Connection, Peer
 from octoedge.transport.memory import MemoryConnection, pair
 
 SEEDS = 2000
-TOGETHER = 20
+TOGETHER = 10
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, TOGETHER))
