@@ -168,6 +168,7 @@ class MetaServer:
                 text = f"{path} was never read here, and the cloud is away"
                 raise ApiError(503, "ServiceUnavailable", text) from error
             return Answer(200, stored, _JSON)
+        _must_be_text(path, body)
         if len(self._pages) >= _PAGES:
             self._pages.clear()
         self._pages[path] = self._clock.now()
@@ -218,6 +219,14 @@ class MetaServer:
             finally:
                 self.http.close()
             await asyncio.sleep(backoff.next())
+
+
+def _must_be_text(path: str, body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        text = f"{path}: what the cloud answered is no text: {error}; see whether its API server answers as it should"
+        raise ApiError(502, "BadGateway", text) from error
 
 
 def address(key: str, text: str) -> tuple[str, int]:

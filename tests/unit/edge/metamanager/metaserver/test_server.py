@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from octoedge.edge.edgestream.logs import log_request
@@ -425,6 +425,7 @@ def bytes_of(answer: Answer) -> bytes:
         ).map(msgspec.json.encode),
     )
 )
+@example(b'{"Status":"Approved","RespBody":"gA=="}')
 def test_no_answer_of_a_cloud_breaks_it(tmp_path: Path, body: bytes) -> None:
     async def test(site: Site) -> None:
         await site.make("one")
