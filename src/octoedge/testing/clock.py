@@ -35,10 +35,6 @@ class _JumpingSelector(selectors.DefaultSelector):
             if not events:
                 raise Deadlock("every task waits and no timer is set")
             return events
-        if self.loop.patience_for_threads:
-            events = super().select(self.loop.patience_for_threads)
-            if events:
-                return events
         self.loop.advance(timeout)
         return events
 
@@ -46,14 +42,12 @@ class _JumpingSelector(selectors.DefaultSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time is a number."""
 
-    def __init__(self, *, start: float = 0.0, patience: float = 5.0, patience_for_threads: float = 0.0) -> None:
+    def __init__(self, *, start: float = 0.0, patience: float = 5.0) -> None:
         selector = _JumpingSelector()
         selector.loop = self
         self._virtual = start
         self.patience = patience
         """Real seconds to wait for a thread before calling it a deadlock."""
-        self.patience_for_threads = patience_for_threads
-        """Real seconds to wait for threads before each jump; above zero when a test mixes threads and timers."""
         super().__init__(selector)
         self.advance(0.0)
 
@@ -82,9 +76,9 @@ class VirtualClock:
         self.epoch += seconds
 
 
-def run(main: Coroutine[Any, Any, T], *, patience_for_threads: float = 0.0) -> T:
+def run(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` in virtual time and return its result; tasks left behind are an error."""
-    loop = VirtualLoop(patience_for_threads=patience_for_threads)
+    loop = VirtualLoop()
     try:
         result = loop.run_until_complete(main)
         left = [task for task in asyncio.all_tasks(loop) if not task.done()]

@@ -135,11 +135,3 @@ def test_threads_are_waited_for() -> None:
         return await asyncio.to_thread(work)
 
     assert run(main()) == "answer"
-
-
-def test_threads_and_timers_mix_when_asked_for() -> None:
-    async def main() -> str:
-        async with asyncio.timeout(5):
-            return await asyncio.to_thread(lambda: "answer")
-
-    assert run(main(), patience_for_threads=1.0) == "answer"

@@ -13,6 +13,7 @@ import msgspec
 from octoedge.apiserver.controllers.node_lifecycle import LEASE_NAMESPACE, LEASES, UNREACHABLE, NodeLifecycle
 from octoedge.apiserver.store.backend import Backend, Put
 from octoedge.testing.clock import VirtualClock, run
+from octoedge.testing.inline import InlineDatabase
 
 
 class World:
@@ -51,7 +52,7 @@ class World:
 
 @asynccontextmanager
 async def world(path: Path) -> AsyncIterator[World]:
-    backend = Backend(path / "state.db", lambda _resource, _obj: {})
+    backend = Backend(path / "state.db", lambda _resource, _obj: {}, database=InlineDatabase)
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(backend.run(lambda: None)),
@@ -71,7 +72,7 @@ def in_world(path: Path, story: Callable[[World], Awaitable[None]]) -> None:
         async with world(path) as at:
             await story(at)
 
-    run(main(), patience_for_threads=0.02)
+    run(main())
 
 
 def test_silence_makes_a_node_unknown_and_a_sign_of_life_heals_it(tmp_path: Path) -> None:
