@@ -84,7 +84,8 @@ class Session:
         )
         self._expecting: dict[str, Item] = {}
         self._expected: set[str] = set()
-        self._answers: dict[Lane, deque[Message]] = {lane: deque(maxlen=_MAX_ANSWERS) for lane in Lane}
+        self._answers: dict[Lane, deque[Message]] = {}
+        """By lane; one in which none waits is not there: five empty queues took 4 KiB of each node."""
         self._asked: dict[str, Row] = {}
         """The rows of questions that are not answered yet, by message id."""
         self._loop = asyncio.get_running_loop()
@@ -116,8 +117,7 @@ class Session:
         row = self._asked.pop(message.header.parent_msg_id, None)
         if row is not None and not self.store and row.confirm_go is Confirm.SOCKET:
             return  # a Go edge would not acknowledge it, and so keep the window occupied
-        self._answers[row.lane if row is not None else Lane.CONTROL].append(message)
-        self._wake.set()
+        self._put(row.lane if row is not None else Lane.CONTROL, message)
 
     def end(self, why: str) -> None:
         """End the session soon; idempotent."""
@@ -141,6 +141,10 @@ class Session:
             self._stuck.close()
             await self._connection.close()
         return reason
+
+    def _put(self, lane: Lane, message: Message) -> None:
+        self._answers.setdefault(lane, deque(maxlen=_MAX_ANSWERS)).append(message)
+        self._wake.set()
 
     def _is_expected(self, uid: str) -> None:
         """A checkpoint is durable: send what waited for it, in the order in which it was offered."""
@@ -184,7 +188,7 @@ class Session:
         elif isinstance(payload, Ack):
             for message_id in confirmed:
                 self._confirm(message_id)
-            if self._delivery.ready or any(self._answers.values()):  # for which there may be room now
+            if self._delivery.ready or self._answers:  # for which there may be room now
                 self._wake.set()
         elif isinstance(payload, Nack):
             self._refused(message, payload.body[:300].decode(errors="replace"))
@@ -214,8 +218,7 @@ class Session:
         self._heard.set()
         if handshake.BEATS in self._agreed:
             reply = routes.answer(heartbeat, b"OK", message_id="", timestamp=0)
-            self._answers[Lane.LIVENESS].append(reply)
-            self._wake.set()
+            self._put(Lane.LIVENESS, reply)
         if handshake.LEASES in self._agreed and self._beat is not None:
             self._beat(self.node)
 
@@ -249,15 +252,17 @@ class Session:
 
     def _next_answer(self, now: float, least: Lane) -> Message | None:
         """The most urgent answer, down to the lane `least`; a Go edge gets it when its buffer has room."""
-        if not self.store and self._delivery.room <= 0:
+        if not self._answers or (not self.store and self._delivery.room <= 0):
             return None
-        for lane, answers in self._answers.items():
-            if answers and lane <= least:
-                message = answers.popleft()
-                if not self.store:  # an edge of ours acknowledges no answers, and lets them wait in the socket
-                    self._delivery.occupy(message.header.msg_id, now)
-                return message
-        return None
+        lane = min(self._answers)
+        if lane > least:
+            return None
+        message = self._answers[lane].popleft()
+        if not self._answers[lane]:
+            del self._answers[lane]
+        if not self.store:  # an edge of ours acknowledges no answers, and lets them wait in the socket
+            self._delivery.occupy(message.header.msg_id, now)
+        return message
 
     async def _send(self, message: Message) -> None:
         log.debug("> %s %s %s", self.node, message.route.operation, message.route.resource)
