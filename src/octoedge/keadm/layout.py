@@ -250,6 +250,9 @@ def load(environment: Mapping[str, str]) -> Layout | None:
         )
     except FileNotFoundError:
         return None
+    except OSError as problem:
+        why = f"{layout.settings} cannot be read: {problem.strerror}"
+        raise ConfigError(f"{why}; set OCTOEDGE_HOME to the folder of an installation, or to a new one") from problem
     except (ValueError, KeyError, TypeError) as problem:
         raise ConfigError(
             f"{layout.settings} cannot be understood ({problem}). Restore it, or remove the installation by hand."

@@ -74,6 +74,12 @@ def test_a_wrong_offset_is_refused(tmp_path: Path, text: str) -> None:
         choose({"OCTOEDGE_HOME": str(tmp_path), "OCTOEDGE_PORT_OFFSET": text}, None, None)
 
 
+def test_a_home_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(ConfigError, match=r"settings\.json cannot be read: Not a directory; set OCTOEDGE_HOME"):
+        load({"OCTOEDGE_HOME": str(tmp_path / "home")})
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"portOffset": 1}', '{"portOffset": "x", "slot": 0, "node": ""}'])
 def test_broken_settings_are_named(tmp_path: Path, content: str) -> None:
     layout = Layout(tmp_path)
