@@ -52,7 +52,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("configmap_busy", "… while four streams run flat out", "s", None, 0.1),
     Figure("exec_round_trip", "kubectl exec POD -- true, whole process", "s", 0.095, 0.08),
     Figure("exec_own", "… without kubectl's own time", "s", 0.051, None),
-    Figure("logs_throughput", "kubectl logs throughput", "MB/s", 14.7, 100),
+    Figure("logs_throughput", "kubectl logs throughput, lines of 100 bytes", "MB/s", 14.7, 100),
     Figure("logs_cpu", "… CPU time of our processes", "CPU s/GB", None, None),
     Figure("exec_throughput", "exec and cp throughput, out of a container", "MB/s", None, 100),
     Figure("exec_cpu", "… CPU time of our processes", "CPU s/GB", None, None),

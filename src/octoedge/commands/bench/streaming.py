@@ -27,7 +27,8 @@ from octoedge.keadm.toolchain import cached_kubectl
 from octoedge.kube.access import kubeconfig
 
 OURS = ("apiserver", "cloudcore", "edgecore")
-LOG_MEGABYTES = 4  # with stamps below the size at which a log is rotated
+LOG_MEGABYTES, LINE = 7, "0123456789" * 9 + "012345678"
+"""With stamps below the size at which a log is rotated; a line as long as programs write them, a hundred bytes."""
 MEGABYTES = 100
 RUNS = 3
 EXECS = 10
@@ -37,7 +38,7 @@ IDLE = 200
 SETTLE = 3.0
 SERVED, LOCAL = 8088 + PORT_OFFSET, 8089 + PORT_OFFSET
 SCRIPT = (
-    f"/bin/busybox yes 0123456789012345678901234567890 | /bin/busybox head -c {LOG_MEGABYTES}000000; "
+    f"/bin/busybox yes {LINE} | /bin/busybox head -c {LOG_MEGABYTES}000000; "
     "/bin/busybox mkdir -p /tmp/www; echo small > /tmp/www/small; "
     f"/bin/busybox dd if=/dev/zero of=/tmp/www/large bs=1000000 count={MEGABYTES} 2>/dev/null; "
     f"exec /bin/busybox httpd -f -p 127.0.0.1:{SERVED} -h /tmp/www"
