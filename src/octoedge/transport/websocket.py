@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 import urllib.parse
 from asyncio import sslproto
 from collections import deque
@@ -23,6 +24,7 @@ import msgspec
 
 from octoedge.errors import ConfigError, ConnectError, ConnectionClosed, ConnectionRefusedByPeer, ProtocolError
 from octoedge.protocol.codec import MAX_BYTES
+from octoedge.runtime.clock import rfc3339
 from octoedge.transport import rfc6455
 from octoedge.transport.abort import abort
 from octoedge.transport.connection import Peer
@@ -34,6 +36,8 @@ _READ_BYTES = 64 * 1024
 _CLOSE_SECONDS = 1.0
 _WRONG_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+_WRONG_TIME = (9, 10)
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 _TLS_BUFFER_BYTES = 16 * 1024
 _SWITCHING = 101
 _TOLD = 300
@@ -283,6 +287,11 @@ def _refusal(endpoint: Endpoint, error: Exception) -> ConnectError:
         return ConnectError(
             f"{endpoint.url} shows a certificate of our cloud for other addresses ({error.verify_message}); "
             "add this one to modules.cloudHub.advertiseAddress or dnsNames in cloudcore.yaml and restart CloudCore"
+        )
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _WRONG_TIME:
+        return ConnectError(
+            f"{endpoint.url}: {error.verify_message}, says the clock of this machine ({rfc3339(time.time())}); "
+            "where it is wrong, set it, else renew the cloud's certificate; the node needs nothing else"
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectError(

@@ -282,6 +282,19 @@ def test_a_cloud_of_another_ca_is_not_trusted(world: TlsWorld, tmp_path: Path) -
     asyncio.run(main())
 
 
+def test_a_cloud_whose_certificate_begins_tomorrow_is_a_matter_of_clocks(tmp_path: Path) -> None:
+    """A node without a clock of its own must not be told to throw its certificates away."""
+    ahead = tls_world.make(tmp_path / "ahead", ahead=86_400.0)
+
+    async def main() -> None:
+        async with serving(echo, ahead.server()) as port:
+            with pytest.raises(ConnectError, match="not yet valid, says the clock of this machine") as refused:
+                await connect(endpoint(ahead, port))
+            assert "remove" not in str(refused.value)
+
+    asyncio.run(main())
+
+
 def test_http_refusals_give_their_reason(world: TlsWorld) -> None:
     def refuse(_: ServerConnection, __: Request) -> Response:
         return Response(403, "Forbidden", Headers({"Content-Length": "13"}), b"limit reached")
