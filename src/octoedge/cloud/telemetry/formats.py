@@ -54,7 +54,10 @@ def topic(pattern: str, value: Value) -> str:
 def _influx_line(value: Value) -> str:
     namespace, _, device = value.device.partition("/")
     tags = f"namespace={namespace.translate(_TAG)},device={device.translate(_TAG)}"
-    return f"{value.property.translate(_MEASUREMENT)},{tags} {_influx_field(value.value)} {value.time}"
+    measurement = value.property.translate(_MEASUREMENT)
+    if measurement.startswith("#"):
+        measurement = f"\\{measurement}"  # the line would be a comment, and be taken without a word
+    return f"{measurement},{tags} {_influx_field(value.value)} {value.time}"
 
 
 def number(text: str) -> float | None:

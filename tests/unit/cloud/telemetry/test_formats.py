@@ -17,6 +17,7 @@ from octoedge.cloud.telemetry.formats import Value
         ("note", "nan", 'note,namespace=default,device=th text="nan" 5'),
         ("note", "1e999", 'note,namespace=default,device=th text="1e999" 5'),
         ("a b,c", "1", r"a\ b\,c,namespace=default,device=th value=1.0 5"),
+        ("#5", "21", "\\#5,namespace=default,device=th value=21.0 5"),
     ],
 )
 def test_influxdb_reads_it(name: str, text: str, line: str) -> None:
