@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_what_goes_there_and_back_is_what_it_was() -> None:
 
 
 def test_a_wish_made_in_the_old_way_is_the_wish() -> None:
-    old = converted(DEVICE, OLD)
+    old = converted(copy.deepcopy(DEVICE), OLD)
     old["status"]["twins"][0]["desired"]["value"] = "ON"
     assert converted(old, NEW)["spec"]["properties"][0]["desired"] == {"value": "ON"}
 
