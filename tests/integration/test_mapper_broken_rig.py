@@ -38,7 +38,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_broken_device_is_told_in_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: tuple[str, str, str, str]
