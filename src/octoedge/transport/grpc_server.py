@@ -189,17 +189,23 @@ async def serving(path: Path, mode: int, methods: Mapping[str, Handler]) -> Asyn
     A socket that an earlier process left is replaced; anything else under that name raises `ConfigError`.
     """
     listening = _bound(path, mode)
+    loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         server = _Server(methods, group)
-        accepting = await asyncio.get_running_loop().create_unix_server(lambda: _Wire(server), sock=listening)
+        accepting = await loop.create_unix_server(lambda: _Wire(server), sock=listening)
         try:
             yield
         finally:
             server.closed = True
-            accepting.close()
-            for wire in list(server.wires):
-                wire.close()
-            _remove(path)
+            try:
+                # asyncio forgets a connection, open, whose server closes in the turn in which it was accepted.
+                loop.remove_reader(listening)
+                await asyncio.sleep(0)
+            finally:
+                accepting.close()
+                for wire in list(server.wires):
+                    wire.close()
+                _remove(path)
 
 
 def _bound(path: Path, mode: int) -> socket.socket:
