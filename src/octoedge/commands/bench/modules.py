@@ -6,6 +6,7 @@ DeviceTwin and EventBus are measured with devices (`devices`), MetaServer with w
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ from octoedge.commands.bench.world import World
 
 Json = dict[str, Any]
 SETTLE = 8.0
+ROUNDS = 3
 OFF = ("edgeStream", "serviceBus", "deviceTwin", "eventBus", "edgeDNS", "metaServer")
 MEASURED = {"stream": "edgeStream", "servicebus": "serviceBus"}
 
@@ -24,10 +26,13 @@ async def modules(world: World) -> Samples:
     """The least that an agent can be, and what is more with a module."""
     before = await asyncio.to_thread(world.layout.edgecore_file.read_text)
     try:
-        least = await _held(world, "")
-        samples: Samples = {"modules_least_rss": [least.rss], "modules_least_private": [least.private]}
-        for key, module in MEASURED.items():
-            samples[f"modules_{key}"] = [max(0.0, (await _held(world, module)).private - least.private)]
+        samples: Samples = defaultdict(list)
+        for _ in range(ROUNDS):
+            least = await _held(world, "")
+            samples["modules_least_rss"].append(least.rss)
+            samples["modules_least_private"].append(least.private)
+            for key, module in MEASURED.items():
+                samples[f"modules_{key}"].append(max(0.0, (await _held(world, module)).private - least.private))
         return samples
     finally:
         await _restart(world, before)
