@@ -153,7 +153,7 @@ def test_a_server_that_is_none_is_an_error_of_the_device_in_time(kind: str) -> N
 
 def test_an_answer_that_comes_after_its_deadline_is_not_the_next_ones() -> None:
     async def main() -> None:
-        asked, given_up = itertools.count(1), asyncio.Event()
+        asked, given_up, answered = itertools.count(1), asyncio.Event(), asyncio.Event()
 
         async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while await reader.readuntil(b"\r\n\r\n"):
@@ -161,6 +161,7 @@ def test_an_answer_that_comes_after_its_deadline_is_not_the_next_ones() -> None:
                 if number == 1:
                     await given_up.wait()
                 writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}".encode())
+                answered.set()
                 await writer.drain()
 
         async with _server(late) as port, asyncio.timeout(30):
@@ -168,7 +169,7 @@ def test_an_answer_that_comes_after_its_deadline_is_not_the_next_ones() -> None:
             link = await http(Device("plant", "d", settings=settings))
             assert isinstance((await link.read([VALUE]))["value"], DeviceError)
             given_up.set()
-            await asyncio.sleep(0.2)  # the first answer is there now
+            await answered.wait()
             assert (await link.read([VALUE]))["value"] == "2"
             await link.close()
 
