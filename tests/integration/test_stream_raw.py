@@ -1,4 +1,4 @@
-"""Raw streams (exec, attach, port-forward) on real sockets: whole, refused, broken; who does not read holds up nobody."""
+"""Raw streams (exec, attach, port-forward) on real sockets: whole, refused, broken, and clients that never read."""
 
 from __future__ import annotations
 
